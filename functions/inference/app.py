@@ -1,0 +1,61 @@
+"""InferVehicle: the small picture in, one probability per class out."""
+
+import base64
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.config import Config
+
+from .endpoint import EndpointUnavailable, InvalidPrediction, predict
+
+logger = Logger()
+metrics = Metrics()
+# Step Functions does the long retrying, so that a waiting photo costs nothing.
+runtime = boto3.client(
+    "sagemaker-runtime",
+    config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"}),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which endpoint to ask and how many classes it knows."""
+
+    endpoint_name: str = os.environ["ENDPOINT_NAME"]
+    class_count: int = len(os.environ["VEHICLE_CLASSES"].split(","))
+
+
+settings = Settings()
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Replace `image_data` in the record by `inferences` and `variant`.
+
+    Raises:
+        EndpointUnavailable: worth another try.
+        InvalidPrediction: the answer is of no use.
+    """
+    about = {"s3_key": event.get("s3_key"), "execution_arn": event.get("execution_arn")}
+    asked = time.perf_counter()
+    try:
+        prediction = predict(
+            runtime,
+            settings.endpoint_name,
+            base64.b64decode(event["image_data"]),
+            class_count=settings.class_count,
+        )
+    except (EndpointUnavailable, InvalidPrediction) as error:
+        metrics.add_metric("EndpointErrors", MetricUnit.Count, 1)
+        logger.warning("no prediction", extra=about | {"error": type(error).__name__, "reason": str(error)})
+        raise
+    metrics.add_metric("EndpointLatency", MetricUnit.Milliseconds, (time.perf_counter() - asked) * 1000)
+    logger.info("vehicle inferred", extra=about | {"inferences": prediction.probabilities})
+    record = {name: value for name, value in event.items() if name != "image_data"}
+    return record | {"inferences": prediction.probabilities, "variant": prediction.variant}

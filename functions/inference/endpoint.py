@@ -1,0 +1,83 @@
+"""Asks the SageMaker endpoint what a picture shows, and checks that the answer is one."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+MAX_ANSWER_BYTES = 64 * 1024
+# Single-precision softmax outputs, printed with few digits, still sum to one within this.
+SUM_TOLERANCE = 0.01
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html#API_runtime_InvokeEndpoint_Errors
+TRANSIENT = {
+    "InternalDependencyException",
+    "InternalFailure",
+    "ModelNotReadyException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "ThrottlingException",
+}
+
+
+class EndpointUnavailable(Exception):
+    """The endpoint is throttled, failing, not in service or too slow. Retried by the state machine."""
+
+
+class InvalidPrediction(Exception):
+    """The endpoint refused the picture or did not answer with one probability per class. Never retried."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One probability per class, in the order of the class names, and the variant that gave them."""
+
+    probabilities: list[float]
+    variant: str
+
+
+def predict(runtime: Any, endpoint_name: str, image: bytes, *, class_count: int) -> Prediction:
+    """Send one PNG to the endpoint and read its `class_count` probabilities.
+
+    Raises:
+        EndpointUnavailable: worth another try.
+        InvalidPrediction: another try would give the same.
+    """
+    try:
+        answer = runtime.invoke_endpoint(
+            EndpointName=endpoint_name, ContentType="image/png", Accept="application/json", Body=image
+        )
+        body = answer["Body"].read(MAX_ANSWER_BYTES + 1)
+    except ClientError as error:
+        raise _named(error, endpoint_name) from error
+    except BotoCoreError as error:
+        raise EndpointUnavailable(f"endpoint {endpoint_name} did not answer: {error}") from error
+    return Prediction(_probabilities(body, class_count), answer.get("InvokedProductionVariant", ""))
+
+
+def _named(error: ClientError, endpoint_name: str) -> Exception:
+    code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    said = f"endpoint {endpoint_name} answered {code}: {message}"[:500]
+    if code == "ModelError":
+        status = int(str(error.response.get("OriginalStatusCode", 500)))
+        return EndpointUnavailable(said) if status >= 500 or status == 429 else InvalidPrediction(said)
+    not_in_service = code == "ValidationError" and "not found" in message
+    if code in TRANSIENT or not_in_service or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+        return EndpointUnavailable(said)
+    return error
+
+
+def _probabilities(body: bytes, class_count: int) -> list[float]:
+    shown = repr(body[:80])
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPrediction(f"the answer is not JSON: {shown}") from error
+    if not isinstance(answer, list) or len(answer) != class_count:
+        raise InvalidPrediction(f"the answer is not a list of {class_count} probabilities: {shown}")
+    if not all(type(p) in {int, float} and math.isfinite(p) and 0 <= p <= 1 for p in answer):
+        raise InvalidPrediction(f"the answer holds something else than probabilities: {shown}")
+    if abs(sum(answer) - 1) > SUM_TOLERANCE:
+        raise InvalidPrediction(f"the probabilities sum to {sum(answer):.3f}, not to 1: {shown}")
+    return [float(p) for p in answer]

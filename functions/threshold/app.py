@@ -1,0 +1,49 @@
+"""CheckConfidence: probabilities in, the vehicle and how sure the model is out."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+from .confidence import LowConfidence, choose_vehicle
+
+logger = Logger()
+metrics = Metrics()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The lowest accepted confidence (0 to 1) and the class names in the model's order."""
+
+    threshold: float = float(os.environ["CONFIDENCE_THRESHOLD"])
+    class_names: tuple[str, ...] = tuple(
+        entry.split(":")[0] for entry in os.environ["VEHICLE_CLASSES"].split(",")
+    )
+
+
+settings = Settings()
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Add `vehicle` and `confidence` to the record.
+
+    Raises:
+        LowConfidence: a person has to look.
+    """
+    about = {"s3_key": event.get("s3_key"), "execution_arn": event.get("execution_arn")}
+    metrics.add_metric("Confidence", MetricUnit.NoUnit, max(event["inferences"]))
+    try:
+        choice = choose_vehicle(event["inferences"], settings.class_names, settings.threshold)
+    except LowConfidence as error:
+        metrics.add_metric("PhotosInReview", MetricUnit.Count, 1)
+        logger.warning("photo needs review", extra=about | {"error": "LowConfidence", "reason": str(error)})
+        raise
+    metrics.add_metric("PhotosRouted", MetricUnit.Count, 1)
+    with single_metric("VehiclesRouted", MetricUnit.Count, 1) as by_vehicle:
+        by_vehicle.add_dimension("vehicle", choice.vehicle)
+    logger.info("vehicle chosen", extra=about | {"vehicle": choice.vehicle, "confidence": choice.confidence})
+    return event | {"vehicle": choice.vehicle, "confidence": choice.confidence}

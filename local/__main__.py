@@ -1,0 +1,173 @@
+"""The command line of the local stack: python -m local."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from . import photos as demo_photos
+from .decisions import Decision, read_decisions
+from .errors import LocalError
+from .progress import decisions_table, follow, summary
+from .stack import HOME, MODEL, Options, Stack
+
+console = Console(highlight=False)
+LOGS = {"serialize": "/aws/lambda/loading-bay-serialize", "inference": "/aws/lambda/loading-bay-inference"}
+LOGS |= {"threshold": "/aws/lambda/loading-bay-threshold"}
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False)
+
+
+def _up_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--model", type=click.Path(path_type=Path, dir_okay=False), default=MODEL,
+                     help="ONNX model behind the endpoint.  [default: the one that ships]"),
+        click.option("--capture-percentage", type=click.IntRange(0, 100), default=100, show_default=True,
+                     help="Share of the endpoint's calls that is captured."),
+        click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE",
+                     help="Template parameter; may be given several times."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _options(model: Path, capture_percentage: int, parameters: tuple[str, ...]) -> Options:
+    wrong = [parameter for parameter in parameters if "=" not in parameter]
+    if wrong:
+        raise LocalError(f"--parameter wants NAME=VALUE, not {wrong[0]}")
+    chosen = dict(parameter.split("=", 1) for parameter in parameters)
+    return Options(model=model.resolve(), capture_percentage=capture_percentage, parameters=chosen)
+
+
+@click.group()
+def main() -> None:
+    """Run the whole stack on this machine: the real template, a local AWS, the real model."""
+
+
+@main.command()
+@_up_options
+def up(**options: Any) -> None:
+    """Start the local AWS and the endpoint, then build and deploy the template."""
+    stack = Stack.up(HOME, _options(**options), _say)
+    _say("\nTo use it with AWS's own tools:\n")
+    for name, value in stack.environment().items():
+        _say(f"export {name}={value}")
+    _say(f"\naws s3 cp photo.jpg {stack.outputs['UploadUri']}")
+    _say("python -m local upload photo.jpg; python -m local watch; python -m local down")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+def upload(paths: tuple[Path, ...]) -> None:
+    """Put photos (files, or all below folders) into the inbox."""
+    stack = Stack.load()
+    files = [(name, path.read_bytes()) for name, path in demo_photos.files_below(paths)]
+    _upload(stack, files)
+    _say(f"{len(files)} photos are in {stack.outputs['UploadUri']}; follow them with: python -m local watch")
+
+
+def _upload(stack: Stack, files: list[tuple[str, bytes]]) -> None:
+    s3 = stack.client("s3")
+    bucket, _, prefix = stack.outputs["UploadUri"].removeprefix("s3://").partition("/")
+
+    def put(file: tuple[str, bytes]) -> None:
+        s3.put_object(Bucket=bucket, Key=prefix + file[0], Body=file[1])
+
+    with Progress(console=console, transient=True) as progress, ThreadPoolExecutor(8) as pool:
+        for _ in progress.track(pool.map(put, files), total=len(files), description="uploading"):
+            pass
+
+
+def _read(stack: Stack) -> list[Decision]:
+    return list(read_decisions(stack.client("dynamodb"), stack.outputs["DecisionsTable"]))
+
+
+@main.command()
+@click.option("--seconds", type=float, help="Stop after this time.  [default: at Ctrl-C]")
+def watch(seconds: float | None) -> None:
+    """Follow what becomes of the photos."""
+    stack = Stack.load()
+    try:
+        decisions = follow(lambda: _read(stack), console, seconds=seconds)
+    except KeyboardInterrupt:
+        decisions = _read(stack)
+    console.print(decisions_table(decisions))
+    _say(summary(decisions))
+
+
+@main.command()
+def status() -> None:
+    """Say what runs, where, and how many photos have which outcome."""
+    stack = Stack.load()
+    _say(f"local AWS   {stack.aws_url}\nendpoint    {stack.endpoint_url}")
+    for name, value in sorted(stack.outputs.items()):
+        _say(f"{name:<24}{value}")
+    _say(summary(_read(stack)))
+
+
+@main.command()
+@click.argument("source", type=click.Choice([*LOGS, "aws", "endpoint"]), default="serialize")
+@click.option("--lines", type=click.IntRange(1), default=50, show_default=True)
+def logs(source: str, lines: int) -> None:
+    """Print the last log lines of a function, of the endpoint or of the local AWS."""
+    stack = Stack.load()
+    if source in LOGS:
+        pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=LOGS[source])
+        text = [event["message"].rstrip() for page in pages for event in page["events"]]
+    else:
+        text = (stack.folder / f"{source}.log").read_text().splitlines()
+    for line in text[-lines:]:
+        _say(line)
+
+
+@main.command()
+def down() -> None:
+    """Stop everything; logs and captures stay in .local."""
+    Stack.load().down()
+    _say("stopped")
+
+
+@main.command()
+@click.option("--archive", envvar="CIFAR100_ARCHIVE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="CIFAR-100 archive to take test images from.  [env: CIFAR100_ARCHIVE]")  # fmt: skip
+@_up_options
+def demo(archive: Path | None, **options: Any) -> None:
+    """Bring the stack up, classify photos, show what became of each, and take the stack down."""
+    photos = demo_photos.sample_photos()
+    found = demo_photos.find_archive(archive)
+    if found:
+        photos += demo_photos.cifar_photos(found)
+    else:
+        _say("no CIFAR-100 archive at hand, so only the bundled samples; CIFAR100_ARCHIVE=FILE adds test images")
+    stack = Stack.up(HOME, _options(**options), _say)
+    try:
+        _upload(stack, [(photo.name, photo.data) for photo in photos])
+        decisions = follow(lambda: _read(stack), console, expected=len(photos), seconds=120)
+    finally:
+        stack.down()
+    console.print(decisions_table(decisions))
+    _say(summary(decisions))
+    report = HOME / "decisions.json"
+    items = [decision.attributes for decision in sorted(decisions, key=lambda decision: decision.key)]
+    report.write_text(json.dumps(items, indent=2, default=float) + "\n")
+    _say(f"decisions are in {report}, captured predictions in {HOME / 'capture'}")
+    outcomes = {Path(decision.key).name: (decision.status, decision.vehicle) for decision in decisions}
+    wrong = [
+        f"{photo.name}: {' '.join(outcomes.get(photo.name, ('no outcome', ''))).strip()}"
+        for photo in photos
+        if not photo.is_as_expected(*outcomes.get(photo.name, ("no outcome", "")))
+    ]
+    if wrong:
+        raise LocalError("not as expected: " + "; ".join(wrong))
+    _say("every photo ended as expected")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m local")

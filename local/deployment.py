@@ -1,0 +1,115 @@
+"""Builds and deploys the real template to the local AWS.
+
+All that differs from the cloud is here: the functions run under this machine's Python and processor, and what the
+local AWS does not know is left out.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import LocalError
+
+ROOT = Path(__file__).parent.parent
+SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
+STACK_NAME = "loading-bay"
+
+# The local AWS calls functions of an own runtime as AWS does, through AWS's runtime client: exceptions then reach
+# Step Functions under their own class names, which its Python runtimes do not give.
+BOOTSTRAP = """#!/bin/sh
+export PYTHONPATH="$LAMBDA_TASK_ROOT" AWS_LAMBDA_LOG_FORMAT=JSON
+exec "{python}" -m awslambdaric "$_HANDLER"
+"""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms, such as !Ref, as their long ones."""
+
+
+def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+        return {name: value.split(".", 1) if suffix == "GetAtt" else value}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}  # type: ignore[arg-type]
+
+
+_Loader.add_multi_constructor("!", _long_form)
+
+
+def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
+    """Return the template with every short form written out."""
+    template: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a safe loader
+    return template
+
+
+def render_local(template: dict[str, Any]) -> dict[str, Any]:
+    """Return the template as the local AWS takes it."""
+    function = template["Globals"]["Function"]
+    function["Runtime"] = "provided.al2023"
+    function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
+    # Alarms on metric math are refused there, and AWS's own metrics do not exist.
+    template["Resources"] = {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if "Metrics" not in resource.get("Properties", {})
+    }
+    return template
+
+
+def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+    """Build the template into `folder` and deploy it to the local AWS that `env` points at.
+
+    Raises:
+        LocalError: SAM is missing, or failed; its output lies in `folder`.
+    """
+    if not SAM.exists():
+        raise LocalError("SAM CLI is not installed here; run: make setup")
+    # SAM resolves CodeUri from the template's folder, so the rendered one lies beside the original.
+    rendered = ROOT / f".template.{os.getpid()}.yaml"
+    built = folder / "build"
+    python = f"{sys.implementation.cache_tag}-{platform.machine()}"
+    sam_env = {**os.environ, **env, "SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
+    sam_env |= {"LAMBDA_PYTHON": sys.executable}
+    try:
+        rendered.write_text(yaml.safe_dump(render_local(read_template()), sort_keys=False))
+        build = ["build", "--template", str(rendered), "--build-dir", str(built)]
+        build += ["--cached", "--cache-dir", str(ROOT / ".local" / "build-cache" / python)]
+        _sam(build, folder / "sam-build.log", sam_env)
+    finally:
+        rendered.unlink(missing_ok=True)
+    for function in built.glob("*Function"):
+        bootstrap = function / "bootstrap"
+        bootstrap.write_text(BOOTSTRAP.format(python=sys.executable))
+        bootstrap.chmod(0o755)
+    command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", STACK_NAME]
+    command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
+    command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+    _sam(command, folder / "sam-deploy.log", sam_env)
+    shutil.rmtree(built)
+
+
+def _sam(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
+    with log.open("w") as output:
+        done = subprocess.run(
+            [str(SAM), *arguments],
+            check=False,
+            cwd=ROOT,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    if done.returncode:
+        lines = [line for line in log.read_text().splitlines() if line.strip()]
+        said = "; ".join(lines[-3:])
+        raise LocalError(f"sam {arguments[0]} failed: {said} (all of it in {log})")
