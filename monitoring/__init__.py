@@ -1,0 +1,1 @@
+"""What has the model been doing? Captured predictions in, a table, figures and a page out."""

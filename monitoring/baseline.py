@@ -1,0 +1,41 @@
+"""How the model scored the photos it was validated on: the baseline kept with it."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from monitoring.errors import BaselineUnusable
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """Scores on validation, shape (photos, classes), and each class's share of those photos."""
+
+    class_names: list[str]
+    scores: list[list[float]]
+    class_balance: dict[str, float]
+
+
+def read_baseline(path: Path, class_names: Sequence[str]) -> Baseline:
+    """Read and check the baseline; its classes must be `class_names`, in this order.
+
+    Raises BaselineUnusable with a line that says what to do.
+    """
+    try:
+        baseline = msgspec.json.decode(path.read_bytes(), type=Baseline)
+    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise BaselineUnusable(f"{path} is not a baseline: {error}") from error
+    if baseline.class_names != list(class_names):
+        raise BaselineUnusable(
+            f"{path} is for the classes {','.join(baseline.class_names)}; "
+            "name them with --class-names, or give the baseline of your model with --baseline"
+        )
+    if not baseline.scores or any(
+        len(scores) != len(class_names) or not math.isclose(sum(scores), 1, abs_tol=0.01)
+        for scores in baseline.scores
+    ):
+        raise BaselineUnusable(f"{path}: scores must be one probability a class for each validation photo")
+    if set(baseline.class_balance) != set(class_names):
+        raise BaselineUnusable(f"{path}: class_balance must name each class once")
+    return baseline

@@ -1,0 +1,257 @@
+"""Reads one capture file of SageMaker: each record becomes a prediction, or a reason why not."""
+
+import base64
+import binascii
+import gzip
+import math
+import zlib
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from monitoring.sources import CLOCK_TOLERANCE, CaptureFile
+
+# SageMaker takes requests of up to 25 MB, a third more in base64; a longer line is no capture record.
+LONGEST_LINE = 64 << 20
+LONGEST_ID = 256
+# Softmax in 32-bit floats, rounded to a few decimals by some servers, still sums to 1 within this.
+SUM_TOLERANCE = 0.01
+# A time outside these years comes from a broken clock.
+PLAUSIBLE_YEARS = range(2000, 2100)
+
+_SCORE_KEYS = ("prediction", "predictions", "probabilities", "scores")
+_TOO_LONG = b"(too long)"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Captured(NamedTuple):
+    """A usable prediction: `time` in µs since 1970 UTC; `probabilities` in the order of the classes.
+
+    `retimed` says that the record's own time was missing or off, and that `time` is its folder's hour.
+    """
+
+    line: int
+    event_id: str
+    time: int
+    probabilities: list[float]
+    retimed: bool
+
+
+class Skipped(NamedTuple):
+    """A record that is not used, by line (from 1), with the reason as metrics.json names it.
+
+    `event_id` is None where the line has none that can be read.
+    """
+
+    line: int
+    reason: str
+    detail: str
+    event_id: str | None
+
+
+class UnreadableCaptureError(Exception):
+    """From `line` on this file cannot be read, for the `reason` as metrics.json names it."""
+
+    def __init__(self, reason: str, line: int, detail: str) -> None:
+        super().__init__(reason, line, detail)
+        self.reason, self.line, self.detail = reason, line, detail
+
+
+class _Input(msgspec.Struct, rename="camel"):
+    # `data` is left out on purpose: the decoder then passes over the photo without copying it.
+    observed_content_type: str | None = None
+
+
+class _Output(msgspec.Struct):
+    data: str | list[Any] | dict[str, Any] | None = None
+    encoding: str | None = None
+
+
+class _CaptureData(msgspec.Struct, rename="camel"):
+    endpoint_output: _Output
+    endpoint_input: _Input | None = None
+
+
+class _EventMetadata(msgspec.Struct, rename="camel"):
+    event_id: str
+    inference_time: str | None = None
+
+
+class _Record(msgspec.Struct, rename="camel"):
+    capture_data: _CaptureData
+    event_metadata: _EventMetadata
+
+
+class _Photo(msgspec.Struct):
+    data: str
+    encoding: str
+
+
+class _PhotoData(msgspec.Struct, rename="camel"):
+    endpoint_input: _Photo
+
+
+class _PhotoRecord(msgspec.Struct, rename="camel"):
+    capture_data: _PhotoData
+
+
+_decode_record = msgspec.json.Decoder(_Record).decode
+_decode_photo = msgspec.json.Decoder(_PhotoRecord).decode
+_decode_scores = msgspec.json.Decoder(list[float]).decode
+
+
+class _UnusableError(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
+    """Yield what each record of a file holds; the file may be compressed with gzip.
+
+    `classes` is how many probabilities an answer must hold. Blank lines are no records. Raises
+    UnreadableCaptureError where the file cannot be read on; what came before has been yielded by then.
+
+    Source of the format: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-interpreting-results.html
+    and 73 records of real endpoints.
+    """
+    number = 0
+    try:
+        for number, line in _lines(Path(file.path)):
+            event_id = None
+            try:
+                record = _record(line)
+                event_id = record.event_metadata.event_id
+                scores = _probabilities(record.capture_data, classes)
+                time, retimed = _time(record.event_metadata.inference_time, file.hour)
+                yield Captured(number, event_id, time, scores, retimed)
+            except _UnusableError as unusable:
+                yield Skipped(number, unusable.reason, unusable.detail, event_id)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as damage:
+        raise UnreadableCaptureError("damaged", number + 1, f"gzip: {damage}") from damage
+    except OSError as error:
+        raise UnreadableCaptureError("unreadable", number + 1, error.strerror or str(error)) from error
+
+
+def photos(file: CaptureFile, lines: Collection[int]) -> dict[int, bytes]:
+    """Return the request bodies of these lines of a file, by line; a line without one is left out."""
+    found: dict[int, bytes] = {}
+    if not lines:
+        return found
+    last = max(lines)
+    for number, line in _lines(Path(file.path)):
+        if number in lines:
+            try:
+                photo = _decode_photo(line).capture_data.endpoint_input
+                if photo.encoding == "BASE64":
+                    found[number] = base64.b64decode(photo.data, validate=True)
+            except (msgspec.MsgspecError, binascii.Error, ValueError):
+                pass  # answers may be captured without their requests; the prediction counts all the same
+        if number >= last:
+            break
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as raw:
+        # Told by its first bytes: a gzip file need not be named so.
+        compressed = raw.peek(2)[:2] == b"\x1f\x8b"
+        stream = gzip.GzipFile(fileobj=raw) if compressed else raw
+        number = 0
+        while line := stream.readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                line = _TOO_LONG
+                while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                    pass
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line and not line.isspace():
+                yield number, line
+
+
+def _record(line: bytes) -> _Record:
+    if line is _TOO_LONG:
+        raise _UnusableError("line_too_long", f"longer than {LONGEST_LINE >> 20} MiB")
+    try:
+        record = _decode_record(line)
+    except msgspec.ValidationError as error:
+        raise _UnusableError("not_a_capture", _short(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _UnusableError("not_json", _short(error)) from error
+    length = len(record.event_metadata.event_id)
+    if not 0 < length <= LONGEST_ID:
+        raise _UnusableError("not_a_capture", f"an event id of {length} characters")
+    return record
+
+
+def _is_image(content_type: str | None) -> bool:
+    if content_type is None:
+        return True
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind.startswith("image/") or kind in {"application/x-image", "application/octet-stream"}
+
+
+def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
+    request, output = captured.endpoint_input, captured.endpoint_output
+    if request is not None and not _is_image(request.observed_content_type):
+        raise _UnusableError("not_an_image", f"the request is {_short(request.observed_content_type)}")
+    data = output.data
+    try:
+        if isinstance(data, str):
+            # Without CaptureContentTypeHeader in its configuration an endpoint captures JSON as base64 too.
+            text = base64.b64decode(data, validate=True) if output.encoding == "BASE64" else data
+            try:
+                scores = _decode_scores(text)
+            except msgspec.ValidationError:
+                scores = msgspec.convert(_unwrapped(msgspec.json.decode(text)), list[float])
+        else:
+            scores = msgspec.convert(_unwrapped(data), list[float])
+    except (msgspec.MsgspecError, UnicodeError, binascii.Error, ValueError, RecursionError) as error:
+        raise _UnusableError("not_probabilities", _short(error)) from error
+    if len(scores) != classes:
+        raise _UnusableError("wrong_number_of_classes", f"{len(scores)} scores for {classes} classes")
+    if not all(0 <= score <= 1 for score in scores) or not math.isclose(
+        sum(scores), 1, abs_tol=SUM_TOLERANCE
+    ):
+        raise _UnusableError("not_probabilities", f"{_short(scores)} is no distribution over the classes")
+    return scores
+
+
+def _unwrapped(value: Any) -> Any:
+    """Scores as servers wrap them: `{"prediction": […]}`, and a batch of one, `[[…]]`."""
+    if isinstance(value, dict):
+        value = next((value[key] for key in _SCORE_KEYS if key in value), value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        return value[0]
+    return value
+
+
+def _time(text: str | None, hour: datetime | None) -> tuple[int, bool]:
+    moment = _parsed(text)
+    if hour is None:
+        if moment is None:
+            raise _UnusableError("no_time", f"inferenceTime is {_short(text)}")
+        return (moment - _EPOCH) // _MICROSECOND, False
+    if moment is None or not -CLOCK_TOLERANCE <= moment - hour <= timedelta(hours=1) + CLOCK_TOLERANCE:
+        return (hour - _EPOCH) // _MICROSECOND, True
+    return (moment - _EPOCH) // _MICROSECOND, False
+
+
+def _parsed(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    if moment.year not in PLAUSIBLE_YEARS:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:119]}…"

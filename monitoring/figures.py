@@ -1,0 +1,321 @@
+"""Every figure on the page, as metrics.json keeps it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from monitoring.baseline import Baseline
+from monitoring.decisions import STATUSES, Decision, SkippedDecision
+from monitoring.drift import Check, Verdict, compare, histogram, overall
+from monitoring.predictions import Predictions
+from monitoring.sources import Window
+
+MOST_TIME_BINS = 60
+# A share of fewer records than this has an interval too wide to draw a line through.
+RECORDS_A_BIN = 15
+# Steps a person can read off an axis: as polars writes them, and about how long they are.
+_STEPS = (
+    ("1m", timedelta(minutes=1)),
+    ("5m", timedelta(minutes=5)),
+    ("15m", timedelta(minutes=15)),
+    ("1h", timedelta(hours=1)),
+    ("3h", timedelta(hours=3)),
+    ("12h", timedelta(hours=12)),
+    ("1d", timedelta(days=1)),
+    ("1w", timedelta(weeks=1)),
+    ("1mo", timedelta(days=30)),
+    ("3mo", timedelta(days=91)),
+    ("1y", timedelta(days=365)),
+)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+LATENCY_QUANTILES = (0.5, 0.9, 0.99)
+
+
+class Share(msgspec.Struct, frozen=True):
+    """`count` of `of`, as a share with its 95 % interval (Wilson)."""
+
+    count: int
+    of: int
+    share: float
+    low: float
+    high: float
+
+
+class ClassFigures(msgspec.Struct, frozen=True):
+    """How often a class was answered, and how its score is spread over equal bins of [0, 1]."""
+
+    name: str
+    predicted: Share
+    expected: float | None
+    histogram: list[int]
+    baseline_histogram: list[int] | None
+
+
+class VariantFigures(msgspec.Struct, frozen=True):
+    """One production variant of one endpoint."""
+
+    endpoint: str
+    variant: str
+    first: datetime
+    last: datetime
+    median_confidence: float
+    below_threshold: Share
+    predicted: dict[str, int]
+
+
+class TimeBin(msgspec.Struct, frozen=True):
+    """The predictions from `start` to the next bin's."""
+
+    start: datetime
+    below_threshold: Share
+
+
+class OutcomeBin(msgspec.Struct, frozen=True):
+    """The photos claimed from `start` to the next bin's, by outcome."""
+
+    start: datetime
+    counts: dict[str, int]
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Seconds from upload to decision; `unusable` counts decided photos that have none, or a negative one."""
+
+    n: int
+    quantiles: dict[str, float]
+    longest: float
+    unusable: int
+
+
+class DecisionFigures(msgspec.Struct, frozen=True):
+    """What became of the photos claimed within the window."""
+
+    photos: int
+    counts: dict[str, int]
+    review_rate: Share | None
+    oldest_in_review: datetime | None
+    step: str
+    over_time: list[OutcomeBin]
+    latency: Latency | None
+    skipped: list[SkippedDecision]
+
+
+class FileFigures(msgspec.Struct, frozen=True):
+    """Files read, and files not read by reason."""
+
+    read: int
+    skipped: dict[str, int]
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """The content of metrics.json. Times are UTC, shares are of one."""
+
+    source: str
+    since: datetime | None
+    until: datetime | None
+    class_names: list[str]
+    threshold: float
+    files: FileFigures
+    records: int
+    ids: int
+    predictions: int
+    skipped: dict[str, int]
+    retimed: int
+    first: datetime | None
+    last: datetime | None
+    confidence: dict[str, float]
+    below_threshold: Share | None
+    classes: list[ClassFigures]
+    variants: list[VariantFigures]
+    step: str
+    over_time: list[TimeBin]
+    verdict: Verdict
+    checks: list[Check]
+    baseline: str | None
+    baseline_below_threshold: float | None
+    decisions: DecisionFigures | None
+
+
+def measure(
+    predictions: Predictions,
+    *,
+    source: str,
+    window: Window,
+    threshold: float,
+    baseline: Baseline | None,
+    baseline_name: str | None,
+    expected_shares: Sequence[float] | None,
+    decisions: tuple[list[Decision], list[SkippedDecision]] | None,
+) -> Figures:
+    """Work out all figures; `expected_shares` are those of the baseline unless given."""
+    table, names = predictions.table, predictions.class_names
+    scores = predictions.probabilities()
+    if expected_shares is None and baseline is not None:
+        expected_shares = [baseline.class_balance[name] for name in names]
+    checks = compare(scores, names, threshold, baseline, expected_shares)
+    before = np.array(baseline.scores) if baseline is not None else None
+    chosen = np.bincount(table["vehicle"].to_numpy(), minlength=len(names))
+    times = table["time"]
+    step = _step(times)
+    return Figures(
+        source=source,
+        since=window.since,
+        until=window.until,
+        class_names=list(names),
+        threshold=threshold,
+        files=FileFigures(len(predictions.files), predictions.skipped_files()),
+        records=predictions.records,
+        ids=predictions.ids,
+        predictions=len(table),
+        skipped=predictions.skipped_records(),
+        retimed=int(table["retimed"].sum()),
+        first=_utc(times.first()) if len(table) else None,
+        last=_utc(times.last()) if len(table) else None,
+        confidence=_quantiles(table["confidence"].to_numpy(), QUANTILES) if len(table) else {},
+        below_threshold=share(int((table["confidence"] < threshold).sum()), len(table))
+        if len(table)
+        else None,
+        classes=[
+            ClassFigures(
+                name=name,
+                predicted=share(int(chosen[k]), len(table)),
+                expected=expected_shares[k] if expected_shares is not None else None,
+                histogram=histogram(scores[:, k]).tolist(),
+                baseline_histogram=histogram(before[:, k]).tolist() if before is not None else None,
+            )
+            for k, name in enumerate(names)
+        ]
+        if len(table)
+        else [],
+        variants=_variants(predictions, threshold),
+        step=step,
+        over_time=[
+            TimeBin(_utc(start), share(below, n))
+            for start, n, below in table.group_by(pl.col("time").dt.truncate(step).alias("start"))
+            .agg(pl.len().alias("n"), (pl.col("confidence") < threshold).sum().alias("below"))
+            .sort("start")
+            .iter_rows()
+        ],
+        verdict=overall(checks),
+        checks=checks,
+        baseline=baseline_name,
+        baseline_below_threshold=float((before.max(axis=1) < threshold).mean())
+        if before is not None
+        else None,
+        decisions=_decisions(*decisions) if decisions is not None else None,
+    )
+
+
+def share(count: int, of: int) -> Share:
+    """Return `count` of `of` with its 95 % interval; `of` is at least 1.
+
+    Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    interval = stats.binomtest(count, of).proportion_ci(method="wilson")
+    return Share(count, of, count / of, float(interval.low), float(interval.high))
+
+
+def _variants(predictions: Predictions, threshold: float) -> list[VariantFigures]:
+    names = predictions.class_names
+    places = pl.DataFrame(
+        {
+            "file": pl.Series(range(len(predictions.files)), dtype=pl.UInt32),
+            "endpoint": pl.Series([each.endpoint for each in predictions.files], dtype=pl.Categorical),
+            "variant": pl.Series([each.variant for each in predictions.files], dtype=pl.Categorical),
+        }
+    )
+    groups = (
+        predictions.table.join(places, on="file", how="left")
+        .group_by("endpoint", "variant")
+        .agg(
+            pl.col("time").min().alias("first"),
+            pl.col("time").max().alias("last"),
+            pl.col("confidence").median().alias("median"),
+            pl.len().alias("n"),
+            (pl.col("confidence") < threshold).sum().alias("below"),
+            *((pl.col("vehicle") == k).sum().alias(f"n_{k}") for k in range(len(names))),
+        )
+        .with_columns(pl.col("endpoint", "variant").cast(pl.String))
+        .sort("endpoint", "variant")
+    )
+    return [
+        VariantFigures(
+            endpoint=row["endpoint"],
+            variant=row["variant"],
+            first=_utc(row["first"]),
+            last=_utc(row["last"]),
+            median_confidence=row["median"],
+            below_threshold=share(row["below"], row["n"]),
+            predicted={name: row[f"n_{k}"] for k, name in enumerate(names)},
+        )
+        for row in groups.iter_rows(named=True)
+    ]
+
+
+def _decisions(found: list[Decision], skipped: list[SkippedDecision]) -> DecisionFigures:
+    counts = Counter(each.status for each in found)
+    decided = [each for each in found if each.status != "CLAIMED"]
+    answered = counts["ROUTED"] + counts["REVIEW"]
+    seconds = [each.latency for each in decided if each.latency is not None and each.latency >= 0]
+    step = _step([each.claimed_at for each in found])
+    return DecisionFigures(
+        photos=len(found),
+        counts={status: counts[status] for status in STATUSES},
+        review_rate=share(counts["REVIEW"], answered) if answered else None,
+        oldest_in_review=min((each.claimed_at for each in found if each.status == "REVIEW"), default=None),
+        step=step,
+        over_time=_outcomes(found, step),
+        latency=Latency(
+            n=len(seconds),
+            quantiles=_quantiles(np.array(seconds), LATENCY_QUANTILES),
+            longest=max(seconds),
+            unusable=len(decided) - len(seconds),
+        )
+        if seconds
+        else None,
+        skipped=skipped,
+    )
+
+
+def _outcomes(found: list[Decision], step: str) -> list[OutcomeBin]:
+    table = pl.DataFrame(
+        {
+            "start": pl.Series(
+                [each.claimed_at.astimezone(UTC).replace(tzinfo=None) for each in found],
+                dtype=pl.Datetime("us"),
+            ),
+            "status": pl.Series([each.status for each in found], dtype=pl.Enum(STATUSES)),
+        }
+    )
+    groups = (
+        table.group_by(pl.col("start").dt.truncate(step))
+        .agg((pl.col("status") == status).sum().alias(status) for status in STATUSES)
+        .sort("start")
+    )
+    return [OutcomeBin(_utc(row.pop("start")), row) for row in groups.iter_rows(named=True)]
+
+
+def _step(moments: Sequence[datetime] | pl.Series) -> str:
+    """Return the shortest step in time, as polars writes it, that leaves bins few and filled enough."""
+    if len(moments) == 0:
+        return _STEPS[0][0]
+    bins = min(max(len(moments) // RECORDS_A_BIN, 4), MOST_TIME_BINS)
+    span = moments[-1] - moments[0]
+    return next((name for name, length in _STEPS if span / length <= bins), _STEPS[-1][0])
+
+
+def _quantiles(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], levels: Sequence[float]
+) -> dict[str, float]:
+    found = np.quantile(values, levels)
+    return {f"p{round(100 * level):02}": float(value) for level, value in zip(levels, found, strict=True)}
+
+
+def _utc(moment: object) -> datetime:
+    if not isinstance(moment, datetime):
+        raise TypeError(f"{moment!r} is no time")
+    return moment.replace(tzinfo=UTC)

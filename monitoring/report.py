@@ -1,0 +1,82 @@
+"""Makes the report: reads captures and decisions, works out the figures, writes table, plots and page."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from rich.progress import Progress
+
+from monitoring.baseline import read_baseline
+from monitoring.decisions import Decision, SkippedDecision, separated
+from monitoring.figures import Figures, measure
+from monitoring.gallery import choose
+from monitoring.page import render
+from monitoring.plots import Plot, decision_plots, prediction_plots
+from monitoring.predictions import Predictions, read_predictions
+from monitoring.sources import Window, capture_files
+
+
+def make_report(
+    source: str,
+    output: Path,
+    *,
+    window: Window,
+    class_names: tuple[str, ...],
+    threshold: float,
+    baseline: Path | None,
+    expected_shares: Sequence[float] | None,
+    decisions: Iterable[Decision | SkippedDecision] | None,
+    cache: Path,
+    progress: Progress,
+) -> Figures:
+    """Write report.html, metrics.json, predictions.parquet, skipped.jsonl and plots/*.svg into `output`.
+
+    `source` is a folder, a file or `s3://bucket/prefix` of captures; `cache` keeps what comes from S3.
+    Raises the errors of monitoring.errors.
+    """
+    before = read_baseline(baseline, class_names) if baseline is not None else None
+    predictions = read_predictions(capture_files(source, window, cache, progress), class_names, window)
+    decided = separated(decisions) if decisions is not None else None
+    drawing = progress.add_task("Writing the report", total=None)
+    figures = measure(
+        predictions,
+        source=source,
+        window=window,
+        threshold=threshold,
+        baseline=before,
+        baseline_name=baseline.as_posix() if baseline is not None else None,
+        expected_shares=expected_shares,
+        decisions=decided,
+    )
+    plots = _plots(figures, predictions, decided[0] if decided is not None else [])
+    page = render(figures, plots, choose(predictions), predictions.skipped, datetime.now(UTC))
+
+    folder = output / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+    for plot in plots:
+        (folder / f"{plot.name}.svg").write_text(plot.file(), encoding="utf-8")
+    predictions.write(output / "predictions.parquet")
+    (output / "skipped.jsonl").write_bytes(
+        b"".join(msgspec.json.encode(each._asdict()) + b"\n" for each in predictions.skipped)
+    )
+    (output / "metrics.json").write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
+    (output / "report.html").write_text(page, encoding="utf-8")
+    progress.update(drawing, total=1, completed=1)
+    return figures
+
+
+def _plots(figures: Figures, predictions: Predictions, decisions: Sequence[Decision]) -> list[Plot]:
+    plots = []
+    if figures.predictions:
+        table = predictions.table
+        plots += prediction_plots(
+            figures, table["time"].to_list(), table["confidence"].to_numpy(), table["vehicle"].to_numpy()
+        )
+    if figures.decisions is not None:
+        latencies = [
+            each.latency for each in decisions if each.status != "CLAIMED" and each.latency is not None
+        ]
+        plots += decision_plots(figures.decisions, np.array([each for each in latencies if each >= 0]))
+    return plots

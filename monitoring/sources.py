@@ -1,0 +1,253 @@
+"""Where capture files are: in a folder, or under an S3 prefix that is mirrored into a local cache."""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from rich.progress import Progress
+
+from monitoring.errors import SourceNotFound
+
+CAPTURE_SUFFIXES = (".jsonl", ".jsonl.gz")
+
+# A record's own time and the hour folder it lies in may differ by this much: SageMaker writes a file some
+# minutes after the calls in it. Beyond that, one of the two clocks is wrong (see captures.py).
+CLOCK_TOLERANCE = timedelta(hours=2)
+
+PARALLEL_REQUESTS = 16
+# Downloads that may lie finished and unread at a time: bounds memory, and keeps all connections busy.
+FETCH_AHEAD = 256
+
+# …/{endpoint}/{variant}/yyyy/mm/dd/hh/file, as SageMaker lays data capture out.
+# https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
+_LAYOUT = re.compile(r"(?:^|/)([^/]+)/([^/]+)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+$")
+_DAY_FOLDER = re.compile(r"(?:^|/)(\d{4})/(\d\d)/(\d\d)/$")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time, in UTC; `since` belongs to it, `until` does not, None is open."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether the moment lies within."""
+        return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
+
+    def may_hold(self, start: datetime, length: timedelta) -> bool:
+        """Whether a folder for `length` from `start` can hold a record of this window."""
+        if self.since is not None and start + length + CLOCK_TOLERANCE <= self.since:
+            return False
+        return self.until is None or start - CLOCK_TOLERANCE < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureFile:
+    """A capture file on this machine; `hour` is the hour folder it lies in, where there is one."""
+
+    name: str
+    path: str
+    endpoint: str
+    variant: str
+    hour: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file under the source that is not read, and why."""
+
+    name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    key: str
+    etag: str
+    size: int
+
+
+def capture_files(
+    source: str, window: Window, cache: Path, progress: Progress
+) -> Iterator[CaptureFile | SkippedFile]:
+    """Yield every file under `source` in the order of their names, fetched if it lies in S3.
+
+    `source` is a folder, one file, or `s3://bucket/prefix`. Files whose hour folder lies wholly outside
+    `window` are left alone. What is fetched from S3 is kept in the folder `cache`, so that a second run
+    fetches only what is new.
+
+    Raises SourceNotFound when there is nothing at all under `source`.
+    """
+    if source.startswith("s3://"):
+        return _s3_files(source, window, cache, progress)
+    return _local_files(Path(source), window, progress)
+
+
+def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:
+    if not source.exists():
+        raise SourceNotFound(f"{source} does not exist; give a folder, a file or s3://bucket/prefix")
+    paths = sorted(_walk(source)) if source.is_dir() else [str(source)]
+    if not paths:
+        raise SourceNotFound(f"there is no file under {source}")
+    root = source if source.is_dir() else source.parent
+    absolute_root = root.resolve()
+    reading = progress.add_task("Reading captures", total=len(paths))
+    for path in paths:
+        name = Path(path).relative_to(root).as_posix()
+        if not name.endswith(CAPTURE_SUFFIXES):
+            yield _not_a_capture_file(name)
+        elif not Path(path).is_file():
+            yield SkippedFile(name, "unreadable", "not a regular file")
+        else:
+            file = _described(name, path, f"{absolute_root.as_posix()}/{name}")
+            if file.hour is None or window.may_hold(file.hour, timedelta(hours=1)):
+                yield file
+        progress.advance(reading)
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield f"{parent}/{name}"
+
+
+def _s3_files(
+    source: str, window: Window, cache: Path, progress: Progress
+) -> Iterator[CaptureFile | SkippedFile]:
+    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    client = boto3.client(
+        "s3",
+        config=Config(
+            max_pool_connections=PARALLEL_REQUESTS, retries={"mode": "standard", "max_attempts": 5}
+        ),
+    )
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # photos are nobody else's business
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+        listing = progress.add_task("Listing", total=None)
+        objects: list[_Object] = []
+        for each in _list(client, bucket, prefix, window, pool):
+            objects.append(each)
+            progress.update(listing, description=f"Listing: {len(objects)} files")
+        progress.update(listing, total=1, completed=1)
+        objects.sort(key=lambda each: each.key)
+        if not objects and window == Window():
+            raise SourceNotFound(f"there is no object under {source}")
+        fetching = progress.add_task("Reading captures", total=len(objects))
+        ahead: deque[Future[CaptureFile | SkippedFile]] = deque()
+        waiting = iter(objects)
+        try:
+            while True:
+                while len(ahead) < FETCH_AHEAD and (found := next(waiting, None)):
+                    ahead.append(pool.submit(_fetch, client, bucket, found, cache))
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
+                progress.advance(fetching)
+        finally:
+            for unread in ahead:
+                unread.cancel()
+
+
+def _list(
+    client: Any, bucket: str, prefix: str, window: Window, pool: ThreadPoolExecutor
+) -> Iterator[_Object]:
+    """Yield all objects under the prefix that the window may hold; folders are listed side by side."""
+    if prefix and not prefix.endswith(("/", *CAPTURE_SUFFIXES)):
+        prefix += "/"
+    running = {pool.submit(_list_folder, client, bucket, prefix)}
+    while running:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for folder in done:
+            objects, inner = folder.result()
+            for each in objects:
+                hour = _hour(each.key)
+                if hour is None or window.may_hold(hour, timedelta(hours=1)):
+                    yield each
+            running |= {
+                pool.submit(_list_folder, client, bucket, each) for each in inner if _day_in(each, window)
+            }
+
+
+def _list_folder(client: Any, bucket: str, prefix: str) -> tuple[list[_Object], list[str]]:
+    # A day is listed flat: 24 hour folders would cost 24 calls, and seldom hold 1,000 files together.
+    flat = _DAY_FOLDER.search(prefix) is not None
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=prefix, **({} if flat else {"Delimiter": "/"})
+    )
+    objects, inner = [], []
+    for page in pages:
+        inner += [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+        objects += [
+            _Object(each["Key"], each["ETag"], each["Size"])
+            for each in page.get("Contents", ())
+            if not each["Key"].endswith("/")  # the console's "folders" are empty objects
+        ]
+    return objects, inner
+
+
+def _day_in(prefix: str, window: Window) -> bool:
+    found = _DAY_FOLDER.search(prefix)
+    day = _moment(*found.groups()) if found else None
+    return day is None or window.may_hold(day, timedelta(days=1))
+
+
+def _fetch(client: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile | SkippedFile:
+    name = f"s3://{bucket}/{found.key}"
+    if not found.key.endswith(CAPTURE_SUFFIXES):
+        return _not_a_capture_file(name)
+    # Keys are anything; a digest cannot lead out of the cache, and a changed object has another ETag.
+    identity = f"{client.meta.endpoint_url}\n{bucket}\n{found.key}\n{found.etag}"
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    kept = cache / digest[:2] / digest
+    if not (kept.exists() and kept.stat().st_size == found.size):
+        try:
+            body = client.get_object(Bucket=bucket, Key=found.key)["Body"]
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            return SkippedFile(name, "gone" if code in {"NoSuchKey", "404"} else "unreadable", str(error))
+        kept.parent.mkdir(exist_ok=True)
+        # Renamed only when whole, so that an interrupted run leaves no half file behind under this name.
+        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as part:
+            for chunk in body.iter_chunks(1 << 20):
+                part.write(chunk)
+        Path(part.name).replace(kept)
+    return _described(name, str(kept), found.key)
+
+
+def _described(name: str, path: str, place: str) -> CaptureFile:
+    found = _LAYOUT.search(place)
+    hour = _hour(place)
+    if found and hour:
+        return CaptureFile(name, path, found[1], found[2], hour)
+    folders = place.split("/")
+    return CaptureFile(name, path, folders[-2] if len(folders) > 1 else "", "", None)
+
+
+def _hour(place: str) -> datetime | None:
+    found = _LAYOUT.search(place)
+    return _moment(*found.groups()[2:]) if found else None
+
+
+def _moment(*parts: str) -> datetime | None:
+    year, month, day, hour = (*map(int, parts), 0)[:4]
+    try:
+        return datetime(year, month, day, hour, tzinfo=UTC)
+    except ValueError:  # a folder 2026/13/45 is somebody's, but not SageMaker's
+        return None
+
+
+def _not_a_capture_file(name: str) -> SkippedFile:
+    return SkippedFile(name, "not_a_capture_file", f"does not end in {' or '.join(CAPTURE_SUFFIXES)}")

@@ -1,0 +1,100 @@
+"""The live state in the terminal: outcomes, review rate, what waits for a person, the last decisions."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from monitoring.decisions import STATUSES, Decision, DecisionsTable, Status
+from monitoring.figures import share
+from monitoring.sources import Window
+from monitoring.text import duration, percent, printable, whole
+
+LAST_DECISIONS = 10
+_STYLES = {"ROUTED": "green", "REVIEW": "yellow", "REJECTED": "magenta", "FAILED": "red", "CLAIMED": "dim"}
+
+
+def show_once(decisions: DecisionsTable, back: timedelta, console: Console) -> None:
+    """Print the state of the last `back`."""
+    console.print(_state(decisions, back))
+
+
+def watch_table(decisions: DecisionsTable, back: timedelta, every: float, console: Console) -> None:
+    """Show the state anew every so many seconds, until Ctrl-C."""
+    with Live(_state(decisions, back), console=console, auto_refresh=False) as live:
+        try:
+            while True:
+                time.sleep(every)
+                live.update(_state(decisions, back), refresh=True)
+        except KeyboardInterrupt:
+            return
+
+
+def _state(decisions: DecisionsTable, back: timedelta) -> Group:
+    now = datetime.now(UTC)
+    window = Window(since=now - back)
+    with ThreadPoolExecutor(2 * len(STATUSES)) as pool:
+        counting = pool.map(lambda status: decisions.count(status, window), STATUSES)
+        listing = pool.map(lambda status: decisions.latest(status, LAST_DECISIONS), STATUSES)
+        waiting = pool.submit(decisions.oldest, "REVIEW")
+        counts = dict(zip(STATUSES, counting, strict=True))
+        latest = sorted((each for found in listing for each in found), key=lambda each: each.claimed_at)
+    span = duration(back.total_seconds())
+    return Group(
+        Text(f"Loading Bay, {now:%Y-%m-%d %H:%M:%S} UTC", style="bold"),
+        _outcomes(counts, span),
+        _review(counts, waiting.result(), now),
+        _last(latest[: -LAST_DECISIONS - 1 : -1], now),
+    )
+
+
+def _outcomes(counts: Mapping[Status, int], span: str) -> Table:
+    table = Table(title=f"Photos of the last {span}", title_justify="left", title_style="")
+    total = sum(counts.values())
+    for status in counts:
+        table.add_column(status.lower(), justify="right", header_style=_STYLES[status])
+    table.add_row(*(whole(count) for count in counts.values()))
+    if total:
+        table.add_row(*(percent(count / total) for count in counts.values()), style="dim")
+    return table
+
+
+def _review(counts: Mapping[Status, int], oldest: Decision | None, now: datetime) -> Text:
+    text = Text("Review rate: ")
+    answered = counts["ROUTED"] + counts["REVIEW"]
+    if answered:
+        rate = share(counts["REVIEW"], answered)
+        text.append(percent(rate.share), style="bold")
+        text.append(f" of {whole(answered)} (95 % interval {percent(rate.low)} to {percent(rate.high)})")
+    else:
+        text.append("no photo was classified")
+    text.append("\nOldest photo in review: ")
+    if oldest is None:
+        text.append("none", style="bold")
+    else:
+        text.append(duration((now - oldest.claimed_at).total_seconds()), style="bold")
+        text.append(f", {printable(oldest.photo)}")
+    text.append("\n")
+    return text
+
+
+def _last(latest: list[Decision], now: datetime) -> Table:
+    table = Table(title="Last decisions", title_justify="left", title_style="")
+    for name in ("age", "photo", "outcome", "vehicle", "confidence", "bay", "orders"):
+        table.add_column(name, justify="right" if name in {"age", "confidence"} else "left", overflow="fold")
+    for each in latest:
+        table.add_row(
+            duration(max((now - each.claimed_at).total_seconds(), 0)),
+            Text(printable(each.photo)),
+            Text(each.status.lower(), style=_STYLES[each.status]),
+            Text(printable(each.vehicle or each.error or "–")),
+            f"{each.confidence:.3f}" if each.confidence is not None else "–",
+            Text(printable(each.bay or "–")),
+            Text(printable(each.order_range or "–")),
+        )
+    return table
