@@ -90,9 +90,7 @@ def _error(status: int, name: str, content: dict[str, object]) -> Response:
 @click.option("--variant", default="AllTraffic", show_default=True)
 @click.option("--capture-folder", type=click.Path(path_type=Path), required=True)
 @click.option("--capture-percentage", type=click.IntRange(0, 100), default=100, show_default=True)
-def main(
-    model: Path, port: int, name: str, variant: str, capture_folder: Path, capture_percentage: int
-) -> None:
+def main(model: Path, port: int, name: str, variant: str, capture_folder: Path, capture_percentage: int) -> None:
     """Serve MODEL as a SageMaker endpoint on loopback until terminated."""
     capture = CaptureWriter(capture_folder, name, variant, capture_percentage)
     app = SageMakerRuntime(create_app(model), name, variant, capture)

@@ -45,10 +45,12 @@ def wait_until_healthy(url: str, pid: int, log: Path, *, seconds: float = 30) ->
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback address
-                if answer.status == 200:
-                    return
+        with (
+            suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+            urllib.request.urlopen(url, timeout=2) as answer,  # noqa: S310 - our own loopback address
+        ):
+            if answer.status == 200:
+                return
         if not is_alive(pid):
             raise LocalError(f"a process ended while it started; {log} says why")
         time.sleep(0.05)

@@ -47,7 +47,11 @@ def summary(decisions: Iterable[Decision]) -> str:
 
 
 def follow(
-    read: Callable[[], list[Decision]], console: Console, *, expected: int | None = None, seconds: float | None = None
+    read: Callable[[], list[Decision]],
+    console: Console,
+    *,
+    expected: int | None = None,
+    seconds: float | None = None,
 ) -> list[Decision]:
     """Show the outcomes as they come, until `expected` photos have one or `seconds` are over."""
     deadline = None if seconds is None else time.monotonic() + seconds

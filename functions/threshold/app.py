@@ -18,9 +18,7 @@ class Settings:
     """The lowest accepted confidence (0 to 1) and the class names in the model's order."""
 
     threshold: float = float(os.environ["CONFIDENCE_THRESHOLD"])
-    class_names: tuple[str, ...] = tuple(
-        entry.split(":")[0] for entry in os.environ["VEHICLE_CLASSES"].split(",")
-    )
+    class_names: tuple[str, ...] = tuple(entry.split(":")[0] for entry in os.environ["VEHICLE_CLASSES"].split(","))
 
 
 settings = Settings()

@@ -1,0 +1,57 @@
+# Two commands do it all: `make demo` runs the main job, `make test` the tests. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV = .venv/bin/python
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: .venv/installed .tools/sam/installed .tools/ministack/installed ## install what demo and test need
+
+demo: setup ## classify photos with the whole stack on this machine
+	$(VENV) -m local demo
+
+test: setup ## unit, integration and e2e tests
+	$(VENV) -m pytest tests/unit tests/monitoring tests/integration tests/e2e
+
+test-training: .venv-training/installed ## tests of what needs PyTorch or the SageMaker SDK
+	.venv-training/bin/python -m pytest tests/training
+
+lint: setup ## style, types, template
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+	$(VENV) -m mypy
+	SAM_CLI_TELEMETRY=0 .tools/sam/bin/sam validate --lint
+
+lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
+	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv==0.13.8
+	$(LOCK) pyproject.toml --extra local --extra monitoring --extra dev --output-file requirements/dev.txt
+	$(LOCK) requirements/sam.in --output-file requirements/sam.txt
+	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
+	for function in serialize inference threshold; do \
+		$(LOCK) functions/$$function/requirements.in --output-file functions/$$function/requirements.txt; \
+	done
+
+clean: ## remove what was built and installed
+	rm -rf .venv .venv-training .tools .local .aws-sam
+
+LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock"
+
+# An environment is installed once, and again when its pins change.
+.venv/installed: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; give one with: make PYTHON=python3.12 …"; exit 1; }
+	$(call install,.venv,requirements/dev.txt)
+
+.tools/%/installed: requirements/%.txt
+	$(call install,.tools/$*,$<)
+
+define install
+	@echo "installing $(2) into $(1) …"
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(2)
+	@touch $@
+endef
+
+.PHONY: help setup demo test test-training lint lock clean

@@ -1,0 +1,128 @@
+"""What an integration test does with a deployed stack: upload, wait for outcomes, look at what was announced."""
+
+import io
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from local.decisions import FINAL, Decision, read_decisions
+from local.stack import Stack
+
+T = TypeVar("T")
+
+
+def picture(colour: str, format: str = "JPEG", size: tuple[int, int] = (64, 48)) -> bytes:
+    """Return a photo of one colour; the integration tests' endpoint answers by it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, format)
+    return buffer.getvalue()
+
+
+def wait_for(look: Callable[[], T | None], seconds: float = 40) -> T:
+    """Return what `look` finds as soon as it finds something."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"nothing after {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+class Bay:
+    """A deployed stack, and a queue that hears every announcement and every notification."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.bucket = stack.outputs["InboxBucket"]
+        self.machine = stack.outputs["StateMachineArn"]
+        self.table = stack.outputs["DecisionsTable"]
+        self.s3 = stack.client("s3")
+        self.sfn = stack.client("stepfunctions")
+        self.dynamodb = stack.client("dynamodb")
+        self.events = stack.client("events")
+        self._sqs = stack.client("sqs")
+        self._announced = self._listen_to_events()
+        self._notified = self._listen_to_topic()
+        self.announcements: list[dict[str, Any]] = []
+        self.notifications: list[str] = []
+
+    def upload(self, data: bytes, name: str | None = None) -> str:
+        """Put a photo into the inbox; returns its key."""
+        key = f"uploads/{name or uuid.uuid4().hex}"
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=data)
+        return key
+
+    def start(self, execution_input: object) -> str:
+        """Start the workflow by hand; returns the execution's ARN."""
+        started = self.sfn.start_execution(stateMachineArn=self.machine, input=json.dumps(execution_input))
+        return str(started["executionArn"])
+
+    def decisions(self, key: str) -> list[Decision]:
+        """Return every record of photos under this key."""
+        return [decision for decision in read_decisions(self.dynamodb, self.table) if decision.key == key]
+
+    def outcome(self, key: str) -> Decision:
+        """Wait for the outcome of the one photo under this key."""
+
+        def final() -> Decision | None:
+            found = self.decisions(key)
+            assert len(found) <= 1
+            return found[0] if found and found[0].status in FINAL else None
+
+        return wait_for(final)
+
+    def ended(self, execution: str) -> dict[str, Any]:
+        """Wait for the end of an execution; returns its description."""
+
+        def end() -> dict[str, Any] | None:
+            described: dict[str, Any] = self.sfn.describe_execution(executionArn=execution)
+            return described if described["status"] != "RUNNING" else None
+
+        return wait_for(end)
+
+    def executions_of(self, key: str) -> list[dict[str, Any]]:
+        """Return every execution whose input names this key."""
+        pages = self.sfn.get_paginator("list_executions").paginate(stateMachineArn=self.machine)
+        arns = [execution["executionArn"] for page in pages for execution in page["executions"]]
+        described = [self.sfn.describe_execution(executionArn=arn) for arn in arns]
+        named = json.dumps(key, ensure_ascii=False)
+        return [each for each in described if named in json.dumps(json.loads(each["input"]), ensure_ascii=False)]
+
+    def announced(self, key: str) -> list[dict[str, Any]]:
+        """Return every outcome event of this key that has been announced by now."""
+        self.announcements += [json.loads(body) for body in self._receive(self._announced)]
+        return [event for event in self.announcements if event["detail"]["s3_key"] == key]
+
+    def notified(self, key: str) -> list[str]:
+        """Return every notification that names this key and has been published by now."""
+        self.notifications += [json.loads(body)["Message"] for body in self._receive(self._notified)]
+        return [message for message in self.notifications if f"/{key}" in message]
+
+    def _receive(self, queue: str) -> list[str]:
+        bodies = []
+        while messages := self._sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                bodies.append(message["Body"])
+                self._sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
+
+    def _queue(self, name: str) -> tuple[str, str]:
+        url = self._sqs.create_queue(QueueName=name)["QueueUrl"]
+        attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        return url, attributes["QueueArn"]
+
+    def _listen_to_events(self) -> str:
+        url, arn = self._queue("announced")
+        pattern = json.dumps({"source": ["loading-bay"]})
+        self.events.put_rule(Name="announced", EventPattern=pattern)
+        self.events.put_targets(Rule="announced", Targets=[{"Id": "queue", "Arn": arn}])
+        return url
+
+    def _listen_to_topic(self) -> str:
+        url, arn = self._queue("notified")
+        topic = self.stack.outputs["NotificationsTopic"]
+        self.stack.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        return url

@@ -1,0 +1,75 @@
+"""An endpoint that a test can make say anything: it answers by a photo's colour until told otherwise."""
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from local.processes import free_port
+
+Answer = Callable[[bytes], Response]
+
+
+def scores(*probabilities: float) -> Response:
+    """Answer as the real endpoint does."""
+    headers = {"x-Amzn-Invoked-Production-Variant": "AllTraffic"}
+    return Response(json.dumps(probabilities), media_type="application/json", headers=headers)
+
+
+def failure(status: int, name: str, **content: object) -> Response:
+    """Answer with an error, in the form of the SageMaker runtime."""
+    return Response(json.dumps({"Message": f"a {name}", **content}), status, {"x-amzn-ErrorType": name})
+
+
+def by_colour(body: bytes) -> Response:
+    """Red is a bicycle, blue is a motorcycle, and of anything else the model is not sure."""
+    red, _, blue = Image.open(io.BytesIO(body)).resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
+    if red > blue + 64:
+        return scores(0.97, 0.03)
+    if blue > red + 64:
+        return scores(0.02, 0.98)
+    return scores(0.52, 0.48)
+
+
+class Endpoint:
+    """Serves on loopback until closed; counts its calls."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = by_colour
+        self.calls = 0
+        self._lock = threading.Lock()
+        route = Route("/endpoints/{name}/invocations", self._invoke, methods=["POST"])
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        config = uvicorn.Config(Starlette(routes=[route]), host="127.0.0.1", port=port, log_level="error")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def answering(self, answer: Answer) -> Iterator[None]:
+        """Answer so while the block runs."""
+        self.answer, self.calls = answer, 0
+        try:
+            yield
+        finally:
+            self.answer = by_colour
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    async def _invoke(self, request: Request) -> Response:
+        body = await request.body()
+        with self._lock:
+            self.calls += 1
+        return self.answer(body)

@@ -1,0 +1,115 @@
+"""Which inputs the workflow takes, which photos it takes for the same, and what it carries."""
+
+import io
+import json
+import random
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+from tests.integration.bay import Bay, picture, wait_for
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two words.jpg",
+        "a+b&c=d.jpg",
+        "100%25.jpg",
+        "Fahrrad-Straße-自転車.jpg",
+        "quote'\"<script>.jpg",
+        "x" * 888 + ".jpg",
+    ],
+    ids=["spaces", "plus", "percent", "non-ASCII", "quotes", "900 characters"],
+)
+def test_any_key_that_s3_takes_is_classified_under_its_raw_name(bay: Bay, name: str) -> None:
+    key = bay.upload(picture("red"), unicodedata.normalize("NFC", name))
+
+    decision = bay.outcome(key)
+
+    assert (decision.status, decision.key) == ("ROUTED", f"uploads/{name}")
+    assert decision.attributes["photo"].startswith(f"s3://{bay.bucket}/uploads/{name}#")
+
+
+def test_the_same_event_delivered_many_times_at_once_is_decided_and_announced_once(bay: Bay) -> None:
+    data = picture("blue")
+    bay.s3.put_object(Bucket=bay.bucket, Key="elsewhere/duplicate.jpg", Body=data)
+    etag = bay.s3.head_object(Bucket=bay.bucket, Key="elsewhere/duplicate.jpg")["ETag"].strip('"')
+    detail = {"bucket": {"name": bay.bucket}, "object": {"key": "elsewhere/duplicate.jpg", "etag": etag}}
+
+    with ThreadPoolExecutor(8) as pool:
+        ended = [bay.ended(execution) for execution in pool.map(bay.start, [detail] * 8)]
+
+    assert {each["status"] for each in ended} == {"SUCCEEDED"}
+    statuses = sorted(json.loads(each["output"])["status"] for each in ended)
+    assert statuses == ["ALREADY_CLAIMED"] * 7 + ["ROUTED"]
+    assert bay.outcome("elsewhere/duplicate.jpg").status == "ROUTED"
+    assert len(wait_for(lambda: bay.announced("elsewhere/duplicate.jpg"))) == 1
+
+
+def test_an_input_typed_by_hand_means_the_same_photo_as_its_upload(bay: Bay) -> None:
+    key = bay.upload(picture("red"))
+    bay.outcome(key)
+
+    ended = bay.ended(bay.start({"s3_bucket": bay.bucket, "s3_key": key}))
+
+    assert json.loads(ended["output"])["status"] == "ALREADY_CLAIMED"
+
+
+def test_another_photo_under_the_same_key_is_a_photo_of_its_own(bay: Bay) -> None:
+    key = bay.upload(picture("red"), "same-name.jpg")
+    bay.outcome(key)
+
+    bay.upload(picture("blue"), "same-name.jpg")
+
+    both = wait_for(lambda: [each for each in [bay.decisions(key)] if len(each) == 2])[0]
+    wait_for(lambda: {decision.vehicle for decision in bay.decisions(key)} == {"bicycle", "motorcycle"})
+    assert len({decision.attributes["photo"] for decision in both}) == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        [],
+        "uploads/photo.jpg",
+        {"s3_bucket": "bucket"},
+        {"s3_key": 5, "s3_bucket": "bucket"},
+        {"bucket": {"name": "bucket"}, "object": {}},
+        {"Records": [{"s3": {"object": {"key": "uploads/photo.jpg"}}}]},
+    ],
+    ids=json.dumps,
+)
+def test_any_other_input_fails_with_a_clear_message_and_claims_nothing(bay: Bay, given: object) -> None:
+    before = bay.dynamodb.scan(TableName=bay.table, Select="COUNT")["Count"]
+
+    ended = bay.ended(bay.start(given))
+
+    assert (ended["status"], ended["error"]) == ("FAILED", "InvalidInput")
+    assert "s3_bucket" in ended["cause"]
+    assert bay.dynamodb.scan(TableName=bay.table, Select="COUNT")["Count"] == before
+
+
+def test_photos_outside_the_upload_prefix_are_left_alone(bay: Bay) -> None:
+    bay.s3.put_object(Bucket=bay.bucket, Key="backfill/photo.jpg", Body=picture("red"))
+
+    # A photo uploaded later has been decided, and still nothing knows of the earlier one.
+    bay.outcome(bay.upload(picture("red")))
+    assert not bay.executions_of("backfill/photo.jpg")
+
+
+def test_the_state_stays_below_32_kib_for_any_photo(bay: Bay) -> None:
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3)).save(noise, "PNG")
+    key = bay.upload(noise.getvalue(), "é" * 440 + ".png")
+
+    execution = bay.outcome(key).attributes["execution_arn"]
+
+    bay.ended(execution)
+    pages = bay.sfn.get_paginator("get_execution_history").paginate(executionArn=execution)
+    events = [event for page in pages for event in page["events"]]
+    assert len(events) > 10
+    largest = max(len(json.dumps(event, default=str).encode()) for event in events)
+    assert largest < 32 * 1024

@@ -1,0 +1,167 @@
+"""Every outcome of a photo, by really uploading one: recorded once, announced once, ended as it should."""
+
+import pytest
+from starlette.responses import Response
+
+from tests.integration.bay import Bay, picture, wait_for
+from tests.integration.endpoint import Answer, Endpoint, by_colour, failure, scores
+
+
+def assert_told_once(bay: Bay, key: str, detail_type: str) -> dict[str, object]:
+    """Assert that exactly one event announced the photo, and return its detail."""
+    announced = wait_for(lambda: bay.announced(key))
+    assert [event["detail-type"] for event in announced] == [detail_type]
+    detail: dict[str, object] = announced[0]["detail"]
+    return detail
+
+
+@pytest.mark.parametrize(
+    ("colour", "vehicle", "probabilities", "place"),
+    [
+        ("red", "bicycle", {"bicycle": 0.97, "motorcycle": 0.03}, "1 (near)"),
+        ("blue", "motorcycle", {"bicycle": 0.02, "motorcycle": 0.98}, "2 (far)"),
+    ],
+)
+def test_a_sure_photo_routes_its_driver(
+    bay: Bay, colour: str, vehicle: str, probabilities: dict[str, float], place: str
+) -> None:
+    key = bay.upload(picture(colour))
+
+    decision = bay.outcome(key)
+
+    assert (decision.status, decision.vehicle, decision.bay) == ("ROUTED", vehicle, place)
+    assert decision.confidence == pytest.approx(probabilities[vehicle])
+    ended = bay.ended(decision.attributes["execution_arn"])
+    assert ended["status"] == "SUCCEEDED"
+    detail = assert_told_once(bay, key, "Vehicle Routed")
+    assert detail["vehicle"] == vehicle
+    assert detail["probabilities"] == pytest.approx(probabilities)
+    assert not bay.notified(key)
+
+
+def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
+    key = bay.upload(picture("grey"))
+
+    decision = bay.outcome(key)
+
+    assert decision.status == "REVIEW"
+    assert decision.confidence == pytest.approx(0.52)
+    assert not decision.vehicle
+    ended = bay.ended(decision.attributes["execution_arn"])
+    assert (ended["status"], ended["error"]) == ("FAILED", "LowConfidence")
+    assert_told_once(bay, key, "Photo Needs Review")
+    (message,) = wait_for(lambda: bay.notified(key))
+    for part in ("Photo Needs Review", "none reaches 0.9", "bicycle 0.52", "motorcycle 0.48"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "reason"),
+    [
+        (b"this is no photo", "UnreadablePhoto", "not a JPEG, PNG, WebP, HEIC or AVIF photo"),
+        (picture("red", size=(640, 480))[:-200], "UnreadablePhoto", "damaged"),
+        (b"", "UnreadablePhoto", "not a JPEG"),
+        (picture("red") + bytes(26214400), "PhotoTooLarge", "more than 26,214,400 are accepted"),
+        (picture("red", "PNG", (10_000, 6_000)), "PhotoTooLarge", "10000 × 6000 pixels"),
+    ],
+    ids=["text", "cut off", "empty", "too many bytes", "too many pixels"],
+)
+def test_what_is_no_usable_photo_is_rejected_with_a_reason(
+    bay: Bay, endpoint: Endpoint, data: bytes, error: str, reason: str
+) -> None:
+    with endpoint.answering(by_colour):
+        key = bay.upload(data)
+        decision = bay.outcome(key)
+        assert endpoint.calls == 0
+
+    assert decision.status == "REJECTED"
+    assert decision.attributes["error"] == error
+    assert reason in decision.attributes["reason"]
+    ended = bay.ended(decision.attributes["execution_arn"])
+    assert (ended["status"], ended["error"]) == ("FAILED", "PhotoRejected")
+    assert_told_once(bay, key, "Photo Rejected")
+    (message,) = wait_for(lambda: bay.notified(key))
+    assert reason in message
+
+
+def test_a_photo_that_is_gone_before_it_is_read_is_rejected(bay: Bay) -> None:
+    ended = bay.ended(bay.start({"s3_bucket": bay.bucket, "s3_key": "uploads/never-was.jpg"}))
+
+    assert ended["error"] == "PhotoRejected"
+    decision = bay.outcome("uploads/never-was.jpg")
+    assert (decision.status, decision.attributes["error"]) == ("REJECTED", "PhotoNotFound")
+
+
+def test_a_photo_overwritten_before_it_is_read_is_not_mistaken_for_the_new_one(bay: Bay) -> None:
+    key = bay.upload(picture("red"))
+    bay.outcome(key)
+    detail = {"bucket": {"name": bay.bucket}, "object": {"key": key, "etag": "0" * 32}}
+
+    ended = bay.ended(bay.start(detail))
+
+    assert ended["error"] == "PhotoRejected"
+    assert "was overwritten before it could be read" in ended["cause"]
+
+
+def test_an_endpoint_that_comes_back_is_waited_for(bay: Bay, endpoint: Endpoint) -> None:
+    def down_three_times(body: bytes) -> Response:
+        unavailable = failure(503, "ServiceUnavailable")
+        return unavailable if endpoint.calls <= 3 else by_colour(body)
+
+    with endpoint.answering(down_three_times):
+        decision = bay.outcome(bay.upload(picture("red")))
+
+    assert (decision.status, decision.vehicle) == ("ROUTED", "bicycle")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda body: failure(503, "ServiceUnavailable"),
+        lambda body: failure(429, "ThrottlingException"),
+        lambda body: failure(424, "ModelError", OriginalStatusCode=500, OriginalMessage="out of memory"),
+        lambda body: failure(400, "ValidationError", Message="Endpoint loading-bay of account 1 not found."),
+    ],
+    ids=["unavailable", "throttled", "model failing", "no such endpoint"],
+)
+def test_an_endpoint_that_never_comes_back_fails_the_photo_which_can_be_run_again(
+    bay: Bay, endpoint: Endpoint, answer: Answer
+) -> None:
+    with endpoint.answering(answer):
+        key = bay.upload(picture("red"))
+        decision = bay.outcome(key)
+        assert endpoint.calls >= 11  # the first call and ten retries of the state machine
+
+    assert (decision.status, decision.attributes["error"]) == ("FAILED", "EndpointUnavailable")
+    ended = bay.ended(decision.attributes["execution_arn"])
+    assert (ended["status"], ended["error"]) == ("FAILED", "ClassificationFailed")
+    assert_told_once(bay, key, "Classification Failed")
+
+    bay.ended(bay.start({"s3_bucket": bay.bucket, "s3_key": key}))
+
+    assert bay.outcome(key).status == "ROUTED"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda body: Response("[NaN, NaN]", media_type="application/json"),
+        lambda body: scores(0.2, 0.3, 0.5),
+        lambda body: scores(1.0),
+        lambda body: scores(0.9, 0.9),
+        lambda body: scores(1.5, -0.5),
+        lambda body: Response("<html>It works!</html>", media_type="text/html"),
+        lambda body: Response("[" * 60_000, media_type="application/json"),
+        lambda body: failure(424, "ModelError", OriginalStatusCode=400, OriginalMessage="no picture"),
+    ],
+    ids=["NaN", "three", "one", "sum", "out of range", "HTML", "nested", "refused"],
+)
+def test_a_useless_answer_fails_the_photo_at_once(bay: Bay, endpoint: Endpoint, answer: Answer) -> None:
+    with endpoint.answering(answer):
+        key = bay.upload(picture("red"))
+        decision = bay.outcome(key)
+        assert endpoint.calls == 1
+
+    assert (decision.status, decision.attributes["error"]) == ("FAILED", "InvalidPrediction")
+    assert bay.ended(decision.attributes["execution_arn"])["error"] == "ClassificationFailed"
+    assert_told_once(bay, key, "Classification Failed")

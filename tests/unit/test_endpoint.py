@@ -1,0 +1,133 @@
+"""Asking the endpoint: what is sent, which failures are worth another try, which answers are none."""
+
+import io
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction, Prediction, predict
+
+
+@pytest.fixture
+def stub() -> Stubber:
+    return make_stub()
+
+
+def make_stub() -> Stubber:
+    client = boto3.client(
+        "sagemaker-runtime", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    stubber = Stubber(client)
+    stubber.activate()
+    return stubber
+
+
+def answer(body: bytes) -> dict[str, Any]:
+    return {"Body": StreamingBody(io.BytesIO(body), len(body)), "InvokedProductionVariant": "blue"}
+
+
+def ask(stub: Stubber, class_count: int = 2) -> Prediction:
+    return predict(stub.client, "loading-bay", b"png", class_count=class_count)
+
+
+def test_the_picture_is_sent_as_png_and_the_probabilities_come_back(stub: Stubber) -> None:
+    sent = {
+        "EndpointName": "loading-bay",
+        "ContentType": "image/png",
+        "Accept": "application/json",
+        "Body": b"png",
+    }
+    stub.add_response("invoke_endpoint", answer(b"[0.0073, 0.9927]"), sent)
+
+    assert ask(stub) == Prediction([0.0073, 0.9927], "blue")
+
+
+@pytest.mark.parametrize("probabilities", [[1, 0], [0.2, 0.3, 0.5], [0.1] * 10])
+def test_any_number_of_classes_is_read(stub: Stubber, probabilities: list[float]) -> None:
+    stub.add_response("invoke_endpoint", answer(json.dumps(probabilities).encode()))
+
+    assert ask(stub, len(probabilities)).probabilities == probabilities
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "details", "error"),
+    [
+        ("ThrottlingException", 429, {}, EndpointUnavailable),
+        ("ServiceUnavailable", 503, {}, EndpointUnavailable),
+        ("InternalFailure", 500, {}, EndpointUnavailable),
+        ("ModelNotReadyException", 429, {}, EndpointUnavailable),
+        ("ValidationError", 400, {}, ClientError),
+        ("AccessDeniedException", 403, {}, ClientError),
+        ("ModelError", 424, {"OriginalStatusCode": 500}, EndpointUnavailable),
+        ("ModelError", 424, {"OriginalStatusCode": 429}, EndpointUnavailable),
+        ("ModelError", 424, {"OriginalStatusCode": 400}, InvalidPrediction),
+    ],
+)
+def test_a_failure_is_worth_another_try_only_if_it_may_pass(
+    stub: Stubber, code: str, status: int, details: dict[str, Any], error: type[Exception]
+) -> None:
+    stub.add_client_error("invoke_endpoint", code, "why", status, modeled_fields=details)
+
+    with pytest.raises(error, match="why"):
+        ask(stub)
+
+
+def test_an_endpoint_that_does_not_exist_yet_is_waited_for(stub: Stubber) -> None:
+    stub.add_client_error("invoke_endpoint", "ValidationError", "Endpoint loading-bay of account 1 not found.", 400)
+
+    with pytest.raises(EndpointUnavailable, match="not found"):
+        ask(stub)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"null",
+        b"0.5",
+        b'"[0.5, 0.5]"',
+        b"{}",
+        b"[]",
+        b"[1.0]",
+        b"[0.2, 0.3, 0.5]",
+        b"[NaN, 1.0]",
+        b"[Infinity, 0.0]",
+        b"[-0.5, 1.5]",
+        b"[0.9, 0.9]",
+        b"[0.0, 0.0]",
+        b"[true, false]",
+        b'["0.5", "0.5"]',
+        b"[[0.5, 0.5]]",
+        b"[0.5, 0.5",
+        b"[" * 60_000,
+        b"[0.5, 0.5" + b" " * 70_000 + b"]",
+        b"\xff\xfe",
+    ],
+    ids=lambda body: body[:20].decode("latin1"),
+)
+def test_an_answer_that_is_no_pair_of_probabilities_is_named(stub: Stubber, body: bytes) -> None:
+    stub.add_response("invoke_endpoint", answer(body))
+
+    with pytest.raises(InvalidPrediction):
+        ask(stub)
+
+
+@given(st.binary(max_size=200) | st.from_regex(rb"\[[-0-9.eE, ]{0,40}\]", fullmatch=True))
+def test_no_answer_whatever_escapes_the_contract(body: bytes) -> None:
+    stub = make_stub()
+    stub.add_response("invoke_endpoint", answer(body))
+
+    try:
+        probabilities = ask(stub).probabilities
+    except InvalidPrediction:
+        return
+    assert len(probabilities) == 2
+    assert sum(probabilities) == pytest.approx(1, abs=0.01)

@@ -1,0 +1,136 @@
+"""What cfn-lint does not see in a state machine: targets, substitutions, error names, expressions."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonata
+import pytest
+from statelint.linter import Linter
+
+from local.deployment import ROOT, read_template
+
+DEFINITIONS = sorted((ROOT / "statemachine").glob("*.asl.json"))
+# Raised by AWS itself; https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+# and the pages of the integrated services.
+AWS_ERRORS = re.compile(r"(States|Lambda|DynamoDB|EventBridge|S3|Sandbox|Runtime|StepFunctions|Sfn)\.[A-Za-z0-9]+")
+PERMANENT = {"PhotoNotFound", "PhotoTooLarge", "UnreadablePhoto", "InvalidPrediction", "LowConfidence"}
+
+every_definition = pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.name)
+
+
+def states_of(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, state in machine["States"].items():
+        yield name, state
+        for inner in [state.get("ItemProcessor"), *state.get("Branches", [])]:
+            if inner:
+                yield from states_of(inner)
+
+
+def read(path: Path) -> dict[str, Any]:
+    machine: dict[str, Any] = json.loads(path.read_text())
+    return machine
+
+
+def declared_substitutions(path: Path) -> set[str]:
+    for resource in read_template()["Resources"].values():
+        properties = resource.get("Properties", {})
+        if properties.get("DefinitionUri") == f"statemachine/{path.name}":
+            return set(properties["DefinitionSubstitutions"])
+    raise AssertionError(f"the template deploys no {path.name}")
+
+
+def raised_errors() -> set[str]:
+    names = set()
+    for module in (ROOT / "functions").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.ClassDef) and any(
+                isinstance(base, ast.Name) and base.id == "Exception" for base in node.bases
+            ):
+                names.add(node.name)
+    return names
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from strings_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings_in(inner)
+
+
+@every_definition
+def test_the_definition_is_valid_and_every_target_exists_and_is_reached(path: Path) -> None:
+    assert Linter().validate(read(path)) == []
+
+
+@every_definition
+def test_every_substitution_is_supplied_and_every_supplied_one_is_used(path: Path) -> None:
+    used = set(re.findall(r"\$\{([A-Za-z]+)\}", path.read_text()))
+
+    assert used == declared_substitutions(path)
+
+
+@every_definition
+def test_every_caught_or_retried_error_is_one_that_something_raises(path: Path) -> None:
+    known = raised_errors()
+    for name, state in states_of(read(path)):
+        for handler in [*state.get("Retry", []), *state.get("Catch", [])]:
+            for error in handler["ErrorEquals"]:
+                assert error in known or AWS_ERRORS.fullmatch(error), f"{name} handles {error}"
+
+
+def test_every_error_that_a_function_raises_is_caught_by_name() -> None:
+    caught = {
+        error
+        for _, state in states_of(read(ROOT / "statemachine" / "classify_photo.asl.json"))
+        for handler in [*state.get("Retry", []), *state.get("Catch", [])]
+        for error in handler["ErrorEquals"]
+    }
+
+    assert raised_errors() <= caught
+
+
+@every_definition
+def test_only_transient_errors_are_retried_by_name_and_with_full_jitter(path: Path) -> None:
+    for name, state in states_of(read(path)):
+        for retry in state.get("Retry", []):
+            assert retry["JitterStrategy"] == "FULL", name
+            assert not {"States.ALL", "States.TaskFailed"} & set(retry["ErrorEquals"]), name
+            assert not PERMANENT & set(retry["ErrorEquals"]), name
+
+
+@every_definition
+def test_every_task_has_a_time_out(path: Path) -> None:
+    tasks = [(name, state) for name, state in states_of(read(path)) if state["Type"] == "Task"]
+
+    assert [name for name, state in tasks if "TimeoutSeconds" not in state] == []
+
+
+@every_definition
+def test_every_expression_is_jsonata(path: Path) -> None:
+    expressions = [text[2:-2] for text in strings_in(read(path)) if text.startswith("{%")]
+
+    for expression in expressions:
+        jsonata.Jsonata(re.sub(r"\$\{[A-Za-z]+\}", "1", expression))
+    assert expressions
+
+
+def test_every_way_through_the_photo_s_workflow_ends_in_a_named_end() -> None:
+    states = read(ROOT / "statemachine" / "classify_photo.asl.json")["States"]
+    ends = {name: state.get("Error") for name, state in states.items() if state["Type"] in {"Succeed", "Fail"}}
+
+    assert ends == {
+        "AlreadyClaimed": None,
+        "VehicleRouted": None,
+        "InvalidInput": "InvalidInput",
+        "LowConfidence": "LowConfidence",
+        "PhotoRejected": "PhotoRejected",
+        "ClassificationFailed": "ClassificationFailed",
+    }

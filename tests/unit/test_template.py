@@ -1,0 +1,226 @@
+"""The template keeps its promises: bounded parameters, exact permissions, encryption, an alarm for every queue."""
+
+import json
+import re
+import tomllib
+from typing import Any
+
+import pytest
+
+from local.deployment import ROOT, read_template, render_local
+
+TEMPLATE = read_template()
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction"]
+# Actions that know no resources; https://docs.aws.amazon.com/service-authorization/latest/reference/
+RESOURCELESS = re.compile(r"xray:.*|logs:.*LogDeliver.*|logs:.*ResourcePolic.*|logs:DescribeLogGroups")
+
+
+def of_type(name: str) -> dict[str, dict[str, Any]]:
+    return {key: resource for key, resource in RESOURCES.items() if resource["Type"] == name}
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    found = []
+    for policy in RESOURCES[role]["Properties"]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            found.append(statement["Fn::If"][1] if "Fn::If" in statement else statement)
+    return found
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def granted(role: str) -> set[tuple[str, str]]:
+    return {
+        (action, json.dumps(resource, sort_keys=True))
+        for statement in statements(role)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def test_every_parameter_is_described_and_bounded() -> None:
+    for name, parameter in TEMPLATE["Parameters"].items():
+        assert len(parameter["Description"]) > 20, name
+        assert "Default" in parameter, name
+        bounds = {"AllowedValues", "AllowedPattern"} & set(parameter)
+        assert bounds or {"MinValue", "MaxValue"} <= set(parameter), name
+
+
+def test_every_parameter_is_shown_in_a_group_of_the_console() -> None:
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(TEMPLATE["Parameters"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "accepted"),
+    [
+        ("bicycle:1:near,motorcycle:2:far", True),
+        ("bicycle:1:near,motorcycle:2:far,cargo-bike:A3:mid_range", True),
+        ("bicycle:1:near", False),
+        ("bicycle,motorcycle", False),
+        ("bicycle:1:near, motorcycle:2:far", False),
+        ("bicycle:1:near,motorcycle:2:far,", False),
+        ("", False),
+    ],
+)
+def test_classes_are_taken_only_with_their_meaning(classes: str, accepted: bool) -> None:
+    pattern = TEMPLATE["Parameters"]["VehicleClasses"]["AllowedPattern"]
+
+    assert bool(re.fullmatch(pattern, classes)) is accepted
+
+
+def test_the_defaults_fit_their_bounds() -> None:
+    for name, parameter in TEMPLATE["Parameters"].items():
+        default = parameter["Default"]
+        if "AllowedPattern" in parameter:
+            assert re.fullmatch(parameter["AllowedPattern"], str(default)), name
+        if "AllowedValues" in parameter:
+            assert default in parameter["AllowedValues"], name
+        if "MinValue" in parameter:
+            assert parameter["MinValue"] <= default <= parameter["MaxValue"], name
+
+
+def test_the_functions_may_do_what_they_do_and_nothing_else() -> None:
+    objects = json.dumps({"Fn::Sub": "${Inbox.Arn}/*"})
+    inbox = json.dumps({"Fn::GetAtt": ["Inbox", "Arn"]})
+    key = json.dumps({"Fn::GetAtt": ["Key", "Arn"]})
+    endpoint = "arn:${AWS::Partition}:sagemaker:${AWS::Region}:${AWS::AccountId}:endpoint/${EndpointName}"
+    expected = {
+        "SerializeFunction": {
+            ("s3:GetObject", objects),
+            ("s3:GetObjectVersion", objects),
+            ("s3:ListBucket", inbox),
+            ("kms:Decrypt", key),
+        },
+        "InferenceFunction": {("sagemaker:InvokeEndpoint", json.dumps({"Fn::Sub": endpoint}))},
+        "ThresholdFunction": set(),
+    }
+    for function in FUNCTIONS:
+        logs = json.dumps({"Fn::GetAtt": [f"{function}Logs", "Arn"]})
+        everyone = {
+            ("logs:CreateLogStream", logs),
+            ("logs:PutLogEvents", logs),
+            ("xray:PutTraceSegments", '"*"'),
+            ("xray:PutTelemetryRecords", '"*"'),
+        }
+        assert granted(f"{function}Role") == expected[function] | everyone
+
+
+def test_no_role_has_a_wildcard_that_could_be_narrower() -> None:
+    for role in of_type("AWS::IAM::Role"):
+        for action, resource in granted(role):
+            assert "*" not in action, (role, action)
+            assert resource != '"*"' or RESOURCELESS.fullmatch(action), (role, action)
+        assert "ManagedPolicyArns" not in RESOURCES[role]["Properties"]
+
+
+def test_every_function_runs_arm_python_logs_json_and_is_traced() -> None:
+    everyone = TEMPLATE["Globals"]["Function"]
+    assert (everyone["Runtime"], everyone["Architectures"]) == ("python3.13", ["arm64"])
+    assert everyone["Tracing"] == "Active"
+    assert everyone["LoggingConfig"]["LogFormat"] == "JSON"
+    assert sorted(of_type("AWS::Serverless::Function")) == sorted(FUNCTIONS)
+    for function in FUNCTIONS:
+        properties = RESOURCES[function]["Properties"]
+        assert properties["LoggingConfig"]["LogGroup"] == {"Ref": f"{function}Logs"}
+        assert properties["Timeout"] <= 30
+        assert RESOURCES[f"{function}Logs"]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_everything_at_rest_can_be_encrypted_with_a_key_of_one_s_own() -> None:
+    encrypted = {
+        "AWS::S3::Bucket",
+        "AWS::SQS::Queue",
+        "AWS::SNS::Topic",
+        "AWS::DynamoDB::Table",
+        "AWS::Logs::LogGroup",
+    }
+    for name, resource in RESOURCES.items():
+        if resource["Type"] in encrypted:
+            assert '["Key", "Arn"]' in json.dumps(resource), name
+
+
+def test_nothing_is_reached_without_tls() -> None:
+    policies = [
+        resource["Properties"]["PolicyDocument"]["Statement"]
+        for resource in RESOURCES.values()
+        if resource["Type"] in {"AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"}
+    ]
+    assert len(policies) == 3
+    for policy in policies:
+        (deny,) = [statement for statement in policy if statement["Effect"] == "Deny"]
+        assert deny["Principal"] == "*"
+        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_inbox_is_closed_to_the_public_and_keeps_versions() -> None:
+    for bucket in of_type("AWS::S3::Bucket").values():
+        properties = bucket["Properties"]
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+        assert properties["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+        assert properties["VersioningConfiguration"]["Status"] == "Enabled"
+        rules = json.dumps(properties["LifecycleConfiguration"])
+        for rule in ("ExpirationInDays", "NoncurrentDays", "AbortIncompleteMultipartUpload"):
+            assert rule in rules
+
+
+def test_every_queue_has_an_alarm_and_every_alarm_tells_somebody() -> None:
+    alarms = of_type("AWS::CloudWatch::Alarm")
+    watched = json.dumps(alarms)
+    for queue in of_type("AWS::SQS::Queue"):
+        assert f'["{queue}", "QueueName"]' in watched
+    for name, alarm in alarms.items():
+        assert alarm["Properties"]["AlarmActions"] == [{"Ref": "Notifications"}], name
+        assert alarm["Properties"]["AlarmDescription"], name
+
+
+def test_every_rule_retries_for_a_day_and_then_keeps_the_event() -> None:
+    for name, rule in of_type("AWS::Events::Rule").items():
+        for target in rule["Properties"]["Targets"]:
+            assert target["RetryPolicy"] == {
+                "MaximumEventAgeInSeconds": 86400,
+                "MaximumRetryAttempts": 185,
+            }, name
+            assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}, name
+
+
+def test_what_people_uploaded_and_what_was_decided_outlives_the_stack() -> None:
+    for name in ("Inbox", "Decisions", "Key"):
+        assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_dashboard_is_json_once_its_names_are_filled_in() -> None:
+    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+
+    widgets = json.loads(re.sub(r"\$\{ConfidenceThreshold\}", "0.9", re.sub(r"\$\{(?!Conf)[^}]+\}", "x", body)))
+
+    assert len({widget["properties"]["title"] for widget in widgets["widgets"]}) == len(widgets["widgets"])
+
+
+def test_a_claim_outlives_every_execution() -> None:
+    machine = json.loads((ROOT / "statemachine" / "classify_photo.asl.json").read_text())
+    substitutions = RESOURCES["ClassifyPhoto"]["Properties"]["DefinitionSubstitutions"]
+
+    assert substitutions["ClaimSeconds"] >= 2 * machine["TimeoutSeconds"]
+
+
+def test_the_local_aws_gets_the_same_stack_but_for_the_runtime_and_alarms_on_metric_math() -> None:
+    local = render_local(read_template())
+
+    missing = set(RESOURCES) - set(local["Resources"])
+    assert missing == {"ExecutionsFailedAlarm", "FunctionErrorsAlarm", "FunctionThrottlesAlarm"}
+    changed = {name for name in local["Resources"] if local["Resources"][name] != RESOURCES[name]}
+    assert not changed
+    assert local["Globals"]["Function"]["Runtime"] == "provided.al2023"
+
+
+def test_samconfig_knows_three_environments_with_stacks_of_their_own() -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+
+    names = [config[name]["deploy"]["parameters"]["stack_name"] for name in ("default", "staging", "prod")]
+    assert len(set(names)) == 3
