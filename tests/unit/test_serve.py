@@ -1,0 +1,166 @@
+"""The endpoint, over HTTP as SageMaker would call it, with the model that ships."""
+
+import http.client
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import uvicorn
+from PIL import Image
+from starlette.applications import Starlette
+
+from training.container import serve
+
+MODEL = Path("training/model/model.onnx")
+
+
+@pytest.fixture(scope="module")
+def app() -> Starlette:
+    return serve.create_app(MODEL)
+
+
+@pytest.fixture(scope="module")
+def port(app: Starlette) -> Iterator[int]:
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+def call(port: int, method: str, path: str, body: bytes = b"", kind: str | None = "image/png") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def picture(file_format: str, size: tuple[int, int] = (32, 32), mode: str = "RGB") -> bytes:
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert(mode).save(file, file_format)
+    return file.getvalue()
+
+
+def reason(answer: bytes) -> str:
+    text = json.loads(answer)["error"]
+    assert "\n" not in text
+    return str(text)
+
+
+def test_ping_answers_at_once(port: int) -> None:
+    assert call(port, "GET", "/ping") == (200, b"")
+
+
+def test_app_names_its_classes_and_size(app: Starlette) -> None:
+    assert app.state.class_names == ["bicycle", "motorcycle"]
+    assert app.state.input_size == 32
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (picture("PNG"), "image/png"),
+        (picture("JPEG"), "image/jpeg"),
+        (picture("PNG"), "application/x-image"),
+        (picture("JPEG"), "application/x-image"),
+        (picture("JPEG", (1600, 900)), "image/jpeg; charset=binary"),
+        (picture("PNG", (7, 50)), "IMAGE/PNG"),
+        (picture("PNG", mode="L"), "image/png"),
+        (picture("PNG", mode="RGBA"), "image/png"),
+        (picture("PNG", mode="P"), "image/png"),
+        (picture("JPEG", mode="CMYK"), "image/jpeg"),
+    ],
+)
+def test_an_image_is_answered_with_probabilities(port: int, body: bytes, kind: str) -> None:
+    status, answer = call(port, "POST", "/invocations", body, kind)
+    assert status == 200
+    scores = json.loads(answer)
+    assert len(scores) == 2
+    assert all(0 <= score <= 1 for score in scores)
+    assert sum(scores) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "why"),
+    [
+        (b"", "image/png", "empty"),
+        (b"not an image", "image/png", "not a readable PNG"),
+        (picture("PNG")[:-40], "image/png", "not a readable PNG"),
+        (picture("JPEG"), "image/png", "not a readable PNG"),
+        (picture("PNG"), "image/jpeg", "not a readable JPEG"),
+        (picture("GIF"), "application/x-image", "not a readable PNG or JPEG"),
+        (picture("PNG", (9000, 6000), "L"), "image/png", "54000000|9000 × 6000"),
+    ],
+)
+def test_a_bad_body_is_refused_with_the_reason(port: int, body: bytes, kind: str, why: str) -> None:
+    status, answer = call(port, "POST", "/invocations", body, kind)
+    assert status == 400
+    assert any(part in reason(answer) for part in why.split("|"))
+
+
+@pytest.mark.parametrize("kind", ["text/csv", "application/json", "image/webp", None])
+def test_another_content_type_is_refused(port: int, kind: str | None) -> None:
+    status, answer = call(port, "POST", "/invocations", picture("PNG"), kind)
+    assert status == 415
+    assert "image/png" in reason(answer)
+
+
+def test_a_body_over_the_limit_is_refused(port: int) -> None:
+    status, answer = call(port, "POST", "/invocations", b"\0" * (serve.MAX_BYTES + 1))
+    assert status == 413
+    assert str(serve.MAX_BYTES) in reason(answer)
+
+
+def test_a_wrong_method_is_refused(port: int) -> None:
+    assert call(port, "GET", "/invocations")[0] == 405
+
+
+def test_an_upside_down_photo_is_turned_by_its_exif(port: int) -> None:
+    upright = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180°
+    turned = io.BytesIO()
+    upright.rotate(180).save(turned, "PNG", exif=exif)
+    assert json.loads(call(port, "POST", "/invocations", turned.getvalue())[1]) == pytest.approx(
+        json.loads(call(port, "POST", "/invocations", picture("PNG"))[1]), abs=1e-6
+    )
+
+
+def test_the_same_image_gets_the_same_answer_whoever_else_asks(port: int) -> None:
+    alone = call(port, "POST", "/invocations", picture("PNG"))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: call(port, "POST", "/invocations", picture("PNG")), range(40)))
+    assert answers == [alone] * 40
+
+
+def test_ping_answers_while_images_are_worked_on(port: int) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(call, port, "POST", "/invocations", picture("PNG", (4000, 3000))) for _ in range(4)]
+        started = time.monotonic()
+        assert call(port, "GET", "/ping")[0] == 200
+        assert time.monotonic() - started < 2
+        assert {future.result()[0] for future in working} == {200}
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.onnx"):
+        serve.create_app(tmp_path / "nothing.onnx")
+
+
+def test_the_command_line_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        serve.main(["serve", "--model", str(tmp_path / "nothing.onnx")])
+    assert capsys.readouterr().err == f"there is no model at {tmp_path / 'nothing.onnx'}\n"

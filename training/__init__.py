@@ -1,0 +1,1 @@
+"""The model's whole life: data set, training, evaluation, endpoint."""

