@@ -10,7 +10,7 @@ from monitoring.errors import BaselineUnusable
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """Scores on validation, shape (photos, classes), and each class's share of those photos."""
+    """Scores on validation, shape (photos, classes), and the true share of each class among those photos."""
 
     class_names: list[str]
     scores: list[list[float]]

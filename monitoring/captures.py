@@ -3,10 +3,12 @@
 import base64
 import binascii
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ SUM_TOLERANCE = 0.01
 PLAUSIBLE_YEARS = range(2000, 2100)
 
 _SCORE_KEYS = ("prediction", "predictions", "probabilities", "scores")
+_READ_AHEAD = 1 << 20
 _TOO_LONG = b"(too long)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -157,7 +160,7 @@ def photos(file: CaptureFile, lines: Collection[int]) -> dict[int, bytes]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as raw:
+    with io.BufferedReader(io.FileIO(path), _READ_AHEAD) as raw:
         # Told by its first bytes: a gzip file need not be named so.
         compressed = raw.peek(2)[:2] == b"\x1f\x8b"
         stream = gzip.GzipFile(fileobj=raw) if compressed else raw
@@ -189,6 +192,7 @@ def _record(line: bytes) -> _Record:
     return record
 
 
+@lru_cache(64)  # buckets hold few types, and asking a million times takes a second
 def _is_image(content_type: str | None) -> bool:
     if content_type is None:
         return True

@@ -25,6 +25,9 @@ KS_THRESHOLD = 0.2
 SHARE_THRESHOLD = 0.1
 
 BINS = 20
+# Baselines keep this many decimals. Left unrounded, captures that say 0.9999971 would all lie below a
+# baseline's 1.0, and every comparison of ranks would see a change.
+DECIMALS = 5
 _SHUFFLES = 9_999
 _MOST_RECORDS = 100_000_000
 
@@ -78,10 +81,11 @@ def compare(
     n = len(scores)
     if n == 0:
         return []
+    scores = scores.round(DECIMALS)
     tested = range(len(class_names) if len(class_names) > 2 else 1)
     tests = []
     if baseline is not None:
-        before = np.asarray(baseline.scores)
+        before = np.asarray(baseline.scores).round(DECIMALS)
         for k in tested:
             tests.append(_stability_test(class_names[k], scores[:, k], before[:, k]))
             tests.append(_kolmogorov_smirnov_test(class_names[k], scores[:, k], before[:, k]))
@@ -92,7 +96,7 @@ def compare(
         ]
     if baseline is not None:
         tests.append(_review_test(scores.max(axis=1), before.max(axis=1), review_threshold))
-    return _judged(tests, n)
+    return _judged(tests, n) if tests else []
 
 
 def overall(checks: Sequence[Check]) -> Verdict:

@@ -11,7 +11,15 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import (
+    HOURLY,
+    MINUTELY,
+    MONTHLY,
+    SECONDLY,
+    AutoDateLocator,
+    ConciseDateFormatter,
+    date2num,
+)
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
@@ -215,6 +223,13 @@ def _is_narrow(figure: Figure) -> bool:
 
 def _time_axis(axes: Axes, figure: Figure) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=6 if _is_narrow(figure) else 8)
+    # Its own lists end too early for few ticks: from 60 to 72 hours, for one, it would find no step.
+    locator.intervald |= {
+        MONTHLY: [1, 2, 3, 4, 6, 12],
+        HOURLY: [1, 2, 3, 4, 6, 12, 24],
+        MINUTELY: [1, 2, 5, 10, 15, 30, 60],
+        SECONDLY: [1, 2, 5, 10, 15, 30, 60],
+    }
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.grid(visible=False, axis="x")

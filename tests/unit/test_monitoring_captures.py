@@ -1,0 +1,260 @@
+"""Reading captures: every record is used once, or named with file, line and reason."""
+
+import base64
+import gzip
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.progress import Progress
+
+from monitoring import captures
+from monitoring.predictions import Predictions, read_predictions
+from monitoring.sources import Window, capture_files
+from tests.monitoring.records import HOUR, lines, place, record, write
+
+
+def read(
+    folder: Path, window: Window | None = None, classes: tuple[str, ...] = ("bicycle", "motorcycle")
+) -> Predictions:
+    window = window or Window()
+    with Progress(disable=True) as progress:
+        return read_predictions(
+            capture_files(str(folder), window, folder / "cache", progress), classes, window
+        )
+
+
+def test_several_records_in_a_file_are_all_used(tmp_path: Path) -> None:
+    write(tmp_path, place(), lines(record((0.95, 0.05)), record((0.2, 0.8)), record((0.6, 0.4))))
+
+    found = read(tmp_path)
+
+    assert found.records == found.ids == 3
+    assert found.table["confidence"].to_list() == [0.95, 0.8, 0.6]
+    assert found.table["vehicle"].to_list() == [0, 1, 0]
+    assert found.skipped == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[0.25, 0.75]",
+        '{"prediction": [0.25, 0.75]}\n',
+        '{"predictions": [[0.25, 0.75]]}',
+        "[[0.25, 0.75]]",
+        " [2.5e-1,\n7.5e-1] ",
+    ],
+)
+@pytest.mark.parametrize("shape", ["text", "value", "base64"])
+def test_scores_are_read_however_the_server_wraps_them(tmp_path: Path, answer: str, shape: str) -> None:
+    captured = record(answer)
+    output = captured["captureData"]["endpointOutput"]
+    if shape == "value":
+        output["data"] = json.loads(answer)
+    elif shape == "base64":
+        output |= {"data": base64.b64encode(answer.encode()).decode(), "encoding": "BASE64"}
+    write(tmp_path, place(), lines(captured))
+
+    assert read(tmp_path).probabilities().tolist() == [[0.25, 0.75]]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"captureData": {"endpointInput"', "not_json"),
+        (b"\xff\xfe\x00", "not_json"),
+        (b'{"x": ' + b"[" * 100_000, "not_json"),
+        (b'"just text"', "not_a_capture"),
+        (b"null", "not_a_capture"),
+        (b'{"captureData": {}, "eventMetadata": {}}', "not_a_capture"),
+        (lines(record(event_id="x" * 1000)).strip(), "not_a_capture"),
+        (lines(record(request_type="text/csv")).strip(), "not_an_image"),
+        (lines(record("0.6,0.4")).strip(), "not_probabilities"),
+        (lines(record("")).strip(), "not_probabilities"),
+        (lines(record('["0.6", "0.4"]')).strip(), "not_probabilities"),
+        (lines(record("[true, false]")).strip(), "not_probabilities"),
+        (lines(record("[NaN, 1.0]")).strip(), "not_probabilities"),
+        (lines(record("[1e999, 0.5]")).strip(), "not_probabilities"),
+        (lines(record("[1.5, -0.5]")).strip(), "not_probabilities"),
+        (lines(record("[0.7, 0.7]")).strip(), "not_probabilities"),
+        (lines(record("[" * 5000)).strip(), "not_probabilities"),
+        (lines(record((0.2, 0.3, 0.5))).strip(), "wrong_number_of_classes"),
+        (lines(record("[1.0]")).strip(), "wrong_number_of_classes"),
+    ],
+)
+def test_what_is_no_prediction_is_named_with_file_line_and_reason(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    write(tmp_path, place(), lines(record(), content, record()))
+
+    found = read(tmp_path)
+
+    assert [(each.file, each.line, each.reason) for each in found.skipped] == [(place(), 2, reason)]
+    assert found.skipped_records() == {reason: 1}
+    assert (found.records, len(found.table)) == (3, 2)
+
+
+def test_a_record_without_a_time_is_skipped_where_no_folder_tells_the_hour(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "odd.jsonl",
+        lines(record(time=None), record(time="yesterday"), record(time="0001-01-01T00:00:00Z")),
+    )
+
+    assert read(tmp_path).skipped_records() == {"no_time": 3}
+
+
+@pytest.mark.parametrize(
+    "time", [None, "yesterday", "1970-01-01T00:00:00Z", "2026-11-20T09:30:00Z", "9999-12-31T23:59:59-23:59"]
+)
+def test_a_clock_that_is_off_gives_way_to_the_hour_of_the_folder(tmp_path: Path, time: str | None) -> None:
+    write(tmp_path, place(), lines(record(time=time), record(time="2026-11-20T05:10:00Z")))
+
+    found = read(tmp_path)
+
+    assert found.table["time"].to_list() == [
+        HOUR.replace(tzinfo=None),
+        HOUR.replace(tzinfo=None, hour=5, minute=10),
+    ]
+    assert found.table["retimed"].to_list() == [True, False]
+
+
+def test_times_with_an_offset_become_utc(tmp_path: Path) -> None:
+    write(
+        tmp_path, place(), lines(record(time="2026-11-20T06:10:00+02:00"), record(time="2026-11-20T04:20:00"))
+    )
+
+    assert [f"{each:%H:%M}" for each in read(tmp_path).table["time"]] == ["04:10", "04:20"]
+
+
+def test_a_record_that_comes_again_is_used_once_and_says_where_it_was_first(tmp_path: Path) -> None:
+    write(tmp_path, place(name="a.jsonl"), lines(record(), record((0.9, 0.1), event_id="same")))
+    write(
+        tmp_path,
+        place(name="b.jsonl"),
+        lines(record((0.3, 0.7), event_id="same"), record((0.3, 0.7), event_id="same")),
+    )
+
+    found = read(tmp_path)
+
+    assert found.table.filter(pl.col("event_id") == "same")["p_0"].to_list() == [0.9]
+    assert [(each.file, each.line, each.reason) for each in found.skipped] == [
+        (place(name="b.jsonl"), 1, "duplicate"),
+        (place(name="b.jsonl"), 2, "duplicate"),
+    ]
+    assert f"{place(name='a.jsonl')}, line 2" in found.skipped[0].detail
+    assert (found.records, found.ids) == (4, 2)
+
+
+def test_ids_count_records_that_are_no_predictions_too(tmp_path: Path) -> None:
+    write(tmp_path, place(), lines(record(), record(request_type="text/csv")))
+
+    assert read(tmp_path).ids == 2
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
+def test_gzip_is_read_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+    write(tmp_path, place(name=name), gzip.compress(lines(record(), record())))
+
+    assert len(read(tmp_path).table) == 2
+
+
+def test_a_broken_gzip_file_gives_what_lies_before_the_damage(tmp_path: Path) -> None:
+    many = lines(*(record(body=bytes([k]) * 3000) for k in range(200)))
+    packed = gzip.compress(many)
+    write(tmp_path, place(name="a.jsonl.gz"), packed[: len(packed) // 2])
+    write(tmp_path, place(name="b.jsonl"), lines(record()))
+
+    found = read(tmp_path)
+
+    assert 1 < len(found.table) < 201
+    assert found.skipped_files() == {"damaged": 1}
+    assert found.skipped[-1].file == place(name="a.jsonl.gz")
+
+
+def test_a_mark_at_the_start_blank_lines_and_windows_line_ends_are_no_trouble(tmp_path: Path) -> None:
+    write(
+        tmp_path, place(), b"\xef\xbb\xbf" + lines(record(), b"", b"  \t", record()).replace(b"\n", b"\r\n")
+    )
+
+    found = read(tmp_path)
+
+    assert (found.records, len(found.table), found.skipped) == (2, 2, [])
+
+
+def test_a_line_without_end_is_not_taken_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captures, "LONGEST_LINE", 10_000)
+    write(tmp_path, place(), lines(record(), b"x" * 35_000, record()))
+
+    found = read(tmp_path)
+
+    assert [(each.line, each.reason) for each in found.skipped] == [(2, "line_too_long")]
+    assert found.table["line"].to_list() == [1, 3]
+
+
+def test_an_answer_captured_without_its_request_still_counts(tmp_path: Path) -> None:
+    captured = record()
+    del captured["captureData"]["endpointInput"]
+    write(tmp_path, place(), lines(captured))
+
+    assert len(read(tmp_path).table) == 1
+
+
+def test_records_outside_the_window_are_counted_but_not_used(tmp_path: Path) -> None:
+    write(tmp_path, place(), lines(*(record(time=f"2026-11-20T04:{minute}:00Z") for minute in (10, 20, 30))))
+
+    found = read(tmp_path, Window(since=HOUR.replace(minute=20), until=HOUR.replace(minute=30)))
+
+    assert [each.minute for each in found.table["time"]] == [20]
+    assert found.skipped_records() == {"outside_window": 2}
+
+
+def test_more_than_two_classes(tmp_path: Path) -> None:
+    write(tmp_path, place(), lines(record((0.2, 0.3, 0.5)), record((0.5, 0.5))))
+
+    found = read(tmp_path, classes=("bicycle", "motorcycle", "van"))
+
+    assert found.table["vehicle"].to_list() == [2]
+    assert found.skipped_records() == {"wrong_number_of_classes": 1}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@st.composite
+def damaged_records(draw: st.DrawFn) -> bytes:
+    """Return a capture line with one value replaced by anything, bytes flipped, or its end cut off."""
+    captured = record(draw(st.text() | st.lists(st.floats(), max_size=3)))
+    inner = [captured, captured["eventMetadata"], captured["captureData"], *captured["captureData"].values()]
+    branch = draw(st.sampled_from(inner))
+    branch[draw(st.sampled_from(sorted(branch)))] = draw(JSON)
+    line = bytearray(json.dumps(captured).encode("utf-8", "surrogatepass"))
+    for position in draw(st.lists(st.integers(0, len(line) - 1), max_size=3)):
+        line[position] = draw(st.integers(0, 255))
+    return bytes(line[: draw(st.integers(0, len(line)))])
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.lists(
+        st.binary() | damaged_records() | JSON.map(lambda value: json.dumps(value).encode()), max_size=5
+    )
+)
+def test_no_line_whatever_is_fatal_and_every_record_is_accounted_for(
+    tmp_path: Path, content: list[bytes]
+) -> None:
+    write(tmp_path, place(), b"\n".join([*content, *lines(record(event_id="last")).splitlines()]))
+
+    found = read(tmp_path)
+
+    assert "last" in found.table["event_id"]
+    assert found.records == len(found.table) + sum(found.skipped_records().values())
+    found.write(tmp_path / "predictions.parquet")
+    assert len(pl.read_parquet(tmp_path / "predictions.parquet")) == len(found.table)
