@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from operate.decisions import Decision, read_decisions
+from operate.progress import decisions_table, follow, reasons, summary
+
 from . import photos as demo_photos
-from .decisions import Decision, read_decisions
 from .errors import LocalError
-from .progress import decisions_table, follow, summary
 from .stack import HOME, MODEL, Options, Stack
 
 console = Console(highlight=False)
@@ -57,10 +58,20 @@ def up(**options: Any) -> None:
     """Start the local AWS and the endpoint, then build and deploy the template."""
     stack = Stack.up(HOME, _options(**options), _say)
     _say("\nTo use it with AWS's own tools:\n")
-    for name, value in stack.environment().items():
-        _say(f"export {name}={value}")
+    _say_exports(stack)
     _say(f"\naws s3 cp photo.jpg {stack.outputs['UploadUri']}")
     _say("python -m local upload photo.jpg; python -m local watch; python -m local down")
+
+
+def _say_exports(stack: Stack) -> None:
+    for name, value in stack.environment().items():
+        _say(f"export {name}={value}")
+
+
+@main.command()
+def env() -> None:
+    """Print what to export so that AWS's own tools use the local stack: eval "$(python -m local env)"."""
+    _say_exports(Stack.load())
 
 
 @main.command()
@@ -98,8 +109,14 @@ def watch(seconds: float | None) -> None:
         decisions = follow(lambda: _read(stack), console, seconds=seconds)
     except KeyboardInterrupt:
         decisions = _read(stack)
+    _show(decisions)
+
+
+def _show(decisions: list[Decision]) -> None:
     console.print(decisions_table(decisions))
-    _say(summary(decisions))
+    for line in reasons(decisions):
+        _say(line)
+    _say(f"\n{summary(decisions)}")
 
 
 @main.command()
@@ -152,8 +169,7 @@ def demo(archive: Path | None, **options: Any) -> None:
         decisions = follow(lambda: _read(stack), console, expected=len(photos), seconds=120)
     finally:
         stack.down()
-    console.print(decisions_table(decisions))
-    _say(summary(decisions))
+    _show(decisions)
     report = HOME / "decisions.json"
     items = [decision.attributes for decision in sorted(decisions, key=lambda decision: decision.key)]
     report.write_text(json.dumps(items, indent=2, default=float) + "\n")

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from local.decisions import FINAL, Decision, read_decisions
 from local.stack import Stack
+from operate.decisions import FINAL, Decision, read_decisions
 
 T = TypeVar("T")
 

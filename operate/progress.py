@@ -3,7 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -15,28 +17,34 @@ COLOURS = {"ROUTED": "green", "REVIEW": "yellow", "REJECTED": "magenta", "FAILED
 
 
 def decisions_table(decisions: Iterable[Decision]) -> Table:
-    """Return a table of photo, outcome, vehicle, confidence, bay, milliseconds and reason."""
-    table = Table(header_style="bold", expand=True)
-    table.add_column("photo", overflow="fold", ratio=3)
-    table.add_column("outcome")
-    table.add_column("vehicle")
-    table.add_column("confidence", justify="right")
-    table.add_column("bay (orders)")
-    table.add_column("ms", justify="right")
-    table.add_column("why", overflow="fold", ratio=4)
+    """Return a table of photo, outcome, vehicle, confidence, bay and milliseconds."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    table.add_column("photo", overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("vehicle", no_wrap=True)
+    table.add_column("confidence", justify="right", no_wrap=True)
+    table.add_column("bay (orders)", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
     for decision in sorted(decisions, key=lambda decision: decision.key):
         confidence, milliseconds = decision.confidence, decision.milliseconds
-        colour = COLOURS[decision.status]
         table.add_row(
-            escape(decision.key),
-            f"[{colour}]{decision.status}[/]",
+            escape(PurePosixPath(decision.key).name),
+            f"[{COLOURS[decision.status]}]{decision.status}[/]",
             escape(decision.vehicle),
             "" if confidence is None else f"{confidence:.4f}",
             escape(decision.bay),
             "" if milliseconds is None else f"{milliseconds:.0f}",
-            escape(decision.reason),
         )
     return table
+
+
+def reasons(decisions: Iterable[Decision]) -> list[str]:
+    """Return a line for each photo that was not routed, with the reason."""
+    return [
+        f"{decision.status}  {decision.key}\n    {decision.reason}"
+        for decision in sorted(decisions, key=lambda decision: decision.key)
+        if decision.reason
+    ]
 
 
 def summary(decisions: Iterable[Decision]) -> str:
