@@ -4,6 +4,7 @@ All that differs from the cloud is here: the functions run under this machine's 
 local AWS does not know is left out.
 """
 
+import json
 import os
 import platform
 import shutil
@@ -52,7 +53,7 @@ def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
     return template
 
 
-def render_local(template: dict[str, Any]) -> dict[str, Any]:
+def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return the template as the local AWS takes it."""
     function = template["Globals"]["Function"]
     function["Runtime"] = "provided.al2023"
@@ -63,6 +64,13 @@ def render_local(template: dict[str, Any]) -> dict[str, Any]:
         for name, resource in template["Resources"].items()
         if "Metrics" not in resource.get("Properties", {})
     }
+    # A Map's concurrency is taken there from its definition only, not from a path into its input.
+    concurrency = parameters.get("BatchMaxConcurrency", template["Parameters"]["BatchMaxConcurrency"]["Default"])
+    batch = template["Resources"]["ClassifyBatch"]["Properties"]
+    batch["Definition"] = json.loads((ROOT / batch.pop("DefinitionUri")).read_text())
+    for state in batch["Definition"]["States"].values():
+        if state.pop("MaxConcurrencyPath", None):
+            state["MaxConcurrency"] = int(concurrency)
     return template
 
 
@@ -81,7 +89,7 @@ def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) 
     sam_env = {**os.environ, **env, "SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
     sam_env |= {"LAMBDA_PYTHON": sys.executable}
     try:
-        rendered.write_text(yaml.safe_dump(render_local(read_template()), sort_keys=False))
+        rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
         build = ["build", "--template", str(rendered), "--build-dir", str(built)]
         build += ["--cached", "--cache-dir", str(ROOT / ".local" / "build-cache" / python)]
         _sam(build, folder / "sam-build.log", sam_env)

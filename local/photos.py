@@ -39,7 +39,7 @@ def sample_photos() -> list[Photo]:
     """Return the pictures that come with the project, in `events/photos`."""
     expected = json.loads((SAMPLES / "expected.json").read_text())
     return [
-        Photo(name, (SAMPLES / name).read_bytes(), frozenset({outcome["status"]}), outcome["vehicle"])
+        Photo(name, (SAMPLES / name).read_bytes(), frozenset(outcome["statuses"]), outcome["vehicle"])
         for name, outcome in sorted(expected.items())
     ]
 

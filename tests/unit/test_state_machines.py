@@ -17,6 +17,8 @@ DEFINITIONS = sorted((ROOT / "statemachine").glob("*.asl.json"))
 # Raised by AWS itself; https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
 # and the pages of the integrated services.
 AWS_ERRORS = re.compile(r"(States|Lambda|DynamoDB|EventBridge|S3|Sandbox|Runtime|StepFunctions|Sfn)\.[A-Za-z0-9]+")
+# Documented fields of a distributed Map that the linter does not know yet.
+NEWER_FIELDS = re.compile(r'Field "(Label|InputType|CSVHeaderLocation)" not allowed')
 PERMANENT = {"PhotoNotFound", "PhotoTooLarge", "UnreadablePhoto", "InvalidPrediction", "LowConfidence"}
 
 every_definition = pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.name)
@@ -67,7 +69,9 @@ def strings_in(value: Any) -> Iterator[str]:
 
 @every_definition
 def test_the_definition_is_valid_and_every_target_exists_and_is_reached(path: Path) -> None:
-    assert Linter().validate(read(path)) == []
+    problems = Linter().validate(read(path))
+
+    assert [problem for problem in problems if not NEWER_FIELDS.search(problem)] == []
 
 
 @every_definition
