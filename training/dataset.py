@@ -1,0 +1,314 @@
+"""The data set: CIFAR-100's archive or a folder of photos, read and split into what training needs."""
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from training.errors import TrainingError
+
+IMAGE_SIDE: Final = 32
+PHOTO_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+PHOTO_FORMATS: Final = ("PNG", "JPEG", "WEBP")
+# Of the labelled photos, this share chooses settings and calibrates; it is never trained on.
+VALIDATION_SHARE: Final = 0.15
+# Of the outliers that are not kept for the test, this share is for validation.
+OUTLIER_VALIDATION_SHARE: Final = 0.32
+TEST_SHARE: Final = 0.15
+# Two photos correlating more than this (after removing brightness and contrast, mirrored or not) show the
+# same thing. CIFAR-100 is known for such pairs: Barz and Denzler, "Do we train on test data?", 2020.
+DUPLICATE_CORRELATION: Final = 0.8
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One labelled image: its file name, class name and RGB pixels [32, 32, 3]."""
+
+    name: str
+    label: str
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class Source:
+    """Photos as they come: those of the wanted classes, those of others, and what identifies the data.
+
+    ``test`` is empty where the source has no test split of its own.
+    """
+
+    train: list[Photo]
+    test: list[Photo]
+    outliers: list[Photo]
+    test_outliers: list[Photo]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Photos by split, ready to be written; no photo is in two splits."""
+
+    class_names: list[str]
+    train: list[Photo]
+    validation: list[Photo]
+    test: list[Photo]
+    train_outliers: list[Photo]
+    validation_outliers: list[Photo]
+    test_outliers: list[Photo]
+    dropped: int
+    digest: str
+    seed: int
+
+
+class _CifarUnpickler(pickle.Unpickler):
+    """Reads arrays and plain values only: a pickle may otherwise run any code it names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = {"_reconstruct", "ndarray", "dtype"}
+        if module.split(".", maxsplit=1)[0] == "numpy" and name in allowed:
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a data set")
+
+
+def read_cifar(archive: Path, class_names: Sequence[str]) -> Source:
+    """Read CIFAR-100's archive (https://www.cs.toronto.edu/~kriz/cifar.html, the Python version).
+
+    Raises:
+        TrainingError: the file is not that archive, or has no images of a wanted class.
+
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            meta = _unpickle(tar, "meta")
+            names = [name.decode() for name in meta[b"fine_label_names"]]
+            splits = {split: _cifar_photos(_unpickle(tar, split), names) for split in ("train", "test")}
+    except (OSError, tarfile.TarError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{archive} is not CIFAR-100's Python archive: {error}") from error
+    _require_classes(class_names, names, archive)
+    wanted = set(class_names)
+    return Source(
+        train=[photo for photo in splits["train"] if photo.label in wanted],
+        test=[photo for photo in splits["test"] if photo.label in wanted],
+        outliers=[photo for photo in splits["train"] if photo.label not in wanted],
+        test_outliers=[photo for photo in splits["test"] if photo.label not in wanted],
+        digest=f"sha256:{file_digest(archive, 'sha256')}",
+    )
+
+
+def _unpickle(tar: tarfile.TarFile, member: str) -> dict[bytes, Any]:
+    file = tar.extractfile(f"cifar-100-python/{member}")
+    if file is None:
+        raise KeyError(member)
+    content: dict[bytes, Any] = _CifarUnpickler(io.BytesIO(file.read()), encoding="bytes").load()
+    return content
+
+
+def _cifar_photos(split: dict[bytes, Any], names: list[str]) -> list[Photo]:
+    # A row is 1,024 red values, 1,024 green, 1,024 blue, each row by row.
+    pixels = split[b"data"].reshape(-1, 3, IMAGE_SIDE, IMAGE_SIDE).transpose(0, 2, 3, 1)
+    rows = zip(split[b"filenames"], split[b"fine_labels"], pixels, strict=True)
+    return [Photo(name.decode(), names[label], np.ascontiguousarray(image)) for name, label, image in rows]
+
+
+def read_folder(folder: Path, class_names: Sequence[str]) -> Source:
+    """Read photos from ``<folder>/<class>/*.jpg``; folders of other names are outliers.
+
+    Photos of any size are turned upright, centre-cropped and reduced to 32×32, as the pipeline does it.
+
+    Raises:
+        TrainingError: there is no such folder, a wanted class has none, or a photo cannot be read.
+
+    """
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not a folder: give one that holds a folder of photos per class")
+    found = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    _require_classes(class_names, found, folder)
+    photos = [photo for label in found for photo in _folder_photos(folder / label, label)]
+    wanted = set(class_names)
+    return Source(
+        train=[photo for photo in photos if photo.label in wanted],
+        test=[],
+        outliers=[photo for photo in photos if photo.label not in wanted],
+        test_outliers=[],
+        digest=photos_digest(photos),
+    )
+
+
+def read_outliers(folder: Path) -> tuple[list[Photo], list[Photo]]:
+    """Read ``<folder>/<class>/*.png`` as outliers: (for training and validation, for the test).
+
+    The first, third, … file in sorted order is for the test, so that the split needs no list of its own.
+
+    Raises:
+        TrainingError: there is no such folder, or it holds no photos.
+
+    """
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not a folder: give one that holds a folder of photos per class")
+    labels = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    photos = [photo for label in labels for photo in _folder_photos(folder / label, label)]
+    if not photos:
+        raise TrainingError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
+    return photos[1::2], photos[0::2]
+
+
+def with_outliers(source: Source, folder: Path) -> Source:
+    """Add a folder of outliers to a source; its digest then covers both.
+
+    Raises:
+        TrainingError: as ``read_outliers``.
+
+    """
+    more, for_test = read_outliers(folder)
+    both = f"{source.digest} {photos_digest([*more, *for_test])}"
+    return replace(
+        source,
+        outliers=[*source.outliers, *more],
+        test_outliers=[*source.test_outliers, *for_test],
+        digest=f"sha256:{hashlib.sha256(both.encode()).hexdigest()}",
+    )
+
+
+def limit_outliers(source: Source, limit: int, seed: int) -> Source:
+    """Keep at most so many outliers for training and validation together, and as many for the test; seeded."""
+    generator = np.random.default_rng(seed)
+
+    def some(photos: list[Photo]) -> list[Photo]:
+        if len(photos) <= limit:
+            return photos
+        return [photos[index] for index in sorted(generator.choice(len(photos), limit, replace=False))]
+
+    return replace(source, outliers=some(source.outliers), test_outliers=some(source.test_outliers))
+
+
+def _folder_photos(folder: Path, label: str) -> list[Photo]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    return [Photo(path.name, label, _read_photo(path)) for path in files]
+
+
+def _read_photo(path: Path) -> Pixels:
+    try:
+        with Image.open(path, formats=PHOTO_FORMATS) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}; mend it or take it away") from error
+    if upright.size != (IMAGE_SIDE, IMAGE_SIDE):
+        upright = ImageOps.fit(upright, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.LANCZOS)
+    return np.asarray(upright)
+
+
+def _require_classes(wanted: Sequence[str], present: Iterable[str], where: Path) -> None:
+    if len(set(wanted)) < 2:
+        raise TrainingError(f"two or more different classes are needed, not {', '.join(wanted) or 'none'}")
+    present = list(present)
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise TrainingError(f"{where} has no class {', '.join(missing)}; it has {', '.join(present) or 'none'}")
+
+
+def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
+    """Carve validation (and test, where the source has none) from train: seeded, and of every class its share.
+
+    Photos that all but repeat a test photo leave training and validation; photos that all but repeat each
+    other stay together, so that nothing is validated on what it was trained on.
+
+    Raises:
+        TrainingError: a class has too few photos to be split.
+
+    """
+    generator = np.random.default_rng(seed)
+    rest, test = list(source.train), list(source.test)
+    dropped = 0
+    if test:
+        fresh = ~np.any(_repeats(_signatures(rest), _signatures(test)), axis=1)
+        dropped = int(np.sum(~fresh))
+        rest = [rest[index] for index in np.flatnonzero(fresh)]
+    else:
+        rest, test = _carve(rest, class_names, TEST_SHARE, generator)
+    train, validation = _carve(rest, class_names, VALIDATION_SHARE, generator)
+
+    outliers, test_outliers = source.outliers, source.test_outliers
+    order = generator.permutation(len(outliers))
+    held = round(len(outliers) * OUTLIER_VALIDATION_SHARE)
+    return Dataset(
+        class_names=list(class_names),
+        train=train,
+        validation=validation,
+        test=test,
+        train_outliers=[outliers[index] for index in sorted(order[held:])],
+        validation_outliers=[outliers[index] for index in sorted(order[:held])],
+        test_outliers=test_outliers,
+        dropped=dropped,
+        digest=source.digest,
+        seed=seed,
+    )
+
+
+def _carve(
+    photos: list[Photo], class_names: Sequence[str], share: float, generator: np.random.Generator
+) -> tuple[list[Photo], list[Photo]]:
+    """Split off a share of every class, whole groups of near-duplicates at a time: (what stays, the share)."""
+    taken: set[int] = set()
+    for label in class_names:
+        members = [index for index, photo in enumerate(photos) if photo.label == label]
+        wanted = round(len(members) * share)
+        if wanted < 1 or len(members) - wanted < 1:
+            raise TrainingError(f"class {label} has {len(members)} photos, too few to split; add more")
+        groups = _groups([photos[index] for index in members])
+        count = 0
+        for position in generator.permutation(len(groups)):
+            if count + len(groups[position]) <= wanted:
+                taken.update(members[index] for index in groups[position])
+                count += len(groups[position])
+    stay = [photo for index, photo in enumerate(photos) if index not in taken]
+    return stay, [photos[index] for index in sorted(taken)]
+
+
+def _signatures(photos: Sequence[Photo]) -> NDArray[np.float32]:
+    """Give each photo as a unit vector [2, N, 3072] free of brightness and contrast: as it is, and mirrored."""
+    pixels = np.stack([photo.pixels for photo in photos]).astype(np.float32)
+    both = np.stack([pixels, pixels[:, :, ::-1]]).reshape(2, len(photos), -1)
+    both -= both.mean(axis=2, keepdims=True)
+    norms = np.linalg.norm(both, axis=2, keepdims=True)
+    both /= np.where(norms > 0, norms, 1)
+    return both
+
+
+def _repeats(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say which of N photos repeat which of M, mirrored or not: [N, M]."""
+    correlation = np.maximum(left[0] @ right[0].T, left[0] @ right[1].T)
+    return np.asarray(correlation > DUPLICATE_CORRELATION)
+
+
+def _groups(photos: Sequence[Photo]) -> list[list[int]]:
+    """Put photos that repeat each other, directly or through a third, into one group."""
+    signatures = _signatures(photos)
+    repeats = _repeats(signatures, signatures)
+    group = list(range(len(photos)))
+    for one, other in np.argwhere(np.triu(repeats, k=1)):
+        old, new = group[other], group[one]
+        group = [new if number == old else number for number in group]
+    return [[index for index, number in enumerate(group) if number == wanted] for wanted in sorted(set(group))]
+
+
+def photos_digest(photos: Iterable[Photo]) -> str:
+    """Identify photos by their labels, names and pixels, whatever the order they come in."""
+    lines = sorted(
+        f"{photo.label}/{photo.name} {hashlib.sha256(photo.pixels.tobytes()).hexdigest()}" for photo in photos
+    )
+    return f"sha256:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """Give a file's checksum in hexadecimal, reading it piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,448 @@
+"""The endpoint on SageMaker: created, or moved to a new model by canary, with capture and scaling.
+
+Plain boto3: the SDK cannot express a serverless variant, and hosting has one way here.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from training import aws
+from training.aws import explained
+from training.errors import TrainingError
+from training.predictors import Predictor
+
+VARIANT: Final = "AllTraffic"
+POLL_SECONDS: Final = 15
+CANARY_WAIT_SECONDS: Final = 300
+TERMINATION_WAIT_SECONDS: Final = 120
+UPDATE_LIMIT_SECONDS: Final = 3600
+SCALE_IN_SECONDS: Final = 300
+SCALE_OUT_SECONDS: Final = 60
+# Of one call, in SageMaker's unit, microseconds: the pipeline gives up after a few seconds.
+LATENCY_LIMIT: Final = 1_000_000
+SCALABLE_DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
+STAMP: Final = r"\d{8}-\d{6}"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The AWS services that hosting takes, as boto3 clients."""
+
+    sagemaker: Any
+    autoscaling: Any
+    cloudwatch: Any
+    s3: Any
+
+    @classmethod
+    def connect(cls, region: str | None) -> "Clients":
+        """Connect to one region.
+
+        Raises:
+            TrainingError: no region is set.
+
+        """
+        names = ("sagemaker", "application-autoscaling", "cloudwatch", "s3")
+        return cls(*(aws.client(name, region) for name in names))
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Data capture: what percentage of calls is kept, and below which S3 address."""
+
+    percent: int
+    uri: str
+
+
+@dataclass(frozen=True)
+class RealTime:
+    """Instances that are always there, from least to most, so that each gets so many calls a minute."""
+
+    instance_type: str
+    least: int
+    most: int
+    calls_per_instance: int
+    capture: Capture | None
+
+
+@dataclass(frozen=True)
+class Serverless:
+    """No instances while nobody calls; memory in megabytes, at most so many calls at once."""
+
+    memory: int
+    concurrency: int
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """What is to be hosted, how, and under which name."""
+
+    endpoint: str
+    image: str
+    artifact: str
+    role: str
+    variant: RealTime | Serverless
+
+
+@dataclass
+class Undo:
+    """What was created so far, to be taken away again if the rest fails."""
+
+    steps: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)
+
+    def add(self, name: str, delete: Callable[[], Any]) -> None:
+        """Remember how to delete something that now exists."""
+        self.steps.append((name, delete))
+
+    def run(self) -> list[str]:
+        """Delete everything, newest first: the names of what could not be deleted."""
+        left = []
+        for name, delete in reversed(self.steps):
+            try:
+                delete()
+            except ClientError as error:
+                if not aws.is_missing(error):
+                    left.append(name)
+            except TrainingError:
+                left.append(name)
+        return left
+
+
+@dataclass
+class Deployment:
+    """One run of deploy: what is hosted, under which stamp, and what has been created so far."""
+
+    clients: Clients
+    hosting: Hosting
+    report: Report
+    poll_seconds: float
+    name: str
+    existing: dict[str, Any] | None
+    undo: Undo = field(default_factory=Undo)
+
+    def run(self, probe: Callable[[], None]) -> None:
+        """Create or update, check, and leave it scaled."""
+        self.create_model()
+        self.create_config()
+        if isinstance(self.hosting.variant, RealTime):
+            put_alarms(self.clients, self.hosting.endpoint)
+        if self.existing:
+            self.update(self.existing)
+        else:
+            self.create()
+        probe()
+        if isinstance(self.hosting.variant, RealTime):
+            self.settle(self.hosting.variant)
+
+    def create_model(self) -> None:
+        """Create the model: image, artifact and role."""
+        self.clients.sagemaker.create_model(
+            ModelName=self.name,
+            PrimaryContainer={"Image": self.hosting.image, "ModelDataUrl": self.hosting.artifact},
+            ExecutionRoleArn=self.hosting.role,
+        )
+        self.undo.add(f"model {self.name}", lambda: self.clients.sagemaker.delete_model(ModelName=self.name))
+
+    def create_config(self) -> None:
+        """Create the endpoint configuration: one variant, and capture where there is any."""
+        kind = self.hosting.variant
+        variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": self.name}
+        request: dict[str, Any] = {"EndpointConfigName": self.name, "ProductionVariants": [variant]}
+        if isinstance(kind, Serverless):
+            variant["ServerlessConfig"] = {"MemorySizeInMB": kind.memory, "MaxConcurrency": kind.concurrency}
+        else:
+            now = instances_now(self.existing)
+            variant |= {
+                "InstanceType": kind.instance_type,
+                # A canary is at most half of the new instances: an update starts with two of them.
+                "InitialInstanceCount": max(kind.least, now, 2) if now else kind.least,
+                "InitialVariantWeight": 1.0,
+            }
+            if kind.capture:
+                request["DataCaptureConfig"] = capture_request(kind.capture)
+        self.clients.sagemaker.create_endpoint_config(**request)
+        self.undo.add(
+            f"endpoint configuration {self.name}",
+            lambda: self.clients.sagemaker.delete_endpoint_config(EndpointConfigName=self.name),
+        )
+
+    def create(self) -> None:
+        """Create the endpoint and wait for it."""
+        endpoint = self.hosting.endpoint
+        if isinstance(self.hosting.variant, RealTime):
+            names = alarm_names(endpoint)
+            self.undo.add("alarms", lambda: self.clients.cloudwatch.delete_alarms(AlarmNames=names))
+        self.clients.sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=self.name)
+        self.undo.add(f"endpoint {endpoint}", lambda: delete_endpoint(self.clients, endpoint, self.poll_seconds))
+        wait(self.clients, endpoint, self.report, self.poll_seconds)
+
+    def update(self, existing: dict[str, Any]) -> None:
+        """Shift traffic to the new configuration, one instance first; alarms shift it back."""
+        endpoint, earlier = self.hosting.endpoint, existing["EndpointConfigName"]
+        request: dict[str, Any] = {"EndpointName": endpoint, "EndpointConfigName": self.name}
+        if isinstance(self.hosting.variant, RealTime):
+            # While a variant is scaled automatically, AWS refuses to change its instance type.
+            deregister_scaling(self.clients, endpoint)
+            request["DeploymentConfig"] = canary_request(endpoint)
+        self.clients.sagemaker.update_endpoint(**request)
+        self.undo.add(f"the update of {endpoint}", lambda: self.switch_back(earlier))
+        after = wait(self.clients, endpoint, self.report, self.poll_seconds)
+        if after["EndpointConfigName"] != self.name:
+            reason = after.get("FailureReason", "an alarm went off, or new instances did not come up")
+            raise TrainingError(f"AWS rolled the update of {endpoint} back: {reason}")
+
+    def switch_back(self, earlier: str) -> None:
+        """Let an updated endpoint serve its earlier configuration again, where AWS has not done so itself."""
+        endpoint = self.hosting.endpoint
+        now = wait(self.clients, endpoint, self.report, self.poll_seconds)
+        if now["EndpointConfigName"] != earlier:
+            self.clients.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=earlier)
+            wait(self.clients, endpoint, self.report, self.poll_seconds)
+
+    def settle(self, variant: RealTime) -> None:
+        """Go back to as many instances as before, and let load decide from here on."""
+        endpoint = self.hosting.endpoint
+        wanted = max(instances_now(self.existing), variant.least)
+        if instances_now(describe(self.clients, endpoint)) > wanted:
+            self.clients.sagemaker.update_endpoint_weights_and_capacities(
+                EndpointName=endpoint,
+                DesiredWeightsAndCapacities=[{"VariantName": VARIANT, "DesiredInstanceCount": wanted}],
+            )
+            wait(self.clients, endpoint, self.report, self.poll_seconds)
+        put_scaling(self.clients, endpoint, variant)
+
+    def forget(self, config: str) -> None:
+        """Delete the configuration that no longer serves, and its model; only ones that deploy made."""
+        if re.fullmatch(f"{re.escape(self.hosting.endpoint)}-{STAMP}", config):
+            with explained(f"delete the earlier configuration {config}"):
+                self.clients.sagemaker.delete_endpoint_config(EndpointConfigName=config)
+                self.clients.sagemaker.delete_model(ModelName=config)
+
+
+def deploy(
+    clients: Clients,
+    hosting: Hosting,
+    probe: Callable[[], None],
+    report: Report,
+    poll_seconds: float = POLL_SECONDS,
+) -> None:
+    """Create the endpoint, or move an existing one to a new model by canary; done only when it answers.
+
+    Args:
+        clients: AWS.
+        hosting: what and how.
+        probe: sends one photo to the endpoint and checks the answer.
+        report: told of every step.
+        poll_seconds: between two looks at the endpoint's state.
+
+    Raises:
+        TrainingError: something failed; what had been created is deleted again, or named.
+
+    """
+    with explained(f"look at endpoint {hosting.endpoint}"):
+        existing = describe(clients, hosting.endpoint)
+    if existing:
+        require_updatable(existing, hosting)
+    name = f"{hosting.endpoint}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    deployment = Deployment(clients, hosting, report, poll_seconds, name, existing)
+    try:
+        with explained(f"deploy endpoint {hosting.endpoint}"):
+            deployment.run(probe)
+    except (TrainingError, KeyboardInterrupt) as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        report("taking back what was created")
+        left = deployment.undo.run()
+        kept = "; the endpoint serves its earlier model" if existing else ""
+        after = f"could not be deleted and may cost money: {', '.join(left)}" if left else f"all taken back{kept}"
+        raise TrainingError(f"{reason} ({after})") from error
+    if existing:
+        deployment.forget(existing["EndpointConfigName"])
+
+
+def describe(clients: Clients, endpoint: str) -> dict[str, Any] | None:
+    """Give SageMaker's description of an endpoint; None where there is none."""
+    try:
+        description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
+    except ClientError as error:
+        if aws.is_missing(error):
+            return None
+        raise
+    return description
+
+
+def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
+    """Check that an endpoint can be updated to what is wanted.
+
+    Raises:
+        TrainingError: it has failed, is being changed, or is of the other kind.
+
+    """
+    name, status = hosting.endpoint, existing["EndpointStatus"]
+    if status == "Failed":
+        raise TrainingError(f"endpoint {name} has failed: run cleanup, then deploy again")
+    if status != "InService":
+        raise TrainingError(f"endpoint {name} is {status}: wait until it is InService (see status)")
+    serverless = any("CurrentServerlessConfig" in variant for variant in existing.get("ProductionVariants", []))
+    if serverless != isinstance(hosting.variant, Serverless):
+        kind, wanted = ("serverless", "real-time") if serverless else ("real-time", "serverless")
+        raise TrainingError(
+            f"endpoint {name} is {kind} and AWS cannot make it {wanted}: run cleanup first, or give another --name"
+        )
+
+
+def instances_now(description: dict[str, Any] | None) -> int:
+    """Give the number of instances that an endpoint wants at present; 0 without an endpoint or instances."""
+    variants = description.get("ProductionVariants", []) if description else []
+    return max((variant.get("DesiredInstanceCount", 0) for variant in variants), default=0)
+
+
+def capture_request(capture: Capture) -> dict[str, Any]:
+    """Give SageMaker's form of data capture: images as base64, answers as the JSON text they are."""
+    return {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": capture.percent,
+        "DestinationS3Uri": capture.uri,
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+    }
+
+
+def alarm_names(endpoint: str) -> list[str]:
+    """Give the names of an endpoint's alarms."""
+    return [f"{endpoint}-errors", f"{endpoint}-latency"]
+
+
+def put_alarms(clients: Clients, endpoint: str) -> None:
+    """Create or refresh the alarms that roll an update back: answers 5xx, and slow answers."""
+    errors, latency = alarm_names(endpoint)
+    common = {
+        "Namespace": "AWS/SageMaker",
+        "Dimensions": [
+            {"Name": "EndpointName", "Value": endpoint},
+            {"Name": "VariantName", "Value": VARIANT},
+        ],
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "TreatMissingData": "notBreaching",
+        "ComparisonOperator": "GreaterThanThreshold",
+    }
+    clients.cloudwatch.put_metric_alarm(
+        AlarmName=errors,
+        AlarmDescription=f"Endpoint {endpoint} answered a call with 5xx.",
+        MetricName="Invocation5XXErrors",
+        Statistic="Sum",
+        Threshold=0,
+        **common,
+    )
+    clients.cloudwatch.put_metric_alarm(
+        AlarmName=latency,
+        AlarmDescription=f"Endpoint {endpoint} took more than a second for one call in twenty.",
+        MetricName="ModelLatency",
+        ExtendedStatistic="p95",
+        Threshold=LATENCY_LIMIT,
+        **common,
+    )
+
+
+def canary_request(endpoint: str) -> dict[str, Any]:
+    """Give SageMaker's form of a blue/green update: one instance first, the rest after five quiet minutes.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html
+    """
+    return {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {
+                "Type": "CANARY",
+                "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1},
+                "WaitIntervalInSeconds": CANARY_WAIT_SECONDS,
+            },
+            "TerminationWaitInSeconds": TERMINATION_WAIT_SECONDS,
+            "MaximumExecutionTimeoutInSeconds": UPDATE_LIMIT_SECONDS,
+        },
+        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": alarm} for alarm in alarm_names(endpoint)]},
+    }
+
+
+def put_scaling(clients: Clients, endpoint: str, variant: RealTime) -> None:
+    """Keep the calls per minute and instance near the target, between the least and the most instances."""
+    target = scaling_target(endpoint)
+    clients.autoscaling.register_scalable_target(**target, MinCapacity=variant.least, MaxCapacity=variant.most)
+    clients.autoscaling.put_scaling_policy(
+        **target,
+        PolicyName=f"{endpoint}-invocations",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": float(variant.calls_per_instance),
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+            "ScaleInCooldown": SCALE_IN_SECONDS,
+            "ScaleOutCooldown": SCALE_OUT_SECONDS,
+        },
+    )
+
+
+def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -> dict[str, Any]:
+    """Wait until an endpoint rests: its description, in service.
+
+    Raises:
+        TrainingError: it failed; the message is AWS's reason.
+
+    """
+    said = ""
+    while True:
+        description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
+        status = description["EndpointStatus"]
+        if status != said:
+            report(f"endpoint {endpoint}: {status}")
+            said = status
+        if status == "InService":
+            return description
+        if status in {"Failed", "UpdateRollbackFailed", "OutOfService"}:
+            reason = " ".join(description.get("FailureReason", "no reason given").split())
+            raise TrainingError(f"endpoint {endpoint} is {status}: {reason}")
+        time.sleep(poll_seconds)
+
+
+def scaling_target(endpoint: str) -> dict[str, str]:
+    """Give Application Auto Scaling's name of the endpoint's instance count."""
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{endpoint}/variant/{VARIANT}",
+        "ScalableDimension": SCALABLE_DIMENSION,
+    }
+
+
+def deregister_scaling(clients: Clients, endpoint: str) -> bool:
+    """Stop scaling an endpoint: whether it was scaled."""
+    try:
+        clients.autoscaling.deregister_scalable_target(**scaling_target(endpoint))
+    except ClientError as error:
+        if aws.is_missing(error):
+            return False
+        raise
+    return True
+
+
+def delete_endpoint(clients: Clients, endpoint: str, poll_seconds: float) -> None:
+    """Delete an endpoint and wait until it is gone."""
+    clients.sagemaker.delete_endpoint(EndpointName=endpoint)
+    while describe(clients, endpoint):
+        time.sleep(poll_seconds)
+
+
+def probe(predictor: Predictor, photo: bytes, classes: int | None) -> None:
+    """Send one photo and check that the answer is a probability per class.
+
+    Raises:
+        TrainingError: no answer, or a wrong one.
+
+    """
+    answer = predictor(photo)
+    if classes is not None and len(answer) != classes:
+        raise TrainingError(f"the endpoint knows {len(answer)} classes, {classes} were expected")

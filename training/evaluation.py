@@ -1,0 +1,238 @@
+"""Figures of merit: what probabilities on labelled photos and on outliers say about a model. Numpy only."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Probabilities = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+CALIBRATION_BINS: Final = 10
+# The 97.5 % quantile of the normal distribution, for 95 % intervals.
+NORMAL_QUANTILE: Final = 1.959964
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share with its 95 % interval (Wilson, 1927); all three NaN where there is nothing to count."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """How one class fares: of those called so, how many are; of those that are, how many were called so."""
+
+    name: str
+    photos: int
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Photos of one range of confidence: how sure the model was, how often it was right."""
+
+    low: float
+    high: float
+    photos: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class RiskPoint:
+    """One point of the risk–coverage curve: accept what scores the threshold or more."""
+
+    threshold: float
+    coverage: float
+    risk: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The lowest threshold whose accepted photos were right as often as wanted, and what it accepts."""
+
+    wanted_accuracy: float
+    threshold: float
+    coverage: float
+    accuracy: float
+    outliers_accepted: float
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Everything that is reported of a model; shares 0 … 1."""
+
+    class_names: list[str]
+    photos: int
+    outliers: int
+    threshold: float
+    accuracy: Share
+    coverage: Share
+    selective_accuracy: Share
+    outliers_accepted: Share
+    calibration_error: float
+    log_loss: float
+    per_class: list[ClassFigures]
+    confusion: list[list[int]]
+    reliability: list[ReliabilityBin]
+    risk_coverage: list[RiskPoint]
+
+
+def share(count: int, of: int) -> Share:
+    """Give ``count / of`` with its Wilson 95 % interval."""
+    if of == 0:
+        return Share(math.nan, math.nan, math.nan, count, of)
+    value, square = count / of, NORMAL_QUANTILE**2
+    centre = (value + square / (2 * of)) / (1 + square / of)
+    half = NORMAL_QUANTILE * math.sqrt(value * (1 - value) / of + square / (4 * of**2)) / (1 + square / of)
+    return Share(value, max(0.0, centre - half), min(1.0, centre + half), count, of)
+
+
+def evaluate(
+    probabilities: Probabilities,
+    labels: Labels,
+    outliers: Probabilities,
+    class_names: list[str],
+    threshold: float,
+) -> Metrics:
+    """Measure a model.
+
+    Args:
+        probabilities: of labelled photos, [N, classes], N ≥ 1.
+        labels: their true class numbers, [N].
+        outliers: probabilities of images of other things, [M, classes]; M may be 0.
+        class_names: one per column.
+        threshold: at which a photo is accepted, 0 … 1.
+
+    """
+    confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    correct = predicted == labels
+    accepted = confidence >= threshold
+    sure_outliers = outliers.max(axis=1) if len(outliers) else np.empty(0)
+    confusion = np.zeros((len(class_names), len(class_names)), dtype=int)
+    np.add.at(confusion, (labels, predicted), 1)
+    reliability = reliability_bins(confidence, correct)
+    truth = probabilities[np.arange(len(labels)), labels]
+    return Metrics(
+        class_names=class_names,
+        photos=len(labels),
+        outliers=len(outliers),
+        threshold=threshold,
+        accuracy=share(int(correct.sum()), len(labels)),
+        coverage=share(int(accepted.sum()), len(labels)),
+        selective_accuracy=share(int((correct & accepted).sum()), int(accepted.sum())),
+        outliers_accepted=share(int((sure_outliers >= threshold).sum()), len(outliers)),
+        calibration_error=calibration_error(reliability),
+        log_loss=float(-np.log(np.clip(truth, 1e-12, 1)).mean()),
+        per_class=[
+            ClassFigures(
+                name,
+                int(confusion[number].sum()),
+                _ratio(confusion[number, number], confusion[:, number].sum()),
+                _ratio(confusion[number, number], confusion[number].sum()),
+            )
+            for number, name in enumerate(class_names)
+        ],
+        confusion=confusion.tolist(),
+        reliability=reliability,
+        risk_coverage=risk_coverage(confidence, correct),
+    )
+
+
+def _ratio(part: int, whole: int) -> float:
+    return float(part / whole) if whole else math.nan
+
+
+def reliability_bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[ReliabilityBin]:
+    """Sort photos into ten equal ranges of confidence over 0 … 1; empty ranges are left out."""
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    number = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, CALIBRATION_BINS - 1)
+    bins = []
+    for index in np.unique(number):
+        inside = number == index
+        bins.append(
+            ReliabilityBin(
+                low=float(edges[index]),
+                high=float(edges[index + 1]),
+                photos=int(inside.sum()),
+                confidence=float(confidence[inside].mean()),
+                accuracy=float(correct[inside].mean()),
+            )
+        )
+    return bins
+
+
+def calibration_error(bins: list[ReliabilityBin]) -> float:
+    """Expected calibration error (Guo et al., 2017): the mean gap of confidence and accuracy, by photos."""
+    total = sum(part.photos for part in bins)
+    return sum(part.photos * abs(part.confidence - part.accuracy) for part in bins) / total
+
+
+def risk_coverage(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[RiskPoint]:
+    """Trace what is accepted (coverage) and wrong among it (risk) as the threshold falls (El-Yaniv, 2010)."""
+    order = np.argsort(-confidence, kind="stable")
+    levels, wrong = confidence[order], np.cumsum(~correct[order])
+    # Photos of equal confidence are accepted together: only the last of each run is a point.
+    last = np.append(np.flatnonzero(np.diff(levels)), len(levels) - 1)
+    return [
+        RiskPoint(float(levels[index]), float((index + 1) / len(levels)), float(wrong[index] / (index + 1)))
+        for index in last
+    ]
+
+
+def recommend(
+    probabilities: Probabilities, labels: Labels, outliers: Probabilities, wanted_accuracy: float
+) -> Recommendation | None:
+    """Find the lowest threshold whose accepted photos are right often enough; None where none is.
+
+    Takes what ``evaluate`` takes, of photos that the final figures are not measured on.
+    """
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    good = [point for point in risk_coverage(confidence, correct) if 1 - point.risk >= wanted_accuracy]
+    if not good:
+        return None
+    widest = max(good, key=lambda point: point.coverage)
+    accepted = int((outliers.max(axis=1) >= widest.threshold).sum()) if len(outliers) else 0
+    return Recommendation(
+        wanted_accuracy=wanted_accuracy,
+        threshold=widest.threshold,
+        coverage=widest.coverage,
+        accuracy=1 - widest.risk,
+        outliers_accepted=share(accepted, len(outliers)).value,
+    )
+
+
+def percent(value: float) -> str:
+    """Write a share as a percentage with one decimal, or a dash where there is none."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def interval(share: Share) -> str:
+    """Write a share's interval and what it counts."""
+    return f"{percent(share.low)} – {percent(share.high)} ({share.count} of {share.of})" if share.of else "nothing"
+
+
+def summary_rows(metrics: Metrics) -> list[tuple[str, str, str]]:
+    """Give the main figures as (what, value, interval or note)."""
+    threshold = metrics.threshold
+    return [
+        ("Accuracy", percent(metrics.accuracy.value), interval(metrics.accuracy)),
+        (f"Coverage at {threshold}", percent(metrics.coverage.value), interval(metrics.coverage)),
+        (
+            "Accuracy of the accepted",
+            percent(metrics.selective_accuracy.value),
+            interval(metrics.selective_accuracy),
+        ),
+        ("Outliers accepted", percent(metrics.outliers_accepted.value), interval(metrics.outliers_accepted)),
+        ("Expected calibration error", f"{metrics.calibration_error:.3f}", "10 bins"),
+        ("Log loss", f"{metrics.log_loss:.3f}", "nats per photo"),
+    ]

@@ -1,0 +1,63 @@
+"""A model, or an endpoint, run over one split of a staged data set."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from training.dataset import Photo
+from training.errors import TrainingError
+from training.evaluation import Labels, Probabilities
+from training.predictors import Predictor, predict_all
+from training.staging import OUTLIER_FOLDERS, read_manifest, read_split
+
+# What the pipeline accepts by default.
+THRESHOLD: Final = 0.9
+
+# Wraps the answers as they come, (answers, how many), to show progress.
+Track = Callable[[Iterable[list[float]], int], Iterable[list[float]]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Photos [N] and outliers [M] of one split, with the probabilities [N or M, classes] that they got."""
+
+    subject: str
+    class_names: list[str]
+    photos: list[Photo]
+    labels: Labels
+    probabilities: Probabilities
+    outliers: list[Photo]
+    outlier_probabilities: Probabilities
+
+
+def measure(
+    predictor: Predictor, staged: Path, split: str, subject: str, track: Track = lambda answers, count: answers
+) -> Measured:
+    """Classify every photo and outlier of a split.
+
+    Raises:
+        TrainingError: nothing is staged, something was not answered, or the classes are not those staged.
+
+    """
+    names = read_manifest(staged).class_names
+    photos, outliers = read_split(staged / split, names), read_split(staged / OUTLIER_FOLDERS[split])
+    if not photos:
+        raise TrainingError(f"{staged / split} holds no photos: run python -m training stage first")
+    everything = [*photos, *outliers]
+    answers = list(track(predict_all(predictor, everything), len(everything)))
+    if any(len(answer) != len(names) for answer in answers):
+        known = len(answers[0])
+        raise TrainingError(f"{subject} knows {known} classes, the data set in {staged} has {len(names)}")
+    rows = np.array(answers, dtype=float).reshape(-1, len(names))
+    return Measured(
+        subject=subject,
+        class_names=names,
+        photos=photos,
+        labels=np.array([names.index(photo.label) for photo in photos]),
+        probabilities=rows[: len(photos)],
+        outliers=outliers,
+        outlier_probabilities=rows[len(photos) :],
+    )
