@@ -68,9 +68,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("source")
-@click.option(
-    "--since", type=_Moment(), help="From this time on: ISO 8601 in UTC, or an age such as 24h or 7d."
-)
+@click.option("--since", type=_Moment(), help="From this time on: ISO 8601 in UTC, or an age such as 24h or 7d.")
 @click.option("--until", type=_Moment(), help="Up to this time, exclusive.")
 @click.option(
     "--threshold",
@@ -91,6 +89,7 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help=f"Scores on validation, to compare with.  [default: {DEFAULT_BASELINE} where it exists]",
 )
+@click.option("--no-baseline", is_flag=True, help="Compare with no baseline, even where there is one.")
 @click.option(
     "--expected-shares",
     callback=_shares,
@@ -125,6 +124,7 @@ def report(
     threshold: float,
     class_names: tuple[str, ...],
     baseline: Path | None,
+    no_baseline: bool,
     expected_shares: tuple[float, ...] | None,
     table: str | None,
     decisions_file: Path | None,
@@ -136,8 +136,12 @@ def report(
     AWS_ENDPOINT_URL leads to a local AWS. What is written: report.html, metrics.json, predictions.parquet,
     skipped.jsonl and plots/*.svg.
     """
+    if no_baseline and baseline is not None:
+        raise click.UsageError("give --baseline or --no-baseline, not both")
     if table is not None and decisions_file is not None:
         raise click.UsageError("give --table or --decisions, not both")
+    if baseline is None and not no_baseline and DEFAULT_BASELINE.exists():
+        baseline = DEFAULT_BASELINE
     if expected_shares is not None and len(expected_shares) != len(class_names):
         raise click.UsageError("--expected-shares needs one number for each of --class-names")
     if since is not None and until is not None and since >= until:
@@ -158,7 +162,7 @@ def report(
                 window=window,
                 class_names=class_names,
                 threshold=threshold,
-                baseline=baseline or (DEFAULT_BASELINE if DEFAULT_BASELINE.exists() else None),
+                baseline=baseline,
                 expected_shares=expected_shares,
                 decisions=decisions,
                 cache=cache,
@@ -168,11 +172,7 @@ def report(
         raise click.ClickException(str(error)) from error
     click.echo(
         f"{whole(figures.predictions)} predictions from {whole(figures.records)} records"
-        + (
-            f", {percent(figures.below_threshold.share)} below {threshold:g}"
-            if figures.below_threshold
-            else ""
-        )
+        + (f", {percent(figures.below_threshold.share)} below {threshold:g}" if figures.below_threshold else "")
         + f"; against the baseline: {figures.verdict}"
     )
     for reason, count in (figures.skipped | figures.files.skipped).items():

@@ -29,11 +29,10 @@ def read_baseline(path: Path, class_names: Sequence[str]) -> Baseline:
     if baseline.class_names != list(class_names):
         raise BaselineUnusable(
             f"{path} is for the classes {','.join(baseline.class_names)}; "
-            "name them with --class-names, or give the baseline of your model with --baseline"
+            "name them with --class-names, give your model's with --baseline, or use --no-baseline"
         )
     if not baseline.scores or any(
-        len(scores) != len(class_names) or not math.isclose(sum(scores), 1, abs_tol=0.01)
-        for scores in baseline.scores
+        len(scores) != len(class_names) or not math.isclose(sum(scores), 1, abs_tol=0.01) for scores in baseline.scores
     ):
         raise BaselineUnusable(f"{path}: scores must be one probability a class for each validation photo")
     if set(baseline.class_balance) != set(class_names):

@@ -219,9 +219,7 @@ def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
         raise _UnusableError("not_probabilities", _short(error)) from error
     if len(scores) != classes:
         raise _UnusableError("wrong_number_of_classes", f"{len(scores)} scores for {classes} classes")
-    if not all(0 <= score <= 1 for score in scores) or not math.isclose(
-        sum(scores), 1, abs_tol=SUM_TOLERANCE
-    ):
+    if not all(0 <= score <= 1 for score in scores) or not math.isclose(sum(scores), 1, abs_tol=SUM_TOLERANCE):
         raise _UnusableError("not_probabilities", f"{_short(scores)} is no distribution over the classes")
     return scores
 

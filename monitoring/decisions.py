@@ -156,9 +156,7 @@ def _converted(item: Any) -> Decision | SkippedDecision:
     return decision
 
 
-def _inside(
-    found: Iterable[Decision | SkippedDecision], window: Window
-) -> Iterator[Decision | SkippedDecision]:
+def _inside(found: Iterable[Decision | SkippedDecision], window: Window) -> Iterator[Decision | SkippedDecision]:
     for each in found:
         if isinstance(each, SkippedDecision) or window.holds(each.claimed_at):
             yield each

@@ -16,13 +16,15 @@ Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 SIGNIFICANCE = 0.05  # chance that a report with no change at all says "look" anywhere
 POWER = 0.8  # chance to notice a change that matters, below which nothing is called fine
+# The power of a test is an approximation that flatters small samples: below this nothing is called fine.
+FEWEST_RECORDS = 100
 
 # Changes that matter. A population stability index above 0.25 is by convention a shift that calls for action
 # (N. Siddiqi, Credit Risk Scorecards, 2006). The others are ours: a fifth of all scores on the other side of
-# some value; ten photos in a hundred more, or fewer, of a class or for a person to look at.
+# some value; one photo in eight more, or fewer, of a class or for a person to look at.
 PSI_THRESHOLD = 0.25
 KS_THRESHOLD = 0.2
-SHARE_THRESHOLD = 0.1
+SHARE_THRESHOLD = 0.125
 
 BINS = 20
 # Baselines keep this many decimals. Left unrounded, captures that say 0.9999971 would all lie below a
@@ -91,9 +93,7 @@ def compare(
             tests.append(_kolmogorov_smirnov_test(class_names[k], scores[:, k], before[:, k]))
     if expected_shares is not None:
         chosen = scores.argmax(axis=1)
-        tests += [
-            _balance_test(class_names[k], int((chosen == k).sum()), n, expected_shares[k]) for k in tested
-        ]
+        tests += [_balance_test(class_names[k], int((chosen == k).sum()), n, expected_shares[k]) for k in tested]
     if baseline is not None:
         tests.append(_review_test(scores.max(axis=1), before.max(axis=1), review_threshold))
     return _judged(tests, n) if tests else []
@@ -117,10 +117,7 @@ def stability_index(now: Integers, before: Integers) -> Floats:
 
     Half a record is added to each bin, so that an empty one does not make the index infinite.
     """
-    p, q = (
-        (counts + 0.5) / (counts.sum(axis=-1, keepdims=True) + 0.5 * counts.shape[-1])
-        for counts in (now, before)
-    )
+    p, q = ((counts + 0.5) / (counts.sum(axis=-1, keepdims=True) + 0.5 * counts.shape[-1]) for counts in (now, before))
     index: Floats = np.sum((p - q) * np.log(p / q), axis=-1)
     return index
 
@@ -141,16 +138,16 @@ def _judged(tests: Sequence[_Test], n: int) -> list[Check]:
             p=p,
             power=test.power(level, n),
             needed=_needed(test, level),
-            verdict=_verdict(test, p, test.power(level, n)),
+            verdict=_verdict(test, p, test.power(level, n), n),
         )
         for test, p in zip(tests, corrected, strict=True)
     ]
 
 
-def _verdict(test: _Test, p: float, power: float) -> Verdict:
+def _verdict(test: _Test, p: float, power: float, n: int) -> Verdict:
     if p < SIGNIFICANCE and test.statistic >= test.threshold:
         return "look"
-    return "fine" if power >= POWER else "too few records to say"
+    return "fine" if power >= POWER and n >= FEWEST_RECORDS else "too few records to say"
 
 
 def _holm(values: Sequence[float]) -> list[float]:
@@ -165,7 +162,7 @@ def _holm(values: Sequence[float]) -> list[float]:
 def _needed(test: _Test, level: float) -> int | None:
     if test.power(level, _MOST_RECORDS) < POWER:
         return None
-    few, enough = 1, _MOST_RECORDS
+    few, enough = FEWEST_RECORDS, _MOST_RECORDS
     while few < enough:
         middle = (few + enough) // 2
         if test.power(level, middle) >= POWER:

@@ -176,9 +176,7 @@ def measure(
         first=_utc(times.first()) if len(table) else None,
         last=_utc(times.last()) if len(table) else None,
         confidence=_quantiles(table["confidence"].to_numpy(), QUANTILES) if len(table) else {},
-        below_threshold=share(int((table["confidence"] < threshold).sum()), len(table))
-        if len(table)
-        else None,
+        below_threshold=share(int((table["confidence"] < threshold).sum()), len(table)) if len(table) else None,
         classes=[
             ClassFigures(
                 name=name,
@@ -203,9 +201,7 @@ def measure(
         verdict=overall(checks),
         checks=checks,
         baseline=baseline_name,
-        baseline_below_threshold=float((before.max(axis=1) < threshold).mean())
-        if before is not None
-        else None,
+        baseline_below_threshold=float((before.max(axis=1) < threshold).mean()) if before is not None else None,
         decisions=_decisions(*decisions) if decisions is not None else None,
     )
 
@@ -308,9 +304,7 @@ def _step(moments: Sequence[datetime] | pl.Series) -> str:
     return next((name for name, length in _STEPS if span / length <= bins), _STEPS[-1][0])
 
 
-def _quantiles(
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], levels: Sequence[float]
-) -> dict[str, float]:
+def _quantiles(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], levels: Sequence[float]) -> dict[str, float]:
     found = np.quantile(values, levels)
     return {f"p{round(100 * level):02}": float(value) for level, value in zip(levels, found, strict=True)}
 

@@ -103,9 +103,7 @@ def thumbnail(body: bytes) -> bytes | None:
     return png.getvalue()
 
 
-def _pictures(
-    rows: pl.DataFrame, predictions: Predictions, images: dict[tuple[int, int], bytes]
-) -> Iterable[Picture]:
+def _pictures(rows: pl.DataFrame, predictions: Predictions, images: dict[tuple[int, int], bytes]) -> Iterable[Picture]:
     for row in rows.iter_rows(named=True):
         body = images.get((row["file"], row["line"]))
         png = thumbnail(body) if body is not None else None

@@ -94,9 +94,7 @@ class Plot(NamedTuple):
         return re.sub(r"(<svg[^>]*>)", lambda found: found[1] + style, self.wide, count=1)
 
 
-def prediction_plots(
-    figures: Figures, times: Sequence[datetime], confidences: Array, vehicles: Array
-) -> list[Plot]:
+def prediction_plots(figures: Figures, times: Sequence[datetime], confidences: Array, vehicles: Array) -> list[Plot]:
     """Draw what the captures tell: four plots. There must be at least one prediction.
 
     `times` (UTC, without a zone), `confidences` and `vehicles` (index of the class) are one a prediction.
@@ -127,8 +125,7 @@ def prediction_plots(
         ),
         _plot(
             "class-balance",
-            "; ".join(f"{printable(each.name)} {percent(each.predicted.share)}" for each in figures.classes)
-            + ".",
+            "; ".join(f"{printable(each.name)} {percent(each.predicted.share)}" for each in figures.classes) + ".",
             lambda figure: _balance(figure, figures),
             height=0.5 * len(named) + 1.0,
             narrow_height=0.5 * len(named) + 1.2,
@@ -140,9 +137,7 @@ def decision_plots(decisions: DecisionFigures, latencies: Array) -> list[Plot]:
     """Draw what the decisions tell; `latencies` are seconds from upload to decision, none negative."""
     plots = []
     if decisions.photos:
-        told = ", ".join(
-            f"{whole(count)} {status.lower()}" for status, count in decisions.counts.items() if count
-        )
+        told = ", ".join(f"{whole(count)} {status.lower()}" for status, count in decisions.counts.items() if count)
         plots.append(
             _plot(
                 "outcomes",

@@ -75,8 +75,6 @@ def _plots(figures: Figures, predictions: Predictions, decisions: Sequence[Decis
             figures, table["time"].to_list(), table["confidence"].to_numpy(), table["vehicle"].to_numpy()
         )
     if figures.decisions is not None:
-        latencies = [
-            each.latency for each in decisions if each.status != "CLAIMED" and each.latency is not None
-        ]
+        latencies = [each.latency for each in decisions if each.status != "CLAIMED" and each.latency is not None]
         plots += decision_plots(figures.decisions, np.array([each for each in latencies if each >= 0]))
     return plots

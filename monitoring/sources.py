@@ -80,9 +80,7 @@ class _Object:
     size: int
 
 
-def capture_files(
-    source: str, window: Window, cache: Path, progress: Progress
-) -> Iterator[CaptureFile | SkippedFile]:
+def capture_files(source: str, window: Window, cache: Path, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:
     """Yield every file under `source` in the order of their names, fetched if it lies in S3.
 
     `source` is a folder, one file, or `s3://bucket/prefix`. Files whose hour folder lies wholly outside
@@ -124,15 +122,11 @@ def _walk(folder: Path) -> Iterator[str]:
             yield f"{parent}/{name}"
 
 
-def _s3_files(
-    source: str, window: Window, cache: Path, progress: Progress
-) -> Iterator[CaptureFile | SkippedFile]:
+def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:
     bucket, _, prefix = source.removeprefix("s3://").partition("/")
     client = boto3.client(
         "s3",
-        config=Config(
-            max_pool_connections=PARALLEL_REQUESTS, retries={"mode": "standard", "max_attempts": 5}
-        ),
+        config=Config(max_pool_connections=PARALLEL_REQUESTS, retries={"mode": "standard", "max_attempts": 5}),
     )
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # photos are nobody else's business
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
@@ -161,9 +155,7 @@ def _s3_files(
                 unread.cancel()
 
 
-def _list(
-    client: Any, bucket: str, prefix: str, window: Window, pool: ThreadPoolExecutor
-) -> Iterator[_Object]:
+def _list(client: Any, bucket: str, prefix: str, window: Window, pool: ThreadPoolExecutor) -> Iterator[_Object]:
     """Yield all objects under the prefix that the window may hold; folders are listed side by side."""
     if prefix and not prefix.endswith(("/", *CAPTURE_SUFFIXES)):
         prefix += "/"
@@ -176,9 +168,7 @@ def _list(
                 hour = _hour(each.key)
                 if hour is None or window.may_hold(hour, timedelta(hours=1)):
                     yield each
-            running |= {
-                pool.submit(_list_folder, client, bucket, each) for each in inner if _day_in(each, window)
-            }
+            running |= {pool.submit(_list_folder, client, bucket, each) for each in inner if _day_in(each, window)}
 
 
 def _list_folder(client: Any, bucket: str, prefix: str) -> tuple[list[_Object], list[str]]:

@@ -7,9 +7,7 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 def printable(text: str) -> str:
     """Replace what no terminal, XML file or reader should meet (control codes, stray surrogates)."""
-    return "".join(
-        each if each.isprintable() or each == NO_BREAK else "\N{REPLACEMENT CHARACTER}" for each in text
-    )
+    return "".join(each if each.isprintable() or each == NO_BREAK else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def percent(value: float) -> str:

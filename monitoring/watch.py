@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +17,9 @@ from monitoring.sources import Window
 from monitoring.text import duration, percent, printable, whole
 
 LAST_DECISIONS = 10
+# The end of a key tells photos apart; in full it would push the rest off a terminal of 80 columns.
+LONGEST_KEY = 16
+_PLAIN: Final[dict[str, Any]] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0), "header_style": "dim"}
 _STYLES = {"ROUTED": "green", "REVIEW": "yellow", "REJECTED": "magenta", "FAILED": "red", "CLAIMED": "dim"}
 
 
@@ -44,17 +48,19 @@ def _state(decisions: DecisionsTable, back: timedelta) -> Group:
         waiting = pool.submit(decisions.oldest, "REVIEW")
         counts = dict(zip(STATUSES, counting, strict=True))
         latest = sorted((each for found in listing for each in found), key=lambda each: each.claimed_at)
-    span = duration(back.total_seconds())
+    span = f"{back / timedelta(hours=1):g} hours"
     return Group(
         Text(f"Loading Bay, {now:%Y-%m-%d %H:%M:%S} UTC", style="bold"),
+        Text(),
         _outcomes(counts, span),
+        Text(),
         _review(counts, waiting.result(), now),
         _last(latest[: -LAST_DECISIONS - 1 : -1], now),
     )
 
 
 def _outcomes(counts: Mapping[Status, int], span: str) -> Table:
-    table = Table(title=f"Photos of the last {span}", title_justify="left", title_style="")
+    table = Table(title=f"Photos of the last {span}", title_justify="left", title_style="bold", **_PLAIN)
     total = sum(counts.values())
     for status in counts:
         table.add_column(status.lower(), justify="right", header_style=_STYLES[status])
@@ -84,17 +90,23 @@ def _review(counts: Mapping[Status, int], oldest: Decision | None, now: datetime
 
 
 def _last(latest: list[Decision], now: datetime) -> Table:
-    table = Table(title="Last decisions", title_justify="left", title_style="")
-    for name in ("age", "photo", "outcome", "vehicle", "confidence", "bay", "orders"):
+    table = Table(title="Last decisions", title_justify="left", title_style="bold", **_PLAIN)
+    for name in ("age", "outcome", "vehicle", "confidence", "bay", "orders", "photo"):
         table.add_column(name, justify="right" if name in {"age", "confidence"} else "left", overflow="fold")
     for each in latest:
         table.add_row(
             duration(max((now - each.claimed_at).total_seconds(), 0)),
-            Text(printable(each.photo)),
             Text(each.status.lower(), style=_STYLES[each.status]),
             Text(printable(each.vehicle or each.error or "–")),
             f"{each.confidence:.3f}" if each.confidence is not None else "–",
             Text(printable(each.bay or "–")),
             Text(printable(each.order_range or "–")),
+            Text(_end_of_key(each.photo)),
         )
     return table
+
+
+def _end_of_key(photo: str) -> str:
+    """Return the end of the key in `s3://bucket/key#version`."""
+    key = printable(photo.removeprefix("s3://").partition("/")[2].rpartition("#")[0] or photo)
+    return key if len(key) <= LONGEST_KEY else f"…{key[1 - LONGEST_KEY :]}"

@@ -58,9 +58,7 @@ def record(
 
 def lines(*records: object) -> bytes:
     """Return records as JSON Lines; bytes stand for themselves."""
-    return b"".join(
-        (each if isinstance(each, bytes) else json.dumps(each).encode()) + b"\n" for each in records
-    )
+    return b"".join((each if isinstance(each, bytes) else json.dumps(each).encode()) + b"\n" for each in records)
 
 
 def place(
@@ -82,9 +80,7 @@ def write(folder: Path, path: str, content: bytes) -> Path:
     return file
 
 
-def baseline(
-    scores: Sequence[Sequence[float]], class_names: Sequence[str] = ("bicycle", "motorcycle")
-) -> bytes:
+def baseline(scores: Sequence[Sequence[float]], class_names: Sequence[str] = ("bicycle", "motorcycle")) -> bytes:
     """Return a baseline file with these validation scores, balanced between the classes."""
     share = 1 / len(class_names)
     return json.dumps(

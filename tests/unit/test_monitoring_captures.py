@@ -22,9 +22,7 @@ def read(
 ) -> Predictions:
     window = window or Window()
     with Progress(disable=True) as progress:
-        return read_predictions(
-            capture_files(str(folder), window, folder / "cache", progress), classes, window
-        )
+        return read_predictions(capture_files(str(folder), window, folder / "cache", progress), classes, window)
 
 
 def test_several_records_in_a_file_are_all_used(tmp_path: Path) -> None:
@@ -85,9 +83,7 @@ def test_scores_are_read_however_the_server_wraps_them(tmp_path: Path, answer: s
         (lines(record("[1.0]")).strip(), "wrong_number_of_classes"),
     ],
 )
-def test_what_is_no_prediction_is_named_with_file_line_and_reason(
-    tmp_path: Path, content: bytes, reason: str
-) -> None:
+def test_what_is_no_prediction_is_named_with_file_line_and_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     write(tmp_path, place(), lines(record(), content, record()))
 
     found = read(tmp_path)
@@ -123,9 +119,7 @@ def test_a_clock_that_is_off_gives_way_to_the_hour_of_the_folder(tmp_path: Path,
 
 
 def test_times_with_an_offset_become_utc(tmp_path: Path) -> None:
-    write(
-        tmp_path, place(), lines(record(time="2026-11-20T06:10:00+02:00"), record(time="2026-11-20T04:20:00"))
-    )
+    write(tmp_path, place(), lines(record(time="2026-11-20T06:10:00+02:00"), record(time="2026-11-20T04:20:00")))
 
     assert [f"{each:%H:%M}" for each in read(tmp_path).table["time"]] == ["04:10", "04:20"]
 
@@ -176,9 +170,7 @@ def test_a_broken_gzip_file_gives_what_lies_before_the_damage(tmp_path: Path) ->
 
 
 def test_a_mark_at_the_start_blank_lines_and_windows_line_ends_are_no_trouble(tmp_path: Path) -> None:
-    write(
-        tmp_path, place(), b"\xef\xbb\xbf" + lines(record(), b"", b"  \t", record()).replace(b"\n", b"\r\n")
-    )
+    write(tmp_path, place(), b"\xef\xbb\xbf" + lines(record(), b"", b"  \t", record()).replace(b"\n", b"\r\n"))
 
     found = read(tmp_path)
 
@@ -243,13 +235,9 @@ def damaged_records(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    content=st.lists(
-        st.binary() | damaged_records() | JSON.map(lambda value: json.dumps(value).encode()), max_size=5
-    )
+    content=st.lists(st.binary() | damaged_records() | JSON.map(lambda value: json.dumps(value).encode()), max_size=5)
 )
-def test_no_line_whatever_is_fatal_and_every_record_is_accounted_for(
-    tmp_path: Path, content: list[bytes]
-) -> None:
+def test_no_line_whatever_is_fatal_and_every_record_is_accounted_for(tmp_path: Path, content: list[bytes]) -> None:
     write(tmp_path, place(), b"\n".join([*content, *lines(record(event_id="last")).splitlines()]))
 
     found = read(tmp_path)

@@ -102,7 +102,7 @@ def test_what_is_called_noticeable_is_noticed() -> None:
     """The power that a verdict rests on, against what simulated shifts of that very size give."""
     before = baseline(1000)
     expected = check(scores(300, 0), before)[2]
-    noticed = sum(check(scores(300, seed, bicycles=0.6, sure=0.001), before)[2].p < 0.05 for seed in range(200))
+    noticed = sum(check(scores(300, seed, bicycles=0.625, sure=0.001), before)[2].p < 0.05 for seed in range(200))
 
     assert noticed / 200 >= expected.power - 0.05
 

@@ -20,12 +20,8 @@ def files(source: Path, window: Window | None = None) -> list[CaptureFile]:
     return [each for each in find(source, window) if isinstance(each, CaptureFile)]
 
 
-@pytest.mark.parametrize(
-    "start", ["", "loading-bay", "loading-bay/AllTraffic", "loading-bay/AllTraffic/2026/11"]
-)
-def test_endpoint_variant_and_hour_are_known_wherever_in_the_layout_one_starts(
-    tmp_path: Path, start: str
-) -> None:
+@pytest.mark.parametrize("start", ["", "loading-bay", "loading-bay/AllTraffic", "loading-bay/AllTraffic/2026/11"])
+def test_endpoint_variant_and_hour_are_known_wherever_in_the_layout_one_starts(tmp_path: Path, start: str) -> None:
     write(tmp_path, place(), lines(record()))
 
     (found,) = files(tmp_path / start)

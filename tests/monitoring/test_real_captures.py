@@ -1,0 +1,30 @@
+"""What real endpoints captured: read from the folder in CAPTURES_DIR, which is no part of this project."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from monitoring.__main__ import main
+
+FOLDER = os.environ.get("CAPTURES_DIR")
+
+pytestmark = pytest.mark.skipif(FOLDER is None, reason="CAPTURES_DIR does not name a folder of real captures")
+
+
+def test_every_real_record_is_used_once_or_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["report", str(FOLDER), "--output", str(tmp_path), "--no-baseline"])
+
+    assert result.exit_code == 0
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert (found["records"], found["ids"], found["predictions"]) == (73, 73, 72)
+    assert found["skipped"] == {"not_an_image": 1}
+    assert pl.read_parquet(tmp_path / "predictions.parquet")["event_id"].n_unique() == 72
+    assert len(found["variants"]) == 7
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(re.findall('<img src="data:image/png;base64,', page)) == 12 + 6 + 6
+    assert "no picture in the capture" not in page

@@ -1,0 +1,399 @@
+"""The report from the command line: what it writes, what it says, and that nothing in a capture can harm it."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from monitoring.__main__ import main
+from monitoring.gallery import thumbnail
+from tests.monitoring.records import baseline, lines, photo, place, record, write
+
+SURE = [[0.99, 0.01], [0.02, 0.98]] * 100
+
+
+def report(source: Path, *options: str) -> Result:
+    return CliRunner().invoke(
+        main, ["report", str(source), "--output", str(source.parent / "out"), "--no-baseline", *options]
+    )
+
+
+def metrics(source: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((source.parent / "out/metrics.json").read_text())
+    return found
+
+
+def page(source: Path) -> str:
+    return (source.parent / "out/report.html").read_text(encoding="utf-8")
+
+
+class Elements(HTMLParser):
+    """Collects what a browser would make of the page: (tag, attributes) of every element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "captures"
+    write(folder, place(name="a.jsonl"), lines(record((0.97, 0.03)), record((0.3, 0.7)), b"{broken"))
+    write(folder, place(name="b.jsonl", variant="candidate"), lines(record((0.55, 0.45), event_id="the-doubtful-one")))
+    return folder
+
+
+def test_the_report_holds_page_figures_table_plots_and_what_was_skipped(source: Path) -> None:
+    result = report(source)
+
+    assert result.exit_code == 0
+    assert "3 predictions from 4 records, 67\N{NO-BREAK SPACE}% below 0.9" in result.output
+    assert "1 not json" in result.output
+    out = source.parent / "out"
+    assert {each.name for each in (out / "plots").iterdir()} == {
+        "confidence.svg",
+        "review-share.svg",
+        "scores.svg",
+        "class-balance.svg",
+    }
+    skipped = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+    assert [(each["file"], each["line"], each["reason"]) for each in skipped] == [
+        (place(name="a.jsonl"), 3, "not_json")
+    ]
+    assert "the-doubtful-one" in page(source)
+
+
+def test_the_figures_are_those_of_the_captures(source: Path) -> None:
+    report(source)
+
+    found = metrics(source)
+
+    assert (found["records"], found["ids"], found["predictions"], found["skipped"]) == (4, 3, 3, {"not_json": 1})
+    assert (found["below_threshold"]["count"], found["below_threshold"]["of"]) == (2, 3)
+    assert found["confidence"]["p50"] == 0.7
+    assert [(each["name"], each["predicted"]["count"]) for each in found["classes"]] == [
+        ("bicycle", 2),
+        ("motorcycle", 1),
+    ]
+    assert [(each["variant"], each["median_confidence"]) for each in found["variants"]] == [
+        ("AllTraffic", pytest.approx(0.835)),
+        ("candidate", 0.55),
+    ]
+    assert sum(each["below_threshold"]["of"] for each in found["over_time"]) == 3
+
+
+def test_the_table_names_classes_and_places_in_utc(source: Path) -> None:
+    report(source)
+
+    table = pl.read_parquet(source.parent / "out/predictions.parquet")
+
+    row = table.row(by_predicate=pl.col("event_id") == "the-doubtful-one", named=True)
+    assert (row["vehicle"], row["p_motorcycle"], row["variant"], row["line"]) == ("bicycle", 0.45, "candidate", 1)
+    assert row["file"] == place(name="b.jsonl", variant="candidate")
+    assert f"{row['time']:%Y-%m-%dT%H:%M:%S%z}" == "2026-11-20T04:10:00+0000"
+
+
+def test_the_threshold_is_an_option(source: Path) -> None:
+    assert report(source, "--threshold", "0.6").exit_code == 0
+
+    assert metrics(source)["below_threshold"]["count"] == 1
+
+
+def test_three_classes(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    chance = np.random.default_rng(0)
+    write(source, place(), lines(*(record(each.tolist()) for each in chance.dirichlet([0.3] * 3, size=60))))
+    before = write(tmp_path, "base.json", baseline(chance.dirichlet([0.3] * 3, size=60).tolist(), ("a", "b", "c")))
+
+    result = CliRunner().invoke(
+        main,
+        ["report", str(source), "--output", str(tmp_path / "out"), "--class-names", "a,b,c", "--baseline", str(before)],
+    )
+
+    assert result.exit_code == 0
+    assert sum(each["predicted"]["count"] for each in metrics(source)["classes"]) == 60
+    assert len(metrics(source)["checks"]) == 10
+    assert "Most confident: c" in page(source)
+
+
+def test_forty_captures_are_too_few_and_the_page_says_so(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    write(source, place(), lines(*(record(each) for each in SURE[:40])))
+    before = write(tmp_path, "base.json", baseline(SURE))
+
+    result = CliRunner().invoke(
+        main, ["report", str(source), "--output", str(tmp_path / "out"), "--baseline", str(before)]
+    )
+
+    assert "against the baseline: too few records to say" in result.output
+    assert metrics(source)["verdict"] == "too few records to say"
+    assert "too few records to say" in page(source)
+    assert "✓ fine" not in page(source)
+
+
+def test_expected_shares_replace_those_of_the_baseline(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    write(
+        source, place(), lines(*(record((0.99, 0.01)) for _ in range(90)), *(record((0.01, 0.99)) for _ in range(10)))
+    )
+
+    assert report(source, "--expected-shares", "0.5,0.5").exit_code == 0
+    assert metrics(source)["verdict"] == "look"
+    assert report(source, "--expected-shares", "0.9,0.1").exit_code == 0
+    assert metrics(source)["verdict"] != "look"
+
+
+def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    write(source, place(), lines(record(request_type="text/csv")))
+
+    result = report(source)
+
+    assert result.exit_code == 0
+    assert "There is no prediction here to report on" in page(source)
+    assert "not an image" in page(source)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--baseline", "nowhere.json"], "is not a baseline"),
+        (["--decisions", "nowhere.json"], "is not a list of decisions"),
+        (["--decisions", "a.json", "--table", "b"], "not both"),
+        (["--class-names", "bicycle"], "two or more"),
+        (["--class-names", "a,a"], "two or more"),
+        (["--expected-shares", "0.5,0.4"], "sum to 1"),
+        (["--expected-shares", "1e-3,0.4,0.599"], "one number for each"),
+        (["--since", "soon"], "neither a time"),
+        (["--since", "2026-11-20", "--until", "2026-11-19"], "must lie before"),
+    ],
+)
+def test_what_a_user_can_get_wrong_is_one_line_not_a_traceback(source: Path, options: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["report", str(source), "--output", str(source.parent / "out"), *options])
+
+    assert result.exit_code in {1, 2}
+    assert message in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_baseline_of_other_classes_is_refused(source: Path) -> None:
+    before = write(source.parent, "base.json", baseline(SURE, ("cat", "dog")))
+
+    result = CliRunner().invoke(main, ["report", str(source), "--baseline", str(before)])
+
+    assert result.exit_code == 1
+    assert "for the classes cat,dog" in result.output
+
+
+def test_the_window_can_be_an_age_or_a_time(source: Path) -> None:
+    assert report(source, "--since", "2026-11-20T04:00", "--until", "2026-11-20T07:00+02:00").exit_code == 0
+    assert metrics(source)["predictions"] == 3
+    assert report(source, "--until", "9999d").exit_code == 0
+    assert metrics(source)["predictions"] == 0
+
+
+DECISIONS = [
+    {
+        "photo": "s3://inbox/uploads/a.jpg#1",
+        "status": "ROUTED",
+        "vehicle": "bicycle",
+        "confidence": 0.97,
+        "uploaded_at": "2026-11-20T04:00:00.000Z",
+        "claimed_at": "2026-11-20T04:00:01.000Z",
+        "decided_at": "2026-11-20T04:00:02.500Z",
+    },
+    {
+        "photo": "s3://inbox/uploads/b.jpg#2",
+        "status": "REVIEW",
+        "claimed_at": "2026-11-20T04:01:00.000Z",
+        "decided_at": "2026-11-20T04:01:02.000Z",
+    },
+    {
+        "photo": "s3://inbox/uploads/c.jpg#3",
+        "status": "REVIEW",
+        "uploaded_at": "2026-11-20T04:05:00.000Z",
+        "claimed_at": "2026-11-20T04:02:00.000Z",
+        "decided_at": "2026-11-20T04:02:02.000Z",
+    },
+    {"photo": "s3://inbox/uploads/d.jpg#4", "status": "CLAIMED", "claimed_at": "2026-11-20T04:03:00.000Z"},
+    {"photo": "s3://inbox/uploads/e.jpg#5", "status": "LOST", "claimed_at": "2026-11-20T04:03:00.000Z"},
+    "no item",
+]
+
+
+def test_decisions_give_outcomes_review_rate_and_latency(source: Path) -> None:
+    file = write(source.parent, "decisions.json", json.dumps(DECISIONS).encode())
+
+    assert report(source, "--decisions", str(file)).exit_code == 0
+
+    found = metrics(source)["decisions"]
+    assert found["counts"] == {"ROUTED": 1, "REVIEW": 2, "REJECTED": 0, "FAILED": 0, "CLAIMED": 1}
+    assert found["review_rate"]["share"] == pytest.approx(2 / 3)
+    assert found["oldest_in_review"] == "2026-11-20T04:01:00Z"
+    assert (found["latency"]["n"], found["latency"]["longest"], found["latency"]["unusable"]) == (1, 2.5, 2)
+    assert [each["photo"] for each in found["skipped"]] == ["s3://inbox/uploads/e.jpg#5", "None"]
+    assert {"outcomes.svg", "latency.svg"} <= {each.name for each in (source.parent / "out/plots").iterdir()}
+    assert "2.5 s" in page(source)
+
+
+def test_decisions_keep_to_the_window(source: Path) -> None:
+    file = write(source.parent, "decisions.json", json.dumps(DECISIONS).encode())
+
+    report(source, "--decisions", str(file), "--since", "2026-11-20T04:01", "--until", "2026-11-20T04:02")
+
+    assert metrics(source)["decisions"]["photos"] == 1
+
+
+def test_no_decisions_are_no_trouble(source: Path) -> None:
+    file = write(source.parent, "decisions.json", b"[]")
+
+    assert report(source, "--decisions", str(file)).exit_code == 0
+    assert "holds no photo of this time" in page(source)
+
+
+POISON = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+def test_a_poisoned_capture_cannot_put_an_element_into_the_page(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    drawing = f'<svg xmlns="http://www.w3.org/2000/svg">{POISON}</svg>'.encode()
+    write(
+        source,
+        f"{POISON.replace('/', '&#47;')}/<b>variant/2026/11/20/04/{'a'}.jsonl",
+        lines(
+            record((0.6, 0.4), event_id=POISON, body=drawing),
+            record((0.6, 0.4), request_type=POISON),
+            record(POISON),
+            record((0.61, 0.39), event_id="a\x1b[31m\x00\u202eb"),
+        ),
+    )
+    decisions = [DECISIONS[0], DECISIONS[1], {"photo": POISON, "status": POISON}]
+    file = write(tmp_path, "decisions.json", json.dumps(decisions).encode())
+
+    assert report(source, "--decisions", str(file)).exit_code == 0
+
+    elements = Elements(page(source)).found
+    assert "document.title" in page(source)  # it is shown, as text
+    assert not [tag for tag, _ in elements if tag in {"script", "iframe", "object", "embed", "link", "b", "base"}]
+    assert not [name for _, attributes in elements for name in attributes if name.startswith("on")]
+    images = [attributes["src"] or "" for tag, attributes in elements if tag == "img"]
+    assert images
+    assert all(each.startswith("data:image/png;base64,") for each in images)
+    assert not re.search("[\x00\x1b\u202e]", page(source))
+
+
+def test_the_page_asks_for_nothing(source: Path) -> None:
+    report(source)
+
+    elements = Elements(page(source)).found
+    policy = next(
+        attributes for tag, attributes in elements if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert str(policy["content"]).startswith("default-src 'none'; img-src data:;")
+    fetched = [
+        value
+        for _, attributes in elements
+        for name, value in attributes.items()
+        if name in {"src", "href", "xlink:href", "action", "data"} and value and not value.startswith(("#", "data:"))
+    ]
+    assert fetched == []
+    assert "url(http" not in page(source)
+    assert "@import" not in page(source)
+
+
+def test_ids_in_the_page_are_unique_so_that_no_plot_borrows_anothers_parts(source: Path) -> None:
+    report(source)
+
+    ids = [attributes["id"] for _, attributes in Elements(page(source)).found if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_names_with_dollars_and_control_codes_are_drawn_as_they_are(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    write(source, place(), lines(record(), record((0.2, 0.8))))
+
+    assert report(source, "--class-names", "$\\frac{$,<&\x07").exit_code == 0
+
+    for plot in (tmp_path / "out/plots").iterdir():
+        ElementTree.parse(plot)  # noqa: S314 - our own file; a broken one raises here
+    assert "$\\frac{$" in (tmp_path / "out/plots/scores.svg").read_text(encoding="utf-8")
+
+
+def test_plots_carry_both_sets_of_colours_and_no_colour_of_their_own(source: Path) -> None:
+    report(source)
+
+    for plot in (source.parent / "out/plots").iterdir():
+        root = ElementTree.parse(plot).getroot()  # noqa: S314 - our own file
+        styles = " ".join(each.get("style", "") for each in root.iter())
+        assert "var(--class-0)" in styles
+        assert not re.search("#[0-9a-f]{6}", styles)
+        assert "prefers-color-scheme:dark" in plot.read_text(encoding="utf-8")
+
+
+def test_the_gallery_shows_the_doubtful_first_and_a_repeated_picture_once(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    same = [record((0.8, 0.2)) for _ in range(30)]
+    write(
+        source,
+        place(),
+        lines(*same, record((0.51, 0.49), event_id="doubtful"), record((0.999, 0.001), event_id="sure")),
+    )
+
+    report(source)
+
+    html = page(source)
+    least, most = html.split("<h3>Most confident: bicycle</h3>")
+    assert least.index("doubtful") < least.index("seen 30 times")
+    assert html.count("seen 30 times") == 2  # once among the least, once among the most confident
+    assert most.index(">sure<") < most.index("seen 30 times")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no picture",
+        photo()[:60],
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
+        b"\x89PNG\r\n\x1a\n" + b"\x00" * 100,
+    ],
+)
+def test_what_is_no_photo_has_no_thumbnail(body: bytes) -> None:
+    assert thumbnail(body) is None
+
+
+def test_a_huge_picture_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (12_000, 12_000)).save(path)
+
+    assert path.stat().st_size < 100_000
+    assert thumbnail(path.read_bytes()) is None
+
+
+def test_a_capture_without_a_picture_is_shown_without_one(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    write(source, place(), lines(record(body=b"not a picture")))
+
+    assert report(source).exit_code == 0
+    assert "no picture in the capture" in page(source)
+
+
+def test_a_second_report_over_the_same_captures_has_the_same_figures(source: Path) -> None:
+    report(source)
+    first = metrics(source)
+    report(source)
+
+    assert metrics(source) == first
