@@ -155,7 +155,7 @@ def report(
             decisions = DecisionsTable(table).within(window)
         elif decisions_file is not None:
             decisions = decisions_in_file(decisions_file, window)
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             figures = make_report(
                 source,
                 output,

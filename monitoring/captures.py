@@ -1,12 +1,12 @@
 """Reads one capture file of SageMaker: each record becomes a prediction, or a reason why not."""
 
 import base64
-import binascii
 import gzip
 import io
 import math
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -141,22 +141,27 @@ def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
 
 
 def photos(file: CaptureFile, lines: Collection[int]) -> dict[int, bytes]:
-    """Return the request bodies of these lines of a file, by line; a line without one is left out."""
+    """Return the request bodies of these lines of a file, by line; what has none is left out.
+
+    `lines` holds at least one line, and only such as `read` has found to be predictions.
+    """
     found: dict[int, bytes] = {}
-    if not lines:
-        return found
     last = max(lines)
-    for number, line in _lines(Path(file.path)):
-        if number in lines:
-            try:
-                photo = _decode_photo(line).capture_data.endpoint_input
-                if photo.encoding == "BASE64":
-                    found[number] = base64.b64decode(photo.data, validate=True)
-            except (msgspec.MsgspecError, binascii.Error, ValueError):
-                pass  # answers may be captured without their requests; the prediction counts all the same
-        if number >= last:
-            break
+    with suppress(OSError):  # the file may have been deleted since; its predictions count all the same
+        for number, line in _lines(Path(file.path)):
+            if number in lines and (body := _body(line)) is not None:
+                found[number] = body
+            if number >= last:
+                break
     return found
+
+
+def _body(line: bytes) -> bytes | None:
+    try:
+        photo = _decode_photo(line).capture_data.endpoint_input
+        return base64.b64decode(photo.data, validate=True) if photo.encoding == "BASE64" else None
+    except (msgspec.MsgspecError, ValueError):  # answers may be captured without their requests
+        return None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -184,7 +189,7 @@ def _record(line: bytes) -> _Record:
         record = _decode_record(line)
     except msgspec.ValidationError as error:
         raise _UnusableError("not_a_capture", _short(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _UnusableError("not_json", _short(error)) from error
     length = len(record.event_metadata.event_id)
     if not 0 < length <= LONGEST_ID:
@@ -215,7 +220,7 @@ def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
                 scores = msgspec.convert(_unwrapped(msgspec.json.decode(text)), list[float])
         else:
             scores = msgspec.convert(_unwrapped(data), list[float])
-    except (msgspec.MsgspecError, UnicodeError, binascii.Error, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _UnusableError("not_probabilities", _short(error)) from error
     if len(scores) != classes:
         raise _UnusableError("wrong_number_of_classes", f"{len(scores)} scores for {classes} classes")

@@ -10,6 +10,7 @@ from scipy import stats
 
 from monitoring.baseline import Baseline
 
+Measure = Literal["spread", "score", "share"]
 Verdict = Literal["fine", "look", "too few records to say"]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -37,6 +38,7 @@ _MOST_RECORDS = 100_000_000
 class Check(msgspec.Struct, frozen=True):
     """One test: `n` predictions against `n_baseline` (None where the expected value is a fixed number).
 
+    `observed` and `expected` are shares, or mean scores, by `measure`; there are none for a whole spread.
     `p` is corrected for the number of tests (Holm). `power` is the chance that a change as large as
     `threshold` would have been noticed with this many records; `needed` is how many would make it POWER,
     None where the baseline is too small for any number to do so.
@@ -46,6 +48,7 @@ class Check(msgspec.Struct, frozen=True):
     question: str
     n: int
     n_baseline: int | None
+    measure: Measure
     observed: float | None
     expected: float | None
     statistic: float
@@ -60,6 +63,7 @@ class _Test(msgspec.Struct, frozen=True):
     name: str
     question: str
     n_baseline: int | None
+    measure: Measure
     observed: float | None
     expected: float | None
     statistic: float
@@ -131,6 +135,7 @@ def _judged(tests: Sequence[_Test], n: int) -> list[Check]:
             question=test.question,
             n=n,
             n_baseline=test.n_baseline,
+            measure=test.measure,
             observed=test.observed,
             expected=test.expected,
             statistic=test.statistic,
@@ -192,6 +197,7 @@ def _stability_test(name: str, now: Floats, before: Floats) -> _Test:
         name=f"stability index, score for {name}",
         question=f"Are the scores for {name} spread as they were?",
         n_baseline=len(before),
+        measure="spread",
         observed=None,
         expected=None,
         statistic=observed,
@@ -214,6 +220,7 @@ def _kolmogorov_smirnov_test(name: str, now: Floats, before: Floats) -> _Test:
         name=f"Kolmogorov–Smirnov, score for {name}",
         question=f"Do the scores for {name} lie as high as they did?",
         n_baseline=len(before),
+        measure="score",
         observed=float(np.mean(now)),
         expected=float(np.mean(before)),
         statistic=float(result.statistic),
@@ -231,6 +238,7 @@ def _balance_test(name: str, count: int, n: int, expected: float) -> _Test:
         name=f"class balance, {name}",
         question=f"Is the share of {name} the expected one?",
         n_baseline=None,
+        measure="share",
         observed=count / n,
         expected=expected,
         statistic=abs(count / n - expected),
@@ -252,6 +260,7 @@ def _review_test(now: Floats, before: Floats, threshold: float) -> _Test:
         name="review rate",
         question="Do as many photos go to a person as before?",
         n_baseline=m,
+        measure="share",
         observed=below / n,
         expected=expected,
         statistic=abs(below / n - expected),

@@ -96,10 +96,11 @@ def thumbnail(body: bytes) -> bytes | None:
                 photo.draft("RGB", (THUMBNAIL, THUMBNAIL))
                 small = photo.convert("RGB")
             small.thumbnail((THUMBNAIL, THUMBNAIL))
+        pixels = Image.frombytes("RGB", small.size, small.tobytes())  # profiles and texts stay behind
     except _UNDECODABLE:
         return None
     png = io.BytesIO()
-    small.save(png, "PNG")
+    pixels.save(png, "PNG")
     return png.getvalue()
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +13,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from rich.progress import Progress
 
 from monitoring.errors import SourceNotFound
@@ -26,8 +25,11 @@ CAPTURE_SUFFIXES = (".jsonl", ".jsonl.gz")
 CLOCK_TOLERANCE = timedelta(hours=2)
 
 PARALLEL_REQUESTS = 16
+DOWNLOAD_ATTEMPTS = 3
 # Downloads that may lie finished and unread at a time: bounds memory, and keeps all connections busy.
 FETCH_AHEAD = 256
+
+_BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 
 # …/{endpoint}/{variant}/yyyy/mm/dd/hh/file, as SageMaker lays data capture out.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
@@ -203,18 +205,34 @@ def _fetch(client: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile
     digest = hashlib.sha256(identity.encode()).hexdigest()
     kept = cache / digest[:2] / digest
     if not (kept.exists() and kept.stat().st_size == found.size):
+        kept.parent.mkdir(exist_ok=True)
         try:
-            body = client.get_object(Bucket=bucket, Key=found.key)["Body"]
+            _download(client, bucket, found.key, kept)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             return SkippedFile(name, "gone" if code in {"NoSuchKey", "404"} else "unreadable", str(error))
-        kept.parent.mkdir(exist_ok=True)
-        # Renamed only when whole, so that an interrupted run leaves no half file behind under this name.
-        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as part:
-            for chunk in body.iter_chunks(1 << 20):
-                part.write(chunk)
-        Path(part.name).replace(kept)
+        except _BROKEN_OFF as error:
+            return SkippedFile(name, "unreadable", str(error))
     return _described(name, str(kept), found.key)
+
+
+def _download(client: Any, bucket: str, key: str, kept: Path) -> None:
+    # Renamed only when whole, so that an interrupted run leaves no half file behind under the name itself.
+    part = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        # boto3 tries a request again by itself, but not the reading of an answer that breaks off.
+        for last in (False,) * (DOWNLOAD_ATTEMPTS - 1) + (True,):
+            try:
+                with part.open("wb") as file:
+                    for chunk in client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20):
+                        file.write(chunk)
+                break
+            except _BROKEN_OFF:
+                if last:
+                    raise
+        part.replace(kept)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _described(name: str, path: str, place: str) -> CaptureFile:

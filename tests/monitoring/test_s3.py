@@ -1,5 +1,6 @@
 """Captures in S3: listed and fetched side by side, kept, and what vanishes meanwhile is named."""
 
+import io
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,9 +10,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.client import BaseClient
+from botocore.response import StreamingBody
+from click.testing import CliRunner
 from moto import mock_aws
 from rich.progress import Progress
 
+from monitoring.__main__ import main
 from monitoring.errors import SourceNotFound
 from monitoring.predictions import Predictions, read_predictions
 from monitoring.sources import Window, capture_files
@@ -176,6 +180,40 @@ def test_a_window_leaves_other_days_unlisted_and_other_hours_unfetched(
     assert len(found.table) == 1
     assert calls["GetObject"] == 1
     assert calls["ListObjectsV2"] <= 8  # root, endpoint, variant, year, two months, one or two days
+
+
+@pytest.mark.parametrize(("failures", "predictions", "skipped"), [(2, 2, {}), (3, 1, {"unreadable": 1})])
+def test_an_answer_that_breaks_off_is_asked_for_again_and_named_in_the_end(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, predictions: int, skipped: dict[str, int]
+) -> None:
+    put(s3, place(name="a.jsonl"))
+    put(s3, place(name="b.jsonl"))
+    left = iter(range(failures))
+    real = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def breaking(client: Any, operation: str, arguments: Any) -> Any:
+        answer = real(client, operation, arguments)
+        if operation == "GetObject" and arguments["Key"].endswith("a.jsonl") and next(left, None) is not None:
+            answer["Body"] = StreamingBody(io.BytesIO(answer["Body"].read()[:50]), content_length=1_000)
+        return answer
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", breaking)
+
+    found = read(tmp_path)
+
+    assert len(found.table) == predictions
+    assert found.skipped_files() == skipped
+    assert len([each for each in tmp_path.rglob("*") if each.is_file()]) == predictions
+
+
+def test_a_bucket_that_is_not_there_is_one_line(s3: Any, tmp_path: Path) -> None:
+    command = ["report", "s3://nowhere-at-all/", "--cache", str(tmp_path), "--output", str(tmp_path / "out")]
+
+    result = CliRunner().invoke(main, command)
+
+    assert result.exit_code == 1
+    assert "NoSuchBucket" in result.output
+    assert isinstance(result.exception, SystemExit)
 
 
 def test_an_empty_prefix_says_so(s3: Any, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The report from the command line: what it writes, what it says, and that nothing in a capture can harm it."""
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -11,10 +12,13 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from monitoring.__main__ import main
-from monitoring.gallery import thumbnail
+from monitoring.gallery import Gallery, choose, thumbnail
+from monitoring.predictions import Predictions
 from tests.monitoring.records import baseline, lines, photo, place, record, write
 
 SURE = [[0.99, 0.01], [0.02, 0.98]] * 100
@@ -381,6 +385,44 @@ def test_a_huge_picture_is_not_unpacked(tmp_path: Path) -> None:
 
     assert path.stat().st_size < 100_000
     assert thumbnail(path.read_bytes()) is None
+
+
+def test_what_else_a_picture_file_carries_stays_behind() -> None:
+    plain, loaded = io.BytesIO(), io.BytesIO()
+    picture = Image.frombytes("RGB", (32, 32), bytes(range(256)) * 12)
+    picture.save(plain, "PNG")
+    picture.save(loaded, "PNG", icc_profile=b"profile" * 10_000, exif=b"Exif" * 1_000, transparency=(1, 2, 3))
+
+    assert thumbnail(loaded.getvalue()) == thumbnail(plain.getvalue())
+
+
+@settings(deadline=None)
+@given(data=st.data(), format=st.sampled_from(["PNG", "JPEG"]))
+def test_no_damaged_picture_is_fatal(data: st.DataObject, format: str) -> None:
+    encoded = io.BytesIO()
+    Image.frombytes("RGB", (32, 32), bytes(range(256)) * 12).save(encoded, format)
+    body = bytearray(encoded.getvalue())
+    for position in data.draw(st.lists(st.integers(0, len(body) - 1), max_size=8)):
+        body[position] = data.draw(st.integers(0, 255))
+
+    found = thumbnail(bytes(body[: data.draw(st.integers(0, len(body)))]))
+
+    assert found is None or Image.open(io.BytesIO(found)).size <= (160, 160)
+
+
+def test_a_capture_file_that_vanishes_before_the_gallery_costs_only_the_picture(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanishing(predictions: Predictions) -> Gallery:
+        for file in predictions.files:
+            Path(file.path).unlink()
+        return choose(predictions)
+
+    monkeypatch.setattr("monitoring.report.choose", vanishing)
+
+    assert report(source).exit_code == 0
+    assert metrics(source)["predictions"] == 3
+    assert page(source).count("no picture in the capture") == 6
 
 
 def test_a_capture_without_a_picture_is_shown_without_one(tmp_path: Path) -> None:
