@@ -1,6 +1,7 @@
 """The command line of the local stack: python -m local."""
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from operate.__main__ import main as operate
 from operate.decisions import Decision, read_decisions
 from operate.progress import decisions_table, follow, reasons, summary
 
@@ -20,10 +22,6 @@ from .stack import HOME, MODEL, Options, Stack
 console = Console(highlight=False)
 LOGS = {"serialize": "/aws/lambda/loading-bay-serialize", "inference": "/aws/lambda/loading-bay-inference"}
 LOGS |= {"threshold": "/aws/lambda/loading-bay-threshold"}
-
-
-def _say(line: str) -> None:
-    console.print(line, markup=False)
 
 
 def _up_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,22 +54,22 @@ def main() -> None:
 @_up_options
 def up(**options: Any) -> None:
     """Start the local AWS and the endpoint, then build and deploy the template."""
-    stack = Stack.up(HOME, _options(**options), _say)
-    _say("\nTo use it with AWS's own tools:\n")
-    _say_exports(stack)
-    _say(f"\naws s3 cp photo.jpg {stack.outputs['UploadUri']}")
-    _say("python -m local upload photo.jpg; python -m local watch; python -m local down")
+    stack = Stack.up(HOME, _options(**options), click.echo)
+    click.echo("\nTo use it with AWS's own tools:\n")
+    _print_exports(stack)
+    click.echo(f"\naws s3 cp photo.jpg {stack.outputs['UploadUri']}")
+    click.echo("python -m local upload photo.jpg; python -m local watch; python -m local down")
 
 
-def _say_exports(stack: Stack) -> None:
+def _print_exports(stack: Stack) -> None:
     for name, value in stack.environment().items():
-        _say(f"export {name}={value}")
+        click.echo(f"export {name}={value}")
 
 
 @main.command()
 def env() -> None:
     """Print what to export so that AWS's own tools use the local stack: eval "$(python -m local env)"."""
-    _say_exports(Stack.load())
+    _print_exports(Stack.load())
 
 
 @main.command()
@@ -81,7 +79,7 @@ def upload(paths: tuple[Path, ...]) -> None:
     stack = Stack.load()
     files = [(name, path.read_bytes()) for name, path in demo_photos.files_below(paths)]
     _upload(stack, files)
-    _say(f"{len(files)} photos are in {stack.outputs['UploadUri']}; follow them with: python -m local watch")
+    click.echo(f"{len(files)} photos are in {stack.outputs['UploadUri']}; follow them with: python -m local watch")
 
 
 def _upload(stack: Stack, files: list[tuple[str, bytes]]) -> None:
@@ -115,18 +113,27 @@ def watch(seconds: float | None) -> None:
 def _show(decisions: list[Decision]) -> None:
     console.print(decisions_table(decisions))
     for line in reasons(decisions):
-        _say(line)
-    _say(f"\n{summary(decisions)}")
+        click.echo(line)
+    click.echo(f"\n{summary(decisions)}")
 
 
 @main.command()
 def status() -> None:
     """Say what runs, where, and how many photos have which outcome."""
     stack = Stack.load()
-    _say(f"local AWS   {stack.aws_url}\nendpoint    {stack.endpoint_url}")
+    click.echo(f"local AWS   {stack.aws_url}\nendpoint    {stack.endpoint_url}")
     for name, value in sorted(stack.outputs.items()):
-        _say(f"{name:<24}{value}")
-    _say(summary(_read(stack)))
+        click.echo(f"{name:<24}{value}")
+    click.echo(summary(_read(stack)))
+
+
+@main.command(name="operate", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def operate_local(arguments: tuple[str, ...]) -> None:
+    """Run a command of python -m operate (batch, replay, review) against the local stack."""
+    if "--help" not in arguments:
+        os.environ.update(Stack.load().environment())
+    operate(arguments or ["--help"], prog_name="python -m local operate")
 
 
 @main.command()
@@ -141,14 +148,14 @@ def logs(source: str, lines: int) -> None:
     else:
         text = (stack.folder / f"{source}.log").read_text().splitlines()
     for line in text[-lines:]:
-        _say(line)
+        click.echo(line)
 
 
 @main.command()
 def down() -> None:
     """Stop everything; logs and captures stay in .local."""
     Stack.load().down()
-    _say("stopped")
+    click.echo("stopped")
 
 
 @main.command()
@@ -162,8 +169,8 @@ def demo(archive: Path | None, **options: Any) -> None:
     if found:
         photos += demo_photos.cifar_photos(found)
     else:
-        _say("no CIFAR-100 archive at hand, so only the bundled samples; CIFAR100_ARCHIVE=FILE adds test images")
-    stack = Stack.up(HOME, _options(**options), _say)
+        click.echo("no CIFAR-100 archive at hand, so only the bundled samples; CIFAR100_ARCHIVE=FILE adds test images")
+    stack = Stack.up(HOME, _options(**options), click.echo)
     try:
         _upload(stack, [(photo.name, photo.data) for photo in photos])
         decisions = follow(lambda: _read(stack), console, expected=len(photos), seconds=120)
@@ -173,7 +180,7 @@ def demo(archive: Path | None, **options: Any) -> None:
     report = HOME / "decisions.json"
     items = [decision.attributes for decision in sorted(decisions, key=lambda decision: decision.key)]
     report.write_text(json.dumps(items, indent=2, default=float) + "\n")
-    _say(f"decisions are in {report}, captured predictions in {HOME / 'capture'}")
+    click.echo(f"decisions are in {report}, captured predictions in {HOME / 'capture'}")
     outcomes = {Path(decision.key).name: (decision.status, decision.vehicle) for decision in decisions}
     wrong = [
         f"{photo.name}: {' '.join(outcomes.get(photo.name, ('no outcome', ''))).strip()}"
@@ -182,7 +189,7 @@ def demo(archive: Path | None, **options: Any) -> None:
     ]
     if wrong:
         raise LocalError("not as expected: " + "; ".join(wrong))
-    _say("every photo ended as expected")
+    click.echo("every photo ended as expected")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Reads the decisions table: what became of each photo."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -62,8 +62,24 @@ class Decision:
 
 def read_decisions(dynamodb: Any, table: str) -> Iterator[Decision]:
     """Yield every item of the table; `dynamodb` is a boto3 client."""
+    yield from _decisions(dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True))
+
+
+def query_decisions(dynamodb: Any, table: str, status: str) -> Iterator[Decision]:
+    """Yield the items of one status, the oldest first; a moment behind the table, as its index is."""
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=table,
+        IndexName="by_status_and_time",
+        KeyConditionExpression="#status = :status",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": {"S": status}},
+    )
+    yield from _decisions(pages)
+
+
+def _decisions(pages: Iterable[dict[str, Any]]) -> Iterator[Decision]:
     deserialize = TypeDeserializer().deserialize
-    for page in dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
+    for page in pages:
         for item in page["Items"]:
             yield Decision({name: deserialize(value) for name, value in item.items()})
 

@@ -43,7 +43,7 @@ def reasons(decisions: Iterable[Decision]) -> list[str]:
     return [
         f"{decision.status}  {decision.key}\n    {decision.reason}"
         for decision in sorted(decisions, key=lambda decision: decision.key)
-        if decision.reason
+        if decision.reason and decision.status != "ROUTED"
     ]
 
 

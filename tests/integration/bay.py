@@ -93,8 +93,12 @@ class Bay:
 
     def announced(self, key: str) -> list[dict[str, Any]]:
         """Return every outcome event of this key that has been announced by now."""
+        return [event for event in self.heard() if event["detail"].get("s3_key") == key]
+
+    def heard(self) -> list[dict[str, Any]]:
+        """Return every event that the stack has announced by now."""
         self.announcements += [json.loads(body) for body in self._receive(self._announced)]
-        return [event for event in self.announcements if event["detail"]["s3_key"] == key]
+        return self.announcements
 
     def notified(self, key: str) -> list[str]:
         """Return every notification that names this key and has been published by now."""

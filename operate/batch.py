@@ -1,0 +1,174 @@
+"""Starts batches of photos, follows them, and runs again what failed in them."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError
+
+from .deployed import Deployed, OperateError
+
+STATUSES = ("ROUTED", "REVIEW", "REJECTED", "FAILED", "CLAIMED")
+MANIFESTS = {".csv", ".jsonl"}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is: photos in it, photos done with, and photos by status of their record."""
+
+    photos: int
+    done: int
+    by_status: Mapping[str, int]
+
+
+class Batch:
+    """One run of ClassifyBatch, known by its name."""
+
+    def __init__(self, deployed: Deployed, name: str) -> None:
+        self.name = name
+        self._deployed = deployed
+        self._sfn = deployed.client("stepfunctions")
+        self._dynamodb = deployed.client("dynamodb")
+        machine = deployed.outputs["BatchStateMachineArn"]
+        self._arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
+
+    @classmethod
+    def start(
+        cls,
+        deployed: Deployed,
+        *,
+        prefix: str | None = None,
+        manifest: str | None = None,
+        max_concurrency: int | None = None,
+        name: str | None = None,
+    ) -> "Batch":
+        """Start a batch over a prefix of the inbox or a manifest in it.
+
+        Raises:
+            OperateError: there is a batch of this name already.
+        """
+        given = {"prefix": prefix, "manifest": manifest, "max_concurrency": max_concurrency}
+        batch = cls(deployed, name or new_name())
+        try:
+            batch._sfn.start_execution(
+                stateMachineArn=deployed.outputs["BatchStateMachineArn"],
+                name=batch.name,
+                input=json.dumps({key: value for key, value in given.items() if value is not None}),
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ExecutionAlreadyExists":
+                raise OperateError(f"there is a batch {batch.name} already; choose another name") from error
+            raise
+        return batch
+
+    def status(self) -> str:
+        """Return RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
+
+        Raises:
+            OperateError: there is no batch of this name.
+        """
+        return str(self._describe()["status"])
+
+    def progress(self) -> Progress:
+        """Count what is done; exact for the whole, a moment behind for the statuses."""
+        runs = self._sfn.list_map_runs(executionArn=self._arn)["mapRuns"]
+        if not runs:
+            return Progress(0, 0, {})
+        items = self._sfn.describe_map_run(mapRunArn=runs[0]["mapRunArn"])["itemCounts"]
+        done = items["total"] - items["pending"] - items["running"]
+        return Progress(items["total"], done, {status: self._count(status) for status in STATUSES})
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the finished batch recorded.
+
+        Raises:
+            OperateError: the batch ended without a summary; the message says why.
+        """
+        key = {"batch_id": {"S": self.name}}
+        item = self._dynamodb.get_item(
+            TableName=self._deployed.outputs["BatchesTable"], Key=key, ConsistentRead=True
+        ).get("Item")
+        if not item:
+            described = self._describe()
+            raise OperateError(f"batch {self.name} {described['status']}: {described.get('cause', 'no cause given')}")
+        deserialize = TypeDeserializer().deserialize
+        return {name: deserialize(value) for name, value in item.items() if name != "expires_at"}
+
+    def failed_photos(self) -> Iterator[dict[str, str]]:
+        """Yield the photos that failed, or whose execution was ended from outside, as a manifest names them."""
+        for status in ("FAILED", "CLAIMED"):
+            for page in self._pages(status):
+                for item in page["Items"]:
+                    names = [name for name in ("s3_bucket", "s3_key", "etag") if name in item]
+                    yield {name: item[name]["S"] for name in names}
+
+    def retry(self, name: str | None = None) -> "Batch | None":
+        """Start a batch of only the photos that failed in this one; none if nothing failed."""
+        lines = [json.dumps(photo, ensure_ascii=False) for photo in self.failed_photos()]
+        if not lines:
+            return None
+        name = name or new_name()
+        manifest = put_manifest(self._deployed, f"{name}.jsonl", "\n".join(lines).encode())
+        return Batch.start(self._deployed, manifest=manifest, name=name)
+
+    def _describe(self) -> dict[str, Any]:
+        try:
+            described: dict[str, Any] = self._sfn.describe_execution(executionArn=self._arn)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
+                raise OperateError(f"there is no batch {self.name}; python -m operate batch list shows them") from error
+            raise
+        return described
+
+    def _count(self, status: str) -> int:
+        return sum(page["Count"] for page in self._pages(status, Select="COUNT"))
+
+    def _pages(self, status: str, **options: str) -> Any:
+        return self._dynamodb.get_paginator("query").paginate(
+            TableName=self._deployed.outputs["DecisionsTable"],
+            IndexName="by_batch_and_status",
+            KeyConditionExpression="#batch_id = :batch_id AND #status = :status",
+            ExpressionAttributeNames={"#batch_id": "batch_id", "#status": "status"},
+            ExpressionAttributeValues={":batch_id": {"S": self.name}, ":status": {"S": status}},
+            **options,
+        )
+
+
+def recent_batches(deployed: Deployed) -> list[dict[str, Any]]:
+    """Return name, status and start of the last hundred batches, newest first."""
+    machine = deployed.outputs["BatchStateMachineArn"]
+    found: list[dict[str, Any]] = deployed.client("stepfunctions").list_executions(
+        stateMachineArn=machine, maxResults=100
+    )["executions"]
+    return found
+
+
+def put_manifest(deployed: Deployed, name: str, content: bytes) -> str:
+    """Put a manifest into the inbox, outside the upload prefix; returns its key."""
+    key = f"manifests/{name}"
+    deployed.client("s3").put_object(Bucket=deployed.outputs["InboxBucket"], Key=key, Body=content)
+    return key
+
+
+def manifest_key(deployed: Deployed, manifest: str) -> str:
+    """Return the key of a manifest: a local file is put into the inbox first.
+
+    Raises:
+        OperateError: the file's name does not say what it holds.
+    """
+    path = Path(manifest)
+    if not path.is_file():
+        return manifest
+    if path.suffix.lower() not in MANIFESTS:
+        raise OperateError(f"{path.name} is neither .csv (with a header) nor .jsonl; it should name s3_key per photo")
+    return put_manifest(deployed, f"{new_name()}-{path.name}", path.read_bytes())
+
+
+def new_name() -> str:
+    """Return a name that sorts by time and that no other batch has."""
+    return f"batch-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1_000_000:06d}"

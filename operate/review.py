@@ -1,0 +1,91 @@
+"""The review list: photos that the model was not sure of, and what a person decides about them."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from .decisions import Decision, query_decisions
+from .deployed import Deployed, OperateError
+
+
+def waiting_photos(deployed: Deployed) -> Iterator[Decision]:
+    """Yield the photos that wait for a person, the oldest first."""
+    return query_decisions(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"], "REVIEW")
+
+
+def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> dict[str, Any]:
+    """Route a photo as a person says, and announce it as any other; returns the decision.
+
+    Args:
+        deployed: the stack.
+        photo: the photo's full name in the decisions table, or its key in the inbox if only one such photo waits.
+        vehicle: one of the stack's classes.
+        reviewer: who says so.
+
+    Raises:
+        OperateError: no such vehicle, or no such photo waits.
+    """
+    classes = {name: (bay, orders) for name, bay, orders in _classes(deployed)}
+    if vehicle not in classes:
+        raise OperateError(f"{vehicle} is not a class of this stack; choose one of {', '.join(classes)}")
+    found = [each for each in waiting_photos(deployed) if photo in {each.attributes["photo"], each.key}]
+    if len(found) != 1:
+        raise OperateError(f"{len(found)} photos named {photo} wait for review; see python -m operate review list")
+    attributes = found[0].attributes
+    bay, orders = classes[vehicle]
+    changes = {
+        "status": "ROUTED",
+        "vehicle": vehicle,
+        "bay": bay,
+        "order_range": orders,
+        "reviewed_by": reviewer,
+        "reviewed_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+    try:
+        deployed.client("dynamodb").update_item(
+            TableName=deployed.outputs["DecisionsTable"],
+            Key={"photo": {"S": attributes["photo"]}},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+            ConditionExpression="#status = :review",
+            ExpressionAttributeNames={f"#{name}": name for name in changes},
+            ExpressionAttributeValues={f":{name}": {"S": value} for name, value in changes.items()}
+            | {":review": {"S": "REVIEW"}},
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            raise OperateError(f"{photo} was decided by somebody else in this moment") from error
+        raise
+    decision = attributes | changes | {"stack": deployed.outputs["StackName"]}
+    deployed.client("events").put_events(
+        Entries=[
+            {
+                "Source": "loading-bay",
+                "DetailType": "Vehicle Routed",
+                "Detail": json.dumps(decision, default=float),
+            }
+        ]
+    )
+    return decision
+
+
+def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Path]:
+    """Download the photos that people decided into `<folder>/<vehicle>/`, to train on; yields each file."""
+    s3 = deployed.client("s3")
+    for decision in query_decisions(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"], "ROUTED"):
+        if "reviewed_by" not in decision.attributes:
+            continue
+        name = decision.attributes["etag"][:8] + "-" + Path(decision.key).name
+        path = folder / decision.vehicle / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            s3.download_file(decision.attributes["s3_bucket"], decision.key, str(path))
+        yield path
+
+
+def _classes(deployed: Deployed) -> list[tuple[str, str, str]]:
+    entries = [entry.split(":") for entry in deployed.outputs["VehicleClasses"].split(",")]
+    return [(name, bay, orders) for name, bay, orders in entries]

@@ -1,0 +1,198 @@
+"""Batches: every photo accounted for, whatever became of it, and the same photo never decided twice."""
+
+import json
+import threading
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+
+from functions.serialize.photo import reduce_photo
+from operate.batch import Batch, new_name
+from operate.deployed import Deployed, OperateError
+from tests.integration.bay import Bay, picture, wait_for
+from tests.integration.endpoint import Endpoint, by_colour, failure
+
+
+@pytest.fixture(scope="module")
+def deployed(bay: Bay) -> Deployed:
+    class Session:
+        """Gives the stack's own clients; a real session would read this machine's credentials."""
+
+        def client(self, service: str, **_: object) -> Any:
+            return bay.stack.client(service)
+
+    return Deployed(Session(), bay.stack.outputs)
+
+
+def run(deployed: Deployed, **given: Any) -> Batch:
+    batch = Batch.start(deployed, **given)
+    wait_for(lambda: batch.status() != "RUNNING", seconds=120)
+    return batch
+
+
+def put(bay: Bay, prefix: str, photos: dict[str, bytes]) -> None:
+    for name, data in photos.items():
+        bay.s3.put_object(Bucket=bay.bucket, Key=f"{prefix}{name}", Body=data)
+
+
+def recorded(bay: Bay, batch: Batch) -> Counter[str]:
+    items = bay.dynamodb.scan(TableName=bay.table, ConsistentRead=True)["Items"]
+    return Counter(item["status"]["S"] for item in items if item.get("batch_id", {}).get("S") == batch.name)
+
+
+class Flaky:
+    """Fails twice for some pictures before it answers, and always for others; pictures are told by their shade."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[bytes] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, body: bytes) -> Response:
+        with self._lock:
+            self._seen[body] += 1
+            seen = self._seen[body]
+        if body in self.fails_always or (body in self.fails_twice and seen <= 2):
+            return failure(503, "ServiceUnavailable")
+        return by_colour(body)
+
+    fails_twice: frozenset[bytes] = frozenset()
+    fails_always: frozenset[bytes] = frozenset()
+
+
+def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(bay: Bay, deployed: Deployed, endpoint: Endpoint) -> None:
+    # Given 60 good photos, 10 unsure, 10 that are none, 5 damaged, 5 decided before, 5 whose call fails twice
+    # and then works, and 5 whose call never works
+    good = {
+        f"good-{i}.jpg": picture(f"rgb({200 + i % 30},{i % 7},0)" if i % 2 else f"rgb(0,{i % 7},{200 + i % 30})")
+        for i in range(60)
+    }
+    unsure = {f"unsure-{i}.jpg": picture(f"rgb({100 + i},{100 + i},{100 + i})") for i in range(10)}
+    no_photos = {f"text-{i}.jpg": f"no photo {i}".encode() for i in range(10)}
+    damaged = {f"damaged-{i}.jpg": picture("red", size=(300 + i, 300))[:-400] for i in range(5)}
+    decided = {f"decided-{i}.jpg": picture("red", size=(80 + i, 80)) for i in range(5)}
+    twice = {f"twice-{i}.png": picture(f"rgb(255,{50 + i},0)", "PNG") for i in range(5)}
+    never = {f"never-{i}.png": picture(f"rgb(255,{100 + i},0)", "PNG") for i in range(5)}
+    prefix = f"backfill/{new_name()}/"
+    put(bay, prefix, decided)
+    run(deployed, prefix=prefix)
+    put(bay, prefix, good | unsure | no_photos | damaged | twice | never)
+    answer = Flaky()
+    answer.fails_twice = frozenset(_as_sent(data) for data in twice.values())
+    answer.fails_always = frozenset(_as_sent(data) for data in never.values())
+
+    with endpoint.answering(answer):
+        batch = run(deployed, prefix=prefix)
+
+    # Then the summary has every photo in one place
+    summary = batch.summary()
+    assert summary["photos"] == 100
+    assert summary["routed"] == {"bicycle": 30 + 5, "motorcycle": 30}
+    counts = {name: summary[name] for name in ("in_review", "rejected", "failed", "already_decided")}
+    assert counts == {"in_review": 10, "rejected": 15, "failed": 5, "already_decided": 5}
+    # and the table says the same
+    assert recorded(bay, batch) == {"ROUTED": 65, "REVIEW": 10, "REJECTED": 15, "FAILED": 5}
+    # and the batch failed, saying how many and what to do
+    described = bay.ended(str(summary["execution_arn"]))
+    assert (described["status"], described["error"]) == ("FAILED", "SomePhotosFailed")
+    assert f"python -m operate batch retry {batch.name}" in described["cause"]
+    (announced,) = wait_for(lambda: _summaries(bay, batch))
+    assert announced["photos"] == 100
+
+    # When what failed is run again with an endpoint that works, only that is run
+    again = batch.retry()
+    assert again is not None
+    wait_for(lambda: again.status() != "RUNNING", seconds=60)
+    assert again.status() == "SUCCEEDED"
+    assert again.summary()["routed"] == {"bicycle": 5, "motorcycle": 0}
+    assert again.summary()["photos"] == 5
+    assert batch.retry() is None
+
+
+def _as_sent(data: bytes) -> bytes:
+    """Return what the endpoint is sent for a photo."""
+    return reduce_photo(data, size=32, max_pixels=1_000_000).png
+
+
+def _summaries(bay: Bay, batch: Batch) -> list[dict[str, Any]]:
+    completed = [event["detail"] for event in bay.heard() if event["detail-type"] == "Batch Completed"]
+    return [detail for detail in completed if detail["batch_id"] == batch.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("photos.csv", ["s3_key,driver", "{0},Ann", "{1},Bob"]),
+        ("photos.jsonl", ['{{"s3_key": "{0}"}}', '{{"s3_bucket": "{bucket}", "s3_key": "{1}", "driver": "Bob"}}']),
+    ],
+)
+def test_a_manifest_names_the_photos(bay: Bay, deployed: Deployed, name: str, lines: list[str]) -> None:
+    prefix = f"archive/{new_name()}/"
+    put(bay, prefix, {"a b+c.jpg": picture("red"), "ü.jpg": picture("blue"), "not-named.jpg": picture("red")})
+    keys = (f"{prefix}a b+c.jpg", f"{prefix}ü.jpg")
+    manifest = "\n".join(lines).format(*keys, bucket=bay.bucket)
+    bay.s3.put_object(Bucket=bay.bucket, Key=f"manifests/{name}", Body=manifest.encode())
+
+    summary = run(deployed, manifest=f"manifests/{name}").summary()
+
+    assert (summary["photos"], summary["routed"]) == (2, {"bicycle": 1, "motorcycle": 1})
+    assert bay.outcome(keys[0]).vehicle == "bicycle"
+
+
+def test_the_plain_list_of_the_classroom_is_taken(bay: Bay) -> None:
+    put(bay, "list/", {"one.jpg": picture("red", size=(70, 70)), "two.jpg": picture("blue", size=(70, 70))})
+    machine = bay.stack.outputs["BatchStateMachineArn"]
+    given = [{"s3_bucket": bay.bucket, "s3_key": f"list/{name}.jpg"} for name in ("one", "two")]
+
+    started = bay.sfn.start_execution(stateMachineArn=machine, input=json.dumps(given))
+
+    ended = bay.ended(started["executionArn"])
+    assert ended["status"] == "SUCCEEDED"
+    assert json.loads(ended["output"])["routed"] == {"bicycle": 1, "motorcycle": 1}
+
+
+def test_an_upload_and_a_batch_of_the_same_photo_decide_it_once(bay: Bay, deployed: Deployed) -> None:
+    keys = [bay.upload(picture("red", size=(90 + i, 90)), f"both/{i}.jpg") for i in range(5)]
+
+    summary = run(deployed, prefix="uploads/both/").summary()
+
+    assert summary["photos"] == 5
+    assert summary["routed"]["bicycle"] + summary["already_decided"] == 5
+    for key in keys:
+        assert bay.outcome(key).status == "ROUTED"
+        assert len(wait_for(partial(bay.announced, key))) == 1
+
+
+def test_an_empty_prefix_is_a_batch_of_nothing(deployed: Deployed) -> None:
+    batch = run(deployed, prefix="there/is/nothing/here/")
+
+    assert batch.status() == "SUCCEEDED"
+    assert batch.summary()["photos"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"manifest": "manifests/none.csv"}, "BatchUnreadable"),
+        ({"manifest": "manifests/photos.xlsx"}, "InvalidInput"),
+        ({"prefix": 7}, "InvalidInput"),
+        ("backfill/", "InvalidInput"),
+    ],
+    ids=["missing manifest", "unknown manifest", "number", "text"],
+)
+def test_what_cannot_be_a_batch_says_so(bay: Bay, given: object, error: str) -> None:
+    machine = bay.stack.outputs["BatchStateMachineArn"]
+
+    ended = bay.ended(bay.sfn.start_execution(stateMachineArn=machine, input=json.dumps(given))["executionArn"])
+
+    assert (ended["status"], ended["error"]) == ("FAILED", error)
+
+
+def test_a_name_is_taken_once(deployed: Deployed) -> None:
+    name = new_name()
+    run(deployed, prefix="there/is/nothing/here/", name=name)
+
+    with pytest.raises(OperateError, match="choose another name"):
+        Batch.start(deployed, prefix="elsewhere/", name=name)

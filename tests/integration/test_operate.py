@@ -1,0 +1,147 @@
+"""The commands of python -m operate, as a user runs them, against the deployed stack."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from operate.__main__ import main
+from tests.integration.bay import Bay, picture, wait_for
+from tests.integration.endpoint import Endpoint, failure
+
+Operate = Callable[..., Result]
+
+
+@pytest.fixture
+def operate(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Operate:
+    for name, value in bay.stack.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
+    return run
+
+
+def test_a_batch_is_started_followed_and_summed_up(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        bay.s3.put_object(Bucket=bay.bucket, Key=f"cli/{name}.jpg", Body=picture("red", size=(60, len(name) + 60)))
+    manifest = tmp_path / "photos.csv"
+    manifest.write_text("s3_key\ncli/one.jpg\ncli/none.jpg\n")
+
+    done = operate("batch", "start", "--manifest", str(manifest), "--wait", "--json")
+
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert (summary["photos"], summary["routed"]["bicycle"], summary["rejected"]) == (2, 1, 1)
+    followed = operate("batch", "follow", summary["batch_id"])
+    assert followed.exit_code == 0
+    assert "routed: bicycle" in followed.output
+    assert summary["batch_id"] in operate("batch", "list").output
+    assert "nothing failed" in operate("batch", "retry", summary["batch_id"]).output
+
+
+def test_a_batch_with_failed_photos_exits_with_1_and_its_retry_with_0(
+    bay: Bay, operate: Operate, endpoint: Endpoint
+) -> None:
+    bay.s3.put_object(Bucket=bay.bucket, Key="cli-failing/one.jpg", Body=picture("red", size=(61, 61)))
+
+    with endpoint.answering(lambda body: failure(503, "ServiceUnavailable")):
+        done = operate("batch", "start", "--prefix", "cli-failing/", "--name", "cli-failing", "--wait")
+
+    assert done.exit_code == 1
+    assert "python -m operate batch retry cli-failing" in done.output
+    again = operate("batch", "retry", "cli-failing", "--wait", "--json")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout)["routed"]["bicycle"] == 1
+
+
+def test_failed_photos_abandoned_claims_and_undelivered_events_are_replayed(
+    bay: Bay, operate: Operate, endpoint: Endpoint
+) -> None:
+    # Given a photo that failed,
+    with endpoint.answering(lambda body: failure(503, "ServiceUnavailable")):
+        failed = bay.upload(picture("red"), "replay/failed.jpg")
+        assert bay.outcome(failed).status == "FAILED"
+    # one whose execution died with its claim,
+    bay.s3.put_object(Bucket=bay.bucket, Key="elsewhere/abandoned.jpg", Body=picture("blue"))
+    etag = bay.s3.head_object(Bucket=bay.bucket, Key="elsewhere/abandoned.jpg")["ETag"].strip('"')
+    claim = {
+        "photo": {"S": f"s3://{bay.bucket}/elsewhere/abandoned.jpg#{etag}"},
+        "s3_bucket": {"S": bay.bucket},
+        "s3_key": {"S": "elsewhere/abandoned.jpg"},
+        "etag": {"S": etag},
+        "status": {"S": "CLAIMED"},
+        "claimed_at": {"S": "2026-01-01T00:00:00.000Z"},
+        "claim_expires_at": {"N": "1767229200"},
+        "execution_arn": {"S": "arn:aws:states:::execution:gone"},
+    }
+    bay.dynamodb.put_item(TableName=bay.table, Item=claim)
+    # and one whose event reached nobody
+    bay.s3.put_object(Bucket=bay.bucket, Key="elsewhere/undelivered.jpg", Body=picture("red", size=(50, 50)))
+    etag = bay.s3.head_object(Bucket=bay.bucket, Key="elsewhere/undelivered.jpg")["ETag"].strip('"')
+    detail = {"bucket": {"name": bay.bucket}, "object": {"key": "elsewhere/undelivered.jpg", "etag": etag}}
+    event = {"source": "aws.s3", "detail-type": "Object Created", "detail": detail}
+    queue = bay.stack.outputs["UndeliveredEventsQueue"]
+    bay.stack.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(event))
+
+    listed = operate("replay", "--dry-run")
+    assert listed.exit_code == 0, listed.output
+    for name in ("replay/failed.jpg", "elsewhere/abandoned.jpg", "elsewhere/undelivered.jpg"):
+        assert name in listed.output
+    bay.stack.client("sqs").purge_queue(QueueUrl=queue)
+    bay.stack.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(event))
+    replayed = operate("replay")
+
+    assert replayed.exit_code == 0, replayed.output
+    for key in (failed, "elsewhere/abandoned.jpg", "elsewhere/undelivered.jpg"):
+        wait_for(partial(_is_routed, bay, key))
+    assert "0 to run again" in operate("replay", "--dry-run").output
+
+
+def _is_routed(bay: Bay, key: str) -> bool:
+    return bay.outcome(key).status == "ROUTED"
+
+
+def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+    key = bay.upload(picture("grey", size=(77, 77)), "review/unsure.jpg")
+    assert bay.outcome(key).status == "REVIEW"
+    assert key in operate("review", "list").output
+
+    refused = operate("review", "decide", key, "unicycle")
+    assert refused.exit_code == 1
+    assert "choose one of bicycle, motorcycle" in refused.output
+    decided = operate("review", "decide", key, "motorcycle", "--reviewer", "Kim")
+
+    assert decided.exit_code == 0, decided.output
+    assert "goes to bay 2 (far)" in decided.output
+    decision = bay.outcome(key)
+    assert (decision.status, decision.vehicle, decision.bay) == ("ROUTED", "motorcycle", "2 (far)")
+    assert decision.attributes["reviewed_by"] == "Kim"
+    kinds = wait_for(lambda: [event["detail-type"] for event in bay.announced(key) if len(bay.announced(key)) == 2])
+    assert kinds == ["Photo Needs Review", "Vehicle Routed"]
+    assert key not in operate("review", "list").output
+    assert operate("review", "decide", key, "bicycle").exit_code == 1
+    assert operate("review", "export", str(tmp_path)).exit_code == 0
+    (exported,) = (tmp_path / "motorcycle").iterdir()
+    assert exported.read_bytes() == picture("grey", size=(77, 77))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["batch", "follow", "nonsense"], "there is no batch nonsense"),
+        (["batch", "start", "--prefix", "a/", "--manifest", "b.csv"], "not both"),
+        (["review", "decide", "nonsense", "bicycle"], "0 photos named nonsense wait for review"),
+        (["--stack-name", "nonsense", "replay"], "there is no stack nonsense"),
+    ],
+)
+def test_a_mistake_gets_one_line_that_says_what_to_do(operate: Operate, arguments: list[str], said: str) -> None:
+    done = operate(*arguments)
+
+    assert done.exit_code != 0
+    assert said in done.output
+    assert "Traceback" not in done.output
