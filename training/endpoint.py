@@ -191,8 +191,8 @@ class Deployment:
             # While a variant is scaled automatically, AWS refuses to change its instance type.
             deregister_scaling(self.clients, endpoint)
             request["DeploymentConfig"] = canary_request(endpoint)
-        self.clients.sagemaker.update_endpoint(**request)
         self.undo.add(f"the update of {endpoint}", lambda: self.switch_back(earlier))
+        self.clients.sagemaker.update_endpoint(**request)
         after = wait(self.clients, endpoint, self.report, self.poll_seconds)
         if after["EndpointConfigName"] != self.name:
             reason = after.get("FailureReason", "an alarm went off, or new instances did not come up")
@@ -205,6 +205,8 @@ class Deployment:
         if now["EndpointConfigName"] != earlier:
             self.clients.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=earlier)
             wait(self.clients, endpoint, self.report, self.poll_seconds)
+        if isinstance(self.hosting.variant, RealTime):
+            put_scaling(self.clients, endpoint, self.hosting.variant)
 
     def settle(self, variant: RealTime) -> None:
         """Go back to as many instances as before, and let load decide from here on."""

@@ -71,14 +71,13 @@ def status(clients: Clients, endpoint: str) -> Status:
             ServiceNamespace="sagemaker", ResourceIds=[scaling_target(endpoint)["ResourceId"]]
         )["ScalableTargets"]
         destinations = {uri for config in configs if (uri := _capture_uri(clients, config))}
-    capture = description.get("DataCaptureConfig")
     return Status(
         endpoint=endpoint,
         state=description.get("EndpointStatus"),
         failure=description.get("FailureReason"),
         config=description.get("EndpointConfigName"),
         variants=[_variant_line(variant) for variant in description.get("ProductionVariants", [])],
-        capture=f"{capture['CurrentSamplingPercentage']} % to {capture['DestinationS3Uri']}" if capture else "off",
+        capture=_capture_line(description),
         scaling=f"{targets[0]['MinCapacity']} to {targets[0]['MaxCapacity']} instances" if targets else "none",
         alarms=[f"{alarm['AlarmName']} is {alarm['StateValue']}" for alarm in alarms],
         configs=configs,
@@ -92,6 +91,13 @@ def _variant_line(variant: dict[str, Any]) -> str:
     if serverless:
         return f"{variant['VariantName']}: serverless, {serverless['MemorySizeInMB']} MB"
     return f"{variant['VariantName']}: {variant.get('CurrentInstanceCount', 0)} instances"
+
+
+def _capture_line(description: dict[str, Any]) -> str:
+    capture = description.get("DataCaptureConfig")
+    if not capture or not capture.get("EnableCapture"):
+        return "off"
+    return f"{capture.get('CurrentSamplingPercentage', '?')} % to {capture.get('DestinationS3Uri')}"
 
 
 def _made(clients: Clients, method: str, collection: str, key: str, endpoint: str) -> list[str]:

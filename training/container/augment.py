@@ -25,6 +25,7 @@ NOISE_SHARE: Final = 0.2
 NOISE_DEVIATION: Final = 12.0
 ERASE_SHARE: Final = 0.3
 ERASE_SIDE: Final = (0.15, 0.4)
+COLLAGE_SHARE: Final = 0.4
 # Image sides are zoomed to 80–125 % (the rest is cropped), turned by 12°, sheared and shifted by a tenth.
 NEARER_SCALE: Final = (0.8, 1.25)
 TURN_DEGREES: Final = 12.0
@@ -148,6 +149,19 @@ class Augmenter:
             top, left = int(top * (side - height)), int(left * (side - width))
             colour = self._uniform(3, 0, 255).reshape(3, 1, 1)
             images[index, :, top : top + height, left : left + width] = colour
+        return images
+
+    def collage(self, images: Tensor, others: Tensor) -> Tensor:
+        """Put a part of another image beside a part of some, uint8 [N, S, S, 3]: more outliers out of few."""
+        count, side = images.shape[:2]
+        images = images.clone()
+        shares = self._uniform(2 * count, 0.3, 0.7).reshape(2, count).mul(side).int().tolist()
+        for index in self._chosen(count, COLLAGE_SHARE).nonzero()[:, 0].tolist():
+            down, right = shares[0][index], shares[1][index]
+            if down > right:
+                images[index, down:] = others[index, down:]
+            else:
+                images[index, :, right:] = others[index, :, right:]
         return images
 
     def nonsense(self, pixels: Tensor) -> Tensor:

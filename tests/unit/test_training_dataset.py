@@ -1,0 +1,229 @@
+"""The data set: what is read, what is dropped, what lands in which split."""
+
+import io
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import dataset
+from training.dataset import Photo, Source
+from training.errors import TrainingError
+
+CLASSES = ["bicycle", "motorcycle"]
+
+
+def photo(label: str, number: int) -> Photo:
+    generator = np.random.default_rng(number * 7919 + len(label))
+    return Photo(f"{label}_{number}.png", label, generator.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+
+
+def source(count: int = 20, test: int = 0) -> Source:
+    train = [photo(label, number) for label in CLASSES for number in range(count)]
+    held = [photo(label, 1000 + number) for label in CLASSES for number in range(test)]
+    outliers = [photo("cat", number) for number in range(10)]
+    return Source(train, held, outliers, [photo("dog", 1)], "sha256:0")
+
+
+def cifar_archive(path: Path, rows: list[tuple[str, int]], payload: object = None) -> None:
+    """Write a tiny archive of CIFAR-100's layout: the given names and labels as both splits."""
+    data = np.arange(len(rows) * 3072, dtype=np.uint32).astype(np.uint8).reshape(len(rows), 3072)
+    split = {
+        b"filenames": [name.encode() for name, _ in rows],
+        b"fine_labels": [label for _, label in rows],
+        b"data": data if payload is None else payload,
+    }
+    meta = {b"fine_label_names": [b"bicycle", b"cattle", b"motorcycle"]}
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (("train", split), ("test", split), ("meta", meta)):
+            body = pickle.dumps(content, protocol=4)
+            member = tarfile.TarInfo(f"cifar-100-python/{name}")
+            member.size = len(body)
+            tar.addfile(member, io.BytesIO(body))
+
+
+def test_an_archive_is_read_by_class_and_others_become_outliers(tmp_path: Path) -> None:
+    path = tmp_path / "cifar.tar.gz"
+    cifar_archive(path, [("bike_s_1.png", 0), ("cow.png", 1), ("moto_s_2.png", 2)])
+    found = dataset.read_cifar(path, CLASSES)
+    assert [(item.name, item.label) for item in found.train] == [
+        ("bike_s_1.png", "bicycle"),
+        ("moto_s_2.png", "motorcycle"),
+    ]
+    assert [item.label for item in found.outliers] == ["cattle"]
+    # A row is all red values, then green, then blue.
+    first = np.arange(3072, dtype=np.uint32).astype(np.uint8)
+    assert (found.train[0].pixels[0, 1] == [first[1], first[1025], first[2049]]).all()
+    assert found.digest.startswith("sha256:")
+
+
+def test_the_order_of_classes_is_the_users(tmp_path: Path) -> None:
+    path = tmp_path / "cifar.tar.gz"
+    cifar_archive(path, [("bike_s_1.png", 0), ("moto_s_2.png", 2)])
+    assert {item.label for item in dataset.read_cifar(path, ["motorcycle", "bicycle"]).train} == set(CLASSES)
+
+
+def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    path = tmp_path / "evil.tar.gz"
+    cifar_archive(path, [("bike_s_1.png", 0)], payload=Evil())
+    with pytest.raises(TrainingError, match="has no place in a data set"):
+        dataset.read_cifar(path, CLASSES)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar file"])
+def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "cifar.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match="is not CIFAR-100's Python archive"):
+        dataset.read_cifar(path, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [(["bicycle"], "two or more"), (["bicycle", "bicycle"], "two or more"), (["bicycle", "tram"], "no class tram")],
+)
+def test_wanted_classes_are_checked(tmp_path: Path, classes: list[str], message: str) -> None:
+    path = tmp_path / "cifar.tar.gz"
+    cifar_archive(path, [("bike_s_1.png", 0)])
+    with pytest.raises(TrainingError, match=message):
+        dataset.read_cifar(path, classes)
+
+
+def test_a_folder_of_photos_is_read_upright_cropped_and_reduced(tmp_path: Path) -> None:
+    for label in (*CLASSES, "cat"):
+        (tmp_path / label).mkdir()
+        wide = Image.new("RGB", (300, 100), "red")
+        wide.paste((0, 0, 255), (100, 0, 200, 100))
+        wide.save(tmp_path / label / "one.jpg", quality=95)
+    (tmp_path / "bicycle" / "notes.txt").write_text("not a photo")
+    found = dataset.read_folder(tmp_path, CLASSES)
+    assert [item.label for item in found.train] == CLASSES
+    assert [item.label for item in found.outliers] == ["cat"]
+    pixels = found.train[0].pixels
+    assert pixels.shape == (32, 32, 3)
+    assert pixels[:, 4:28, 2].min() > 200  # the blue middle fills the square
+
+
+def test_a_damaged_photo_is_named(tmp_path: Path) -> None:
+    for label in CLASSES:
+        (tmp_path / label).mkdir()
+    (tmp_path / "bicycle" / "bad.jpg").write_bytes(b"\xff\xd8 no more")
+    with pytest.raises(TrainingError, match=r"bad\.jpg cannot be read"):
+        dataset.read_folder(tmp_path, CLASSES)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is not a folder"):
+        dataset.read_folder(tmp_path / "none", CLASSES)
+
+
+def test_odd_numbered_outliers_are_for_the_test_only(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            Image.new("RGB", (32, 32)).save(tmp_path / label / f"{number}.png")
+    training, test = dataset.read_outliers(tmp_path)
+    assert [f"{item.label}/{item.name}" for item in test] == ["cat/0.png", "cat/2.png", "dog/0.png", "dog/2.png"]
+    assert [f"{item.label}/{item.name}" for item in training] == [
+        "cat/1.png",
+        "cat/3.png",
+        "dog/1.png",
+        "dog/3.png",
+    ]
+
+
+def test_a_folder_without_outliers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no photos"):
+        dataset.read_outliers(tmp_path)
+
+
+def test_more_outliers_change_the_digest(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "cat" / "a.png")
+    before = source()
+    after = dataset.with_outliers(before, tmp_path)
+    assert after.digest != before.digest
+    assert len(after.test_outliers) == len(before.test_outliers) + 1
+
+
+def test_no_photo_is_in_two_splits_and_every_class_gives_its_share() -> None:
+    data = dataset.split(source(), CLASSES, seed=3)
+    names = [item.name for part in (data.train, data.validation, data.test) for item in part]
+    assert len(names) == len(set(names)) == 40
+    for part in (data.validation, data.test):
+        assert {label: sum(item.label == label for item in part) for label in CLASSES} in (
+            {"bicycle": 3, "motorcycle": 3},
+            {"bicycle": 2, "motorcycle": 2},
+        )
+
+
+def test_the_same_seed_splits_the_same_and_another_differently() -> None:
+    def validation(seed: int) -> list[str]:
+        return [item.name for item in dataset.split(source(), CLASSES, seed).validation]
+
+    assert validation(1) == validation(1)
+    assert validation(1) != validation(2)
+
+
+def test_a_source_with_a_test_split_keeps_it_whole() -> None:
+    data = dataset.split(source(test=5), CLASSES, seed=1)
+    assert len(data.test) == 10
+    assert [item.label for item in data.test_outliers] == ["dog"]
+
+
+def test_near_duplicates_of_test_photos_are_left_out_even_mirrored_or_brighter() -> None:
+    given = source(test=5)
+    twin = given.test[0].pixels
+    copies = [
+        Photo("mirrored.png", "bicycle", np.ascontiguousarray(twin[:, ::-1])),
+        Photo("brighter.png", "bicycle", (twin * 0.5 + 100).astype(np.uint8)),
+    ]
+    data = dataset.split(Source([*given.train, *copies], given.test, given.outliers, [], "sha256:0"), CLASSES, seed=1)
+    assert data.dropped == 2
+    kept = {item.name for item in (*data.train, *data.validation)}
+    assert not kept & {"mirrored.png", "brighter.png"}
+
+
+def test_near_duplicates_of_each_other_stay_in_one_split() -> None:
+    base = source(test=1)
+    twins = []
+    for item in base.train[:10]:
+        noisy = np.clip(item.pixels.astype(int) + 3, 0, 255).astype(np.uint8)
+        twins.append(Photo(f"twin_{item.name}", item.label, noisy))
+    for seed in range(5):
+        data = dataset.split(
+            Source([*base.train, *twins], base.test, base.outliers, [], "sha256:0"), CLASSES, seed=seed
+        )
+        validation = {item.name for item in data.validation}
+        for twin in twins:
+            assert (twin.name in validation) == (twin.name.removeprefix("twin_") in validation)
+
+
+def test_too_few_photos_to_split_are_named() -> None:
+    with pytest.raises(TrainingError, match="class bicycle has 2 photos, too few to split"):
+        dataset.split(source(count=2, test=1), CLASSES, seed=1)
+
+
+def test_outliers_are_limited_by_seed() -> None:
+    limited = dataset.limit_outliers(source(), 4, seed=1)
+    assert len(limited.outliers) == 4
+    again = dataset.limit_outliers(source(), 4, seed=1)
+    assert [item.name for item in limited.outliers] == [item.name for item in again.outliers]
+
+
+@pytest.mark.skipif("CIFAR100_ARCHIVE" not in os.environ, reason="CIFAR100_ARCHIVE names no archive")
+def test_the_real_archive_has_a_thousand_photos_and_its_own_test() -> None:
+    found = dataset.read_cifar(Path(os.environ["CIFAR100_ARCHIVE"]), CLASSES)
+    assert (len(found.train), len(found.test)) == (1000, 200)
+    data = dataset.split(found, CLASSES, seed=1)
+    assert 0 < data.dropped < 20
+    assert len(data.train) + len(data.validation) + data.dropped == 1000
