@@ -1,6 +1,5 @@
 """The command line of the model's life: stage, train, evaluate, deploy, status, cleanup."""
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from training import artifact, aws, bundled, cost, dataset, download, inventory, jobs, predictors, staging
+from training import artifact, aws, bundled, cost, dataset, download, inventory, jobs, predictors, records, staging
 from training import endpoint as endpoints
 from training.errors import TrainingError
 from training.evaluation import Metrics, Recommendation, evaluate, recommend, summary_rows
@@ -258,7 +257,7 @@ def evaluate_command(
     show(subject, metrics, recommended)
     out.mkdir(parents=True, exist_ok=True)
     content = asdict(metrics) | {"recommended": asdict(recommended) if recommended else None}
-    (out / "metrics.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    records.write(out / "metrics.json", content)
     (out / "report.html").write_text(report.render(test, metrics, recommended), encoding="utf-8")
     console.print(f"Written: {out / 'metrics.json'}, {out / 'report.html'}")
 

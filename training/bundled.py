@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from training import records
 from training.errors import TrainingError
 from training.evaluation import Metrics, evaluate
 from training.measurement import THRESHOLD, measure
@@ -78,7 +80,7 @@ def train(
     for name in (MODEL_FILE, BASELINE_FILE):
         shutil.copyfile(best.folder / name, out / name)
     record = complete_record(best, runs, staged, manifest)
-    (out / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    records.write(out / RECORD_FILE, record)
     return best, runs
 
 
@@ -124,7 +126,7 @@ def complete_record(best: Trained, runs: Sequence[Trained], staged: Path, manife
     """Add to the best seed's record how every seed did on the test, mean and spread, and why it is best."""
     figures = {run.seed: on_test(run.folder / MODEL_FILE, staged) for run in runs}
     rows = {seed: main_figures(metrics) for seed, metrics in figures.items()}
-    names = next(iter(rows.values())).keys()
+    columns = {name: [row[name] for row in rows.values()] for name in rows[best.seed]}
     return {
         **best.record,
         "model_bytes": (best.folder / MODEL_FILE).stat().st_size,
@@ -135,8 +137,8 @@ def complete_record(best: Trained, runs: Sequence[Trained], staged: Path, manife
             "each": [
                 {"seed": run.seed, "validation_loss": run.validation_loss, "test": rows[run.seed]} for run in runs
             ],
-            "test_mean": {name: statistics.fmean(row[name] for row in rows.values()) for name in names},
-            "test_spread": {name: statistics.pstdev(row[name] for row in rows.values()) for name in names},
+            "test_mean": {name: float(np.mean(values)) for name, values in columns.items()},
+            "test_spread": {name: float(np.std(values)) for name, values in columns.items()},
         },
     }
 

@@ -1,6 +1,7 @@
 """Export: one small ONNX file that holds everything from raw pixels to calibrated probabilities."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +49,19 @@ def export(
     """Write the graph: ``image`` uint8 [N, side, side, 3] in, ``probabilities`` float [N, classes] out."""
     side = description.input_size
     servable = Servable(network, side, network_side, temperature).eval()
-    # The tracing exporter: the other one needs a package more and gives the same graph.
-    torch.onnx.export(
-        servable,
-        (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
-        path,
-        input_names=["image"],
-        output_names=["probabilities"],
-        dynamic_axes={"image": {0: "N"}, "probabilities": {0: "N"}},
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # The tracing exporter warns that there is a newer one; that needs a package more for the same graph.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            servable,
+            (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
+            path,
+            input_names=["image"],
+            output_names=["probabilities"],
+            dynamic_axes={"image": {0: "N"}, "probabilities": {0: "N"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
     model = onnx.load(path)
     compress(model)
     helper.set_model_props(model, description.metadata(temperature))

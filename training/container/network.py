@@ -18,6 +18,8 @@ from torch.nn import functional
 PIXEL_MEAN: Final = 0.498
 PIXEL_SCALE: Final = 0.502
 
+# The network halves its input five times.
+NETWORK_STEP: Final = 32
 STEM_CHANNELS: Final = 32
 HEAD_CHANNELS: Final = 1280
 DROPOUT: Final = 0.2

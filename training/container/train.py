@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from .augment import Augmenter
 from .export import Description, export
-from .network import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, Servable
+from .network import NETWORK_STEP, PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, Servable
 
 MODEL_FILE: Final = "model.onnx"
 RECORD_FILE: Final = "record.json"
@@ -40,6 +40,8 @@ EVALUATION_BATCH: Final = 64
 # Some outliers of a batch are images of nothing, made from labelled ones: no collection of others has all.
 NONSENSE_SHARE: Final = 0.25
 TEMPERATURES: Final = (0.2, 5.0)
+# Of the photos that arrive, the share that calibration takes to be of something else.
+OUTLIER_PREVALENCE: Final = 0.1
 # Of all steps, while the learning rate rises; after that it falls along a cosine.
 WARM_UP_SHARE: Final = 0.1
 
@@ -264,14 +266,22 @@ def run_exported(path: Path, pixels: Tensor) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def calibrate(probabilities: NDArray[np.float32], labels: Tensor) -> float:
+def calibrate(probabilities: NDArray[np.float32], labels: Tensor, outliers: NDArray[np.float32]) -> float:
     """Find the temperature of least cross-entropy (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
 
-    Takes probabilities at temperature 1: their logarithms are logits, up to a constant that softmax ignores.
+    Takes probabilities at temperature 1, whose logarithms are logits up to a constant that softmax ignores:
+    of labelled photos [N, classes], and of outliers [M, classes], which should be unsure and count as if one
+    photo in ten were one. Without outliers the photos alone decide.
     """
-    logits = torch.from_numpy(probabilities).double().clamp_min(1e-30).log()
-    candidates = torch.logspace(math.log10(TEMPERATURES[0]), math.log10(TEMPERATURES[1]), 400).tolist()
-    return float(min(candidates, key=lambda value: functional.cross_entropy(logits / value, labels).item()))
+    known, others = (torch.from_numpy(rows).double().clamp_min(1e-30).log() for rows in (probabilities, outliers))
+    share = OUTLIER_PREVALENCE if len(others) else 0.0
+
+    def loss(temperature: float) -> float:
+        right = functional.cross_entropy(known / temperature, labels).item()
+        return (1 - share) * right + (share * uniform_loss(others / temperature).item() if share else 0)
+
+    low, high = (math.log10(bound) for bound in TEMPERATURES)
+    return float(min(torch.logspace(low, high, 400).tolist(), key=loss))
 
 
 def baseline(probabilities: NDArray[np.float32], labels: NDArray[np.int64], class_names: list[str]) -> dict[str, Any]:
@@ -342,6 +352,8 @@ def main(
 ) -> None:
     """Train one model from staged images and write model.onnx, record.json and baseline.json."""
     settings = Settings(**chosen)
+    if settings.network_side % NETWORK_STEP:
+        raise click.ClickException(f"--network-side must be a multiple of {NETWORK_STEP}")
     class_names = [name.strip() for name in classes.split(",")]
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
@@ -360,7 +372,11 @@ def main(
     description = Description(class_names, data.train.pixels.shape[1], THRESHOLD, settings.seed, data_digest)
     # Calibrated as it is served: after compression. The first export is only for finding the temperature.
     export(network, settings.network_side, 1.0, description, path)
-    temperature = calibrate(run_exported(path, data.validation.pixels), data.validation.labels)
+    temperature = calibrate(
+        run_exported(path, data.validation.pixels),
+        data.validation.labels,
+        np.empty((0, len(class_names)), np.float32) if data.held is None else run_exported(path, data.held),
+    )
     export(network, settings.network_side, temperature, description, path)
     probabilities = run_exported(path, data.validation.pixels)
     described = baseline(probabilities, data.validation.labels.numpy(), class_names)

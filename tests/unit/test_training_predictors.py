@@ -1,0 +1,107 @@
+"""What answers with probabilities: a file, an address, an endpoint; and what does not."""
+
+import io
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+
+from training import predictors
+from training.dataset import Photo
+from training.errors import TrainingError
+
+GREY = predictors.encode(np.full((32, 32, 3), 128, dtype=np.uint8))
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            right = body == GREY and self.headers["Content-Type"] == "image/png" and self.path == "/invocations"
+            answer = b"[0.25, 0.75]" if right else b"{}"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep the test's output clean."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_shipped_file_answers() -> None:
+    answer = predictors.onnx_predictor(Path("training/model/model.onnx"))(GREY)
+    assert len(answer) == 2
+    assert sum(answer) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("content", [None, b"not a model"])
+def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "m.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"m\.onnx cannot be served"):
+        predictors.onnx_predictor(path)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_an_address_answers(address: str, slash: str) -> None:
+    assert predictors.url_predictor(address + slash)(GREY) == [0.25, 0.75]
+
+
+def test_an_address_that_is_dead_or_wrong_is_named() -> None:
+    with pytest.raises(TrainingError, match="is the endpoint running"):
+        predictors.url_predictor("http://127.0.0.1:9")(GREY)
+    with pytest.raises(TrainingError, match="write http://HOST:PORT"):
+        predictors.url_predictor("file:///etc/passwd")
+
+
+def test_a_sagemaker_endpoint_answers() -> None:
+    runtime = boto3.client("sagemaker-runtime", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(runtime) as stub:
+        body = StreamingBody(io.BytesIO(b"[0.0073, 0.9927]"), 16)
+        expected = {"EndpointName": "bay", "ContentType": "image/png", "Accept": "application/json", "Body": GREY}
+        stub.add_response("invoke_endpoint", {"Body": body}, expected)
+        assert predictors.endpoint_predictor(runtime, "bay")(GREY) == [0.0073, 0.9927]
+        stub.add_client_error("invoke_endpoint", "ValidationError", "Endpoint bay of account 1 not found.")
+        with pytest.raises(TrainingError, match=r"endpoint bay does not answer: .*not found"):
+            predictors.endpoint_predictor(runtime, "bay")(GREY)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"<html>",
+        b"{}",
+        b'"a"',
+        b"[0.5]",
+        b"[0.5, NaN]",
+        b"[0.9, 0.9]",
+        b"[-0.5, 1.5]",
+        b"[[0.5, 0.5]]",
+        b"[0.5, [1]]",
+    ],
+)
+def test_an_answer_that_is_no_list_of_probabilities_is_shown(answer: bytes) -> None:
+    with pytest.raises(TrainingError, match="not a list of probabilities"):
+        predictors.parse_probabilities(answer)
+
+
+def test_answers_come_in_the_order_of_the_photos() -> None:
+    photos = [Photo(str(value), "x", np.full((32, 32, 3), value, dtype=np.uint8)) for value in range(40)]
+    first = {predictors.encode(photo.pixels): float(number) for number, photo in enumerate(photos)}
+    answers = predictors.predict_all(lambda body: [first[body]], photos)
+    assert [answer[0] for answer in answers] == list(range(40))
