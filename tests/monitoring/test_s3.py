@@ -1,6 +1,7 @@
 """Captures in S3: listed and fetched side by side, kept, and what vanishes meanwhile is named."""
 
 import io
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -93,6 +94,23 @@ def test_more_files_than_one_listing_holds_are_all_read_once(s3: Any, tmp_path: 
 
     assert len(found.table) == found.ids == found.records == 1_050
     assert [each.name for each in found.files] == sorted(each.name for each in found.files)
+
+
+def test_of_a_repeated_record_the_first_by_name_is_used_whichever_folder_is_listed_first(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(s3, place(variant="a"), record((0.99, 0.01), event_id="same"))
+    put(s3, place(variant="b"), record((0.01, 0.99), event_id="same"))
+    real = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def slow_for_a(client: Any, operation: str, arguments: Any) -> Any:
+        if operation == "ListObjectsV2" and "/a/" in arguments["Prefix"]:
+            time.sleep(0.1)
+        return real(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", slow_for_a)
+
+    assert read(tmp_path).table["p_0"].to_list() == [0.99]
 
 
 def test_a_second_run_fetches_only_what_is_new(s3: Any, tmp_path: Path, calls: Counter[str]) -> None:

@@ -115,6 +115,21 @@ def test_the_threshold_is_an_option(source: Path) -> None:
     assert metrics(source)["below_threshold"]["count"] == 1
 
 
+def test_exactly_the_threshold_is_sure_enough(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    write(source, place(), lines(record((0.9, 0.1)), record((0.89, 0.11))))
+
+    report(source)
+
+    found = metrics(source)
+    counts = [
+        found["below_threshold"],
+        found["over_time"][0]["below_threshold"],
+        found["variants"][0]["below_threshold"],
+    ]
+    assert [each["count"] for each in counts] == [1, 1, 1]
+
+
 def test_three_classes(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     chance = np.random.default_rng(0)
@@ -371,7 +386,6 @@ def test_the_gallery_shows_the_doubtful_first_and_a_repeated_picture_once(tmp_pa
         b"no picture",
         photo()[:60],
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
         b"\x89PNG\r\n\x1a\n" + b"\x00" * 100,
     ],
 )
@@ -379,12 +393,21 @@ def test_what_is_no_photo_has_no_thumbnail(body: bytes) -> None:
     assert thumbnail(body) is None
 
 
-def test_a_huge_picture_is_not_unpacked(tmp_path: Path) -> None:
-    path = tmp_path / "bomb.png"
-    Image.new("1", (12_000, 12_000)).save(path)
+@pytest.mark.parametrize("format", ["GIF", "TIFF", "PCX", "BMP"])
+def test_other_decoders_are_not_tried(format: str) -> None:
+    encoded = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(encoded, format)
 
-    assert path.stat().st_size < 100_000
-    assert thumbnail(path.read_bytes()) is None
+    assert thumbnail(encoded.getvalue()) is None
+
+
+@pytest.mark.parametrize("side", [3_000, 12_000])
+def test_a_huge_picture_is_not_unpacked(side: int) -> None:
+    encoded = io.BytesIO()
+    Image.new("1", (side, side)).save(encoded, "PNG")
+
+    assert len(encoded.getvalue()) < 100_000
+    assert thumbnail(encoded.getvalue()) is None
 
 
 def test_what_else_a_picture_file_carries_stays_behind() -> None:
