@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +17,16 @@ from operate.decisions import Decision, read_decisions
 from operate.progress import decisions_table, follow, reasons, summary
 
 from . import photos as demo_photos
+from .deployment import STACK_NAME
 from .errors import LocalError
+from .invocation import invoke_function, run_workflow
 from .stack import HOME, MODEL, Options, Stack
 
 console = Console(highlight=False)
-LOGS = {"serialize": "/aws/lambda/loading-bay-serialize", "inference": "/aws/lambda/loading-bay-inference"}
-LOGS |= {"threshold": "/aws/lambda/loading-bay-threshold"}
+FUNCTIONS = {"serialize": "SerializeFunction", "inference": "InferenceFunction", "threshold": "ThresholdFunction"}
+WORKFLOWS = {"photo": "StateMachineArn", "batch": "BatchStateMachineArn"}
+TARGETS = [*FUNCTIONS, *WORKFLOWS]
+LOGS = {name: f"/aws/lambda/{STACK_NAME}-{name}" for name in FUNCTIONS}
 
 
 def _up_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -127,6 +132,27 @@ def status() -> None:
     click.echo(summary(_read(stack)))
 
 
+@main.command()
+@click.argument("target", type=click.Choice(TARGETS))
+@click.argument("event", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def invoke(target: str, event: Path) -> None:
+    """Hand the sample EVENT to a function or a workflow, and print what comes out.
+
+    The bucket amzn-s3-demo-bucket stands for the inbox; of an EventBridge event its detail is taken, as the rule does.
+    """
+    stack = Stack.load()
+    given = json.loads(event.read_text().replace("amzn-s3-demo-bucket", stack.outputs["InboxBucket"]))
+    if "detail" in given:
+        given = given["detail"]
+    if target in FUNCTIONS:
+        result, error = invoke_function(stack, FUNCTIONS[target], given)
+    else:
+        result, error = run_workflow(stack, WORKFLOWS[target], given)
+    if error:
+        raise LocalError(error)
+    click.echo(json.dumps(result, indent=2))
+
+
 @main.command(name="operate", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def operate_local(arguments: tuple[str, ...]) -> None:
@@ -170,8 +196,10 @@ def demo(archive: Path | None, **options: Any) -> None:
         photos += demo_photos.cifar_photos(found)
     else:
         click.echo("no CIFAR-100 archive at hand, so only the bundled samples; CIFAR100_ARCHIVE=FILE adds test images")
-    stack = Stack.up(HOME, _options(**options), click.echo)
+    stack = Stack.up(HOME / "demo", _options(**options), click.echo)
+    capture = stack.folder / "capture"
     try:
+        shutil.rmtree(capture, ignore_errors=True)  # an earlier demonstration's
         _upload(stack, [(photo.name, photo.data) for photo in photos])
         decisions = follow(lambda: _read(stack), console, expected=len(photos), seconds=120)
     finally:
@@ -180,7 +208,7 @@ def demo(archive: Path | None, **options: Any) -> None:
     report = HOME / "decisions.json"
     items = [decision.attributes for decision in sorted(decisions, key=lambda decision: decision.key)]
     report.write_text(json.dumps(items, indent=2, default=float) + "\n")
-    click.echo(f"decisions are in {report}, captured predictions in {HOME / 'capture'}")
+    click.echo(f"decisions are in {report}, captured predictions in {capture}")
     outcomes = {Path(decision.key).name: (decision.status, decision.vehicle) for decision in decisions}
     wrong = [
         f"{photo.name}: {' '.join(outcomes.get(photo.name, ('no outcome', ''))).strip()}"

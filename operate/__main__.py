@@ -155,7 +155,7 @@ def _summary_table(summary: dict[str, Any]) -> Table:
 @click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 @click.pass_obj
 def replay(deployed: Deployed, dry_run: bool) -> None:
-    """Run again what was not decided: dead-lettered events, failed photos, abandoned claims."""
+    """Run again what was not finished: dead-lettered events, failed photos, photos whose execution was ended."""
     undone = list(find_undone(deployed))
     for each in undone:
         click.echo(f"{each.about}\n    {each.why}")

@@ -1,5 +1,6 @@
 """Reads the decisions table: what became of each photo."""
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,12 +68,24 @@ def read_decisions(dynamodb: Any, table: str) -> Iterator[Decision]:
 
 def query_decisions(dynamodb: Any, table: str, status: str) -> Iterator[Decision]:
     """Yield the items of one status, the oldest first; a moment behind the table, as its index is."""
+    yield from _query(dynamodb, table, "by_status_and_time", "#status = :status", status)
+
+
+def query_expired_claims(dynamodb: Any, table: str, status: str) -> Iterator[Decision]:
+    """Yield the items of one status whose execution ended before their outcome was announced."""
+    condition = "#status = :status AND claim_expires_at < :now"
+    yield from _query(dynamodb, table, "open_claims", condition, status, {":now": {"N": str(int(time.time()))}})
+
+
+def _query(
+    dynamodb: Any, table: str, index: str, condition: str, status: str, values: dict[str, Any] | None = None
+) -> Iterator[Decision]:
     pages = dynamodb.get_paginator("query").paginate(
         TableName=table,
-        IndexName="by_status_and_time",
-        KeyConditionExpression="#status = :status",
+        IndexName=index,
+        KeyConditionExpression=condition,
         ExpressionAttributeNames={"#status": "status"},
-        ExpressionAttributeValues={":status": {"S": status}},
+        ExpressionAttributeValues={":status": {"S": status}} | (values or {}),
     )
     yield from _decisions(pages)
 

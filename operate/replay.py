@@ -1,13 +1,12 @@
 """Runs again what was not decided: dead-lettered events, failed photos, claims that were left behind."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .decisions import query_decisions
+from .decisions import Decision, query_decisions, query_expired_claims
 from .deployed import Deployed
 
 # What of a record starts the photo's workflow again.
@@ -24,9 +23,9 @@ class Undone:
 
 
 def find_undone(deployed: Deployed) -> Iterator[Undone]:
-    """Yield dead-lettered events, photos with status FAILED, and claims that have expired."""
+    """Yield dead-lettered events, photos that failed, and photos whose execution ended too early."""
     yield from _dead_letters(deployed)
-    yield from _failed_photos(deployed)
+    yield from _unfinished_photos(deployed)
 
 
 def _dead_letters(deployed: Deployed) -> Iterator[Undone]:
@@ -67,15 +66,18 @@ def _about(event: dict[str, Any]) -> str:
     return f"s3://{detail['bucket']['name']}/{detail['object']['key']}"
 
 
-def _failed_photos(deployed: Deployed) -> Iterator[Undone]:
-    for status in ("FAILED", "CLAIMED"):
-        for decision in query_decisions(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"], status):
-            attributes = decision.attributes
-            if status == "CLAIMED" and attributes["claim_expires_at"] > time.time():
-                continue  # an execution is at work on it
-            photo = {name: attributes[name] for name in PHOTO if name in attributes}
-            why = attributes.get("reason", "its execution was ended from outside")
-            yield Undone(attributes["photo"], f"{status}: {why}", partial(_classify, deployed, photo))
+def _unfinished_photos(deployed: Deployed) -> Iterator[Undone]:
+    dynamodb, table = deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]
+    for decision in query_decisions(dynamodb, table, "FAILED"):
+        yield _again(deployed, decision, f"FAILED: {decision.attributes.get('reason', 'no reason given')}")
+    for status in ("CLAIMED", "ROUTED", "REVIEW", "REJECTED"):
+        for decision in query_expired_claims(dynamodb, table, status):
+            yield _again(deployed, decision, f"{status}: its execution was ended before the outcome was announced")
+
+
+def _again(deployed: Deployed, decision: Decision, why: str) -> Undone:
+    photo = {name: decision.attributes[name] for name in PHOTO if name in decision.attributes}
+    return Undone(decision.attributes["photo"], why, partial(_classify, deployed, photo))
 
 
 def _classify(deployed: Deployed, photo: dict[str, Any]) -> None:

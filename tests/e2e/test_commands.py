@@ -1,0 +1,169 @@
+"""The commands of the README, one after the other, as a user types them."""
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Run
+
+LOCAL = ("python", "-m", "local")
+
+
+def watch_for(run: Run, pattern: str) -> str:
+    """Return what `watch` shows as soon as it shows the pattern, or after half a minute."""
+    shown = ""
+    for _ in range(30):
+        shown = run(*LOCAL, "watch", "--seconds", "0.5").stdout
+        if re.search(pattern, shown):
+            break
+    return shown
+
+
+@pytest.fixture(scope="module")
+def stack(run: Run) -> Iterator[dict[str, str]]:
+    """Bring the stack up, put the samples into its inbox, and return what `up` says to export."""
+    up = run(*LOCAL, "up")
+    assert up.returncode == 0, up.stdout + up.stderr
+    run(*LOCAL, "upload", "events/photos")
+    yield dict(re.findall(r"^export (\w+)=(.+)$", up.stdout, re.MULTILINE))
+    run(*LOCAL, "down")
+
+
+def test_plain_aws_tools_upload_a_photo_with_what_up_prints(run: Run, stack: dict[str, str]) -> None:
+    bucket = run(*LOCAL, "status").stdout.split("InboxBucket")[1].split()[0]
+    photo = "events/photos/motorcycle-right.heic"
+    script = f"import boto3; boto3.client('s3').upload_file('{photo}', '{bucket}', 'uploads/from-sdk.heic')"
+
+    assert run("python", "-c", script, **stack).returncode == 0
+
+    routed = r"from-sdk.heic\s+ROUTED\s+motorcycle"
+    assert re.search(routed, watch_for(run, routed))
+
+
+def test_upload_watch_status_and_logs_tell_what_happens(run: Run, stack: dict[str, str]) -> None:
+    uploaded = run(*LOCAL, "upload", "events/photos/bicycle-road.jpg", "events/photos/text.jpg")
+    assert "2 photos are in s3://" in uploaded.stdout
+
+    watched = watch_for(run, r"(?s)bicycle-road.jpg\s+ROUTED.*UnreadablePhoto")
+
+    assert re.search(r"bicycle-road.jpg\s+ROUTED\s+bicycle\s+0\.9", watched), watched
+    assert "UnreadablePhoto: not a JPEG" in watched
+    assert "REJECTED" in run(*LOCAL, "status").stdout
+    lines = run(*LOCAL, "logs", "serialize", "--lines", "1000").stdout.splitlines()
+    rejected = [json.loads(line) for line in lines if '"photo rejected"' in line]
+    (logged,) = [each for each in rejected if each["s3_key"] == "uploads/text.jpg"]
+    assert ":execution:" in logged["execution_arn"]
+
+
+def test_a_second_up_says_that_one_is_running(run: Run, stack: dict[str, str]) -> None:
+    up = run(*LOCAL, "up")
+
+    assert up.returncode == 1
+    assert "is running already; stop it with: python -m local down" in up.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "event", "adds"),
+    [
+        ("serialize", "serialize.json", {"image_data", "photo", "uploaded_at"}),
+        ("inference", "inference.json", {"inferences", "variant"}),
+        ("threshold", "threshold.json", {"vehicle", "confidence"}),
+    ],
+)
+def test_each_function_runs_alone_on_its_sample(
+    run: Run, stack: dict[str, str], target: str, event: str, adds: set[str]
+) -> None:
+    done = run(*LOCAL, "invoke", target, f"events/{event}")
+
+    assert done.returncode == 0, done.stderr
+    assert adds <= set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("target", "event", "error"),
+    [
+        ("serialize", "serialize_not_a_photo.json", "UnreadablePhoto"),
+        ("inference", "inference_not_a_picture.json", "InvalidPrediction"),
+        ("threshold", "threshold_unsure.json", "LowConfidence"),
+    ],
+)
+def test_each_function_fails_by_name_on_its_failing_sample(
+    run: Run, stack: dict[str, str], target: str, event: str, error: str
+) -> None:
+    done = run(*LOCAL, "invoke", target, f"events/{event}")
+
+    assert done.returncode == 1
+    assert error in done.stderr
+
+
+@pytest.mark.parametrize("event", ["classify_photo.json", "photo_uploaded.json"])
+def test_the_workflow_takes_its_samples(run: Run, stack: dict[str, str], event: str) -> None:
+    done = run(*LOCAL, "invoke", "photo", f"events/{event}")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] in {"ROUTED", "ALREADY_CLAIMED"}
+
+
+def test_a_batch_runs_from_the_command_line(run: Run, stack: dict[str, str]) -> None:
+    done = run(*LOCAL, "operate", "batch", "start", "--prefix", "uploads/photos/", "--wait", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["photos"] >= 11
+
+
+def test_other_classes_are_parameters_not_code(run: Run, checkout: Path) -> None:
+    run(*LOCAL, "down")
+    classes = "VehicleClasses=tricycle:7:near,moped:8:far"
+
+    up = run(*LOCAL, "up", "--parameter", classes)
+
+    assert up.returncode == 0, up.stderr
+    run(*LOCAL, "upload", "events/photos/motorcycle-left.png")
+    routed = r"motorcycle-left.png\s+ROUTED\s+moped\s+0\.\d+\s+8 \(far\)"
+    watched = watch_for(run, routed)
+    run(*LOCAL, "down")
+    assert re.search(routed, watched), watched
+
+
+def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path) -> None:
+    built = run(".tools/sam/bin/sam", "build", SAM_CLI_TELEMETRY="0")
+
+    assert built.returncode == 0, built.stderr
+    libraries = list((checkout / ".aws-sam/build/SerializeFunction").rglob("*.so"))
+    assert any("cpython-313-aarch64" in library.name for library in libraries)
+    for library in libraries:
+        machine = struct.unpack("<H", library.read_bytes()[18:20])[0]
+        assert machine == 183, f"{library.name} is not for arm64"  # EM_AARCH64 of the ELF header
+
+
+@pytest.mark.parametrize("module", ["local", "operate", "training", "monitoring"])
+def test_every_command_explains_itself(run: Run, module: str) -> None:
+    commands = re.findall(r"^  ([a-z][a-z-]*)  ", run("python", "-m", module, "--help").stdout, re.MULTILINE)
+
+    assert commands
+    for command in commands:
+        assert "Usage:" in run("python", "-m", module, command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ((*LOCAL, "status"), "no local stack is running; start one with: python -m local up"),
+        ((*LOCAL, "up", "--model", "nothing.onnx"), "there is no model at"),
+        ((*LOCAL, "up", "--parameter", "nonsense"), "--parameter wants NAME=VALUE"),
+        ((*LOCAL, "up", "--parameter", "ConfidenceThreshold=2"), "sam deploy failed"),
+        ((*LOCAL, "upload", "no-such-photo.jpg"), "does not exist"),
+    ],
+)
+def test_a_mistake_gets_one_line_that_says_what_to_do(run: Run, command: tuple[str, ...], said: str) -> None:
+    run(*LOCAL, "down")
+
+    done = run(*command)
+
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

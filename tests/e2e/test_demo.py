@@ -1,0 +1,72 @@
+"""make demo, as somebody who has just cloned the repository runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Run
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the command lines of processes that work in a folder, or name it."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], check=True, capture_output=True, text=True).stdout
+    return [line for line in listed.splitlines() if f"{folder}/.local" in line or f"{folder}/functions" in line]
+
+
+def assert_nothing_is_left(checkout: Path) -> None:
+    assert processes_in(checkout) == []
+    assert not (checkout / ".local/demo/run").exists()
+    assert not (checkout / ".local/demo/stack.json").exists()
+    assert not list(checkout.glob(".template.*"))
+
+
+def test_the_demo_classifies_every_sample_as_expected_and_leaves_nothing_behind(run: Run, checkout: Path) -> None:
+    done = run("make", "demo")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every photo ended as expected" in done.stdout
+    expected = json.loads((checkout / "events" / "photos" / "expected.json").read_text())
+    decisions = json.loads((checkout / ".local" / "decisions.json").read_text())
+    by_name = {Path(decision["s3_key"]).name: decision for decision in decisions}
+    assert set(expected) <= set(by_name)
+    for name, outcome in expected.items():
+        assert by_name[name]["status"] in outcome["statuses"]
+        assert name in done.stdout
+    routed = [decision for decision in decisions if decision["status"] == "ROUTED"]
+    assert {decision["vehicle"] for decision in routed} == {"bicycle", "motorcycle"}
+    for decision in routed:
+        assert decision["bay"] == {"bicycle": "1", "motorcycle": "2"}[decision["vehicle"]]
+        assert decision["confidence"] >= 0.9
+    asked = [decision for decision in decisions if "probabilities" in decision]
+    captured = [line for file in (checkout / ".local/demo/capture").rglob("*.jsonl") for line in file.open()]
+    assert len(captured) == len(asked)
+    assert_nothing_is_left(checkout)
+
+
+def test_ctrl_c_while_the_demo_runs_leaves_nothing_behind(checkout: Path) -> None:
+    command = [str(checkout / ".venv/bin/python"), "-m", "local", "demo"]
+    demo = subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert demo.stdout
+    for line in demo.stdout:
+        if "sam build" in line:
+            break
+    time.sleep(1)
+
+    os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: to the command and to what runs in its foreground
+
+    assert demo.wait(timeout=30) != 0
+    assert_nothing_is_left(checkout)
+
+
+@pytest.mark.skipif("CIFAR100_ARCHIVE" not in os.environ, reason="CIFAR100_ARCHIVE names no archive of CIFAR-100")
+def test_the_demo_takes_test_images_from_an_archive(run: Run, checkout: Path) -> None:
+    done = run("make", "demo", CIFAR100_ARCHIVE=os.environ["CIFAR100_ARCHIVE"])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    decisions = json.loads((checkout / ".local" / "decisions.json").read_text())
+    assert len(decisions) == len(json.loads((checkout / "events/photos/expected.json").read_text())) + 12
