@@ -194,6 +194,8 @@ def train_here(staged: Path, out: Path, seeds: list[int], options: list[str]) ->
 
         def progress(epoch: bundled.Epoch) -> None:
             bars.update(tasks[epoch.seed], completed=epoch.number, total=epoch.of, line=epoch.figures)
+            if not console.is_terminal:  # a log shows no bars
+                console.print(f"seed {epoch.seed} epoch {epoch.number} of {epoch.of}: {epoch.figures}")
 
         best, runs = bundled.train(staged, out, seeds, options, progress)
     table = Table("seed", "validation loss", "validation accuracy", title="Seeds", title_justify="left")

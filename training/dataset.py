@@ -202,7 +202,7 @@ def _read_photo(path: Path) -> Pixels:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise TrainingError(f"{path} cannot be read: {error}; mend it or take it away") from error
     if upright.size != (IMAGE_SIDE, IMAGE_SIDE):
-        upright = ImageOps.fit(upright, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.LANCZOS)
+        upright = ImageOps.fit(upright, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.BICUBIC)
     return np.asarray(upright)
 
 

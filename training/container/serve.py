@@ -114,7 +114,8 @@ def read_pixels(body: bytes, formats: tuple[str, ...], side: int) -> NDArray[np.
     ) as error:
         raise BadImage(f"the body is not a readable {' or '.join(formats)} image") from error
     if upright.size != (side, side):
-        upright = ImageOps.fit(upright, (side, side), method=Image.Resampling.LANCZOS)
+        # Of Pillow's filters, bicubic leaves a photo with the sharpness of the images that the model learned from.
+        upright = ImageOps.fit(upright, (side, side), method=Image.Resampling.BICUBIC)
     return np.asarray(upright)
 
 

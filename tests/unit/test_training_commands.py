@@ -1,0 +1,271 @@
+"""The command line: what a user types, sees and is told when something is missing."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from moto import mock_aws
+from PIL import Image
+
+from training import __main__ as commands
+from training import endpoint, predictors
+from training.__main__ import main
+from training.errors import TrainingError
+
+ROLE = "arn:aws:iam::123456789012:role/endpoint"
+MODEL = Path("training/model/model.onnx").resolve()
+
+
+@pytest.fixture(autouse=True)
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(commands.console, "width", 200)
+    monkeypatch.delenv("SAGEMAKER_ROLE", raising=False)
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="us-east-1")
+        s3.create_bucket(Bucket="photos")
+        yield s3
+
+
+def run(*arguments: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(main, list(arguments), input=answer)
+
+
+def said(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for label in ("bicycle", "motorcycle", "cat"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(20):
+            pixels = generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{number}.jpg")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def staged(photos: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "staged"
+    result = run("stage", "--folder", str(photos), "--outliers", str(photos), "--out", str(folder))
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_every_command_has_help() -> None:
+    for command in ("stage", "train", "evaluate", "deploy", "status", "cleanup"):
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert "--" in result.output
+        assert command in run("--help").output
+
+
+# stage
+
+
+def test_own_photos_are_staged_and_uploaded_once(account: Any, photos: Path, tmp_path: Path) -> None:
+    arguments = ["stage", "--folder", str(photos), "--out", str(tmp_path / "staged"), "--bucket", "photos"]
+    first = run(*arguments)
+    assert first.exit_code == 0, first.output
+    sent = int(re.search(r"(\d+) files uploaded", said(first))[1])  # type: ignore[index]
+    assert sent == len([path for path in (tmp_path / "staged").rglob("*") if path.is_file()])
+    assert "0 files uploaded" in said(run(*arguments))
+    keys = [item["Key"] for item in account.list_objects_v2(Bucket="photos")["Contents"]]
+    assert "loading-bay/dataset/train.lst" in keys
+
+
+def test_an_archive_with_another_checksum_is_said_and_used_if_it_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "cifar.tar.gz"
+    path.write_bytes(b"something else")
+    result = run("stage", "--archive", str(path), "--out", str(tmp_path / "staged"))
+    assert result.exit_code == 1
+    assert "is not the published file" in said(result)
+    assert "is not CIFAR-100's Python archive" in said(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--archive", "/nonexistent/a.tar.gz"], "there is no file"),
+        (["--folder", "/nonexistent"], "is not a folder"),
+        (["--folder", "x", "--archive", "y"], "exclude each other"),
+        (["--folder", ".", "--classes", "tram"], "two or more different classes"),
+    ],
+)
+def test_what_stage_lacks_is_said_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = run("stage", *arguments, "--out", str(tmp_path / "staged"))
+    assert result.exit_code != 0
+    assert message in said(result)
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.skipif("CIFAR100_ARCHIVE" not in os.environ, reason="CIFAR100_ARCHIVE names no archive")
+def test_the_real_archive_is_staged(tmp_path: Path) -> None:
+    result = run("stage", "--archive", os.environ["CIFAR100_ARCHIVE"], "--out", str(tmp_path / "staged"))
+    assert result.exit_code == 0, result.output
+    manifest = json.loads((tmp_path / "staged" / "dataset.json").read_text())
+    assert manifest["counts"]["test"] == 200
+
+
+# train
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "builtin"], "give --bucket"),
+        (["--recipe", "builtin", "--bucket", "photos"], "give --role"),
+        (["--recipe", "builtin", "--bucket", "photos", "--role", "trainer"], "is no role ARN"),
+        (["--recipe", "bundled", "--seeds", "one"], "are no seeds"),
+        ([], "Missing option '--recipe'"),
+    ],
+)
+def test_what_train_lacks_is_said_in_one_line(staged: Path, arguments: list[str], message: str) -> None:
+    result = run("train", "--data", str(staged), *arguments)
+    assert result.exit_code != 0
+    assert message in said(result)
+
+
+def test_training_before_staging_says_what_to_run(tmp_path: Path) -> None:
+    result = run("train", "--recipe", "bundled", "--data", str(tmp_path), "--out", str(tmp_path / "model"))
+    assert result.exit_code == 1
+    assert "run python -m training stage first" in said(result)
+
+
+# evaluate
+
+
+def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path) -> None:
+    result = run("evaluate", "--data", str(staged), "--model", str(MODEL), "--out", str(tmp_path / "report"))
+    assert result.exit_code == 0, result.output
+    assert "Accuracy of the accepted" in result.output
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert metrics["photos"] == 6
+    assert metrics["class_names"] == ["bicycle", "motorcycle"]
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("<svg") == 5
+    assert "data:image/png;base64," in page
+    # One file, and nothing that a browser would fetch.
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]+\"", page.replace("xlink:", ""))
+
+
+def test_the_same_evaluation_writes_the_same_page(staged: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run("evaluate", "--data", str(staged), "--model", str(MODEL), "--out", str(tmp_path / name))
+    assert (tmp_path / "one/report.html").read_bytes() == (tmp_path / "two/report.html").read_bytes()
+
+
+def test_a_model_of_other_classes_is_refused(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "three"
+    run("stage", "--folder", str(photos), "--classes", "bicycle,motorcycle,cat", "--out", str(folder))
+    result = run("evaluate", "--data", str(folder), "--model", str(MODEL), "--out", str(tmp_path / "report"))
+    assert result.exit_code == 1
+    assert "knows 2 classes, the data set" in said(result)
+
+
+def test_only_one_thing_is_measured_at_a_time(staged: Path) -> None:
+    result = run("evaluate", "--data", str(staged), "--url", "http://127.0.0.1:9", "--endpoint", "bay")
+    assert "exclude each other" in said(result)
+
+
+# deploy, status, cleanup
+
+DEPLOY = ["deploy", "--name", "bay", "--model", str(MODEL), "--image", "image", "--bucket", "photos", "--role", ROLE]
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: lambda body: [0.4, 0.6])
+    monkeypatch.setattr(endpoint, "POLL_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("answering")
+def test_deploy_says_the_price_first_and_status_and_cleanup_find_it(account: Any) -> None:
+    declined = run(*DEPLOY, answer="n\n")
+    assert "about $84 to $168 a month" in said(declined)
+    assert declined.exit_code == 1
+    assert "There is nothing of endpoint bay." in said(run("status", "--name", "bay"))
+
+    done = run(*DEPLOY, "--yes")
+    assert done.exit_code == 0, done.output
+    assert "Endpoint bay answers" in said(done)
+    shown = said(run("status", "--name", "bay"))
+    assert "InService" in shown
+    assert "1 to 2 instances" in shown
+
+    account.put_object(Bucket="photos", Key="captures/bay/AllTraffic/a.jsonl", Body=b"{}")
+    kept = run("cleanup", "--name", "bay", answer="n\n")
+    assert kept.exit_code == 1
+    gone = run("cleanup", "--name", "bay", "--captures", "--yes")
+    assert gone.exit_code == 0, gone.output
+    assert "deleted endpoint bay" in said(gone)
+    assert "deleted 1 captured records" in said(gone)
+    assert "There is nothing of endpoint bay to delete." in said(run("cleanup", "--name", "bay", "--yes"))
+
+
+@pytest.mark.usefixtures("answering")
+def test_captures_can_be_deleted_after_the_endpoint(account: Any) -> None:
+    account.put_object(Bucket="photos", Key="captures/bay/AllTraffic/a.jsonl", Body=b"{}")
+    result = run("cleanup", "--name", "bay", "--captures", "--bucket", "photos", "--yes")
+    assert "deleted 1 captured records" in said(result)
+    assert "There is nothing" in said(run("cleanup", "--name", "bay", "--captures", "--bucket", "photos", "--yes"))
+
+
+def test_a_serverless_endpoint_refuses_capture_and_says_what_to_do() -> None:
+    result = run(*DEPLOY, "--serverless", "--yes")
+    assert result.exit_code == 1
+    assert "a serverless endpoint cannot capture data" in said(result)
+    assert "--capture-percent 0" in said(result)
+
+
+@pytest.mark.usefixtures("answering")
+def test_a_serverless_endpoint_asks_no_price() -> None:
+    result = run(*DEPLOY, "--serverless", "--capture-percent", "0")
+    assert result.exit_code == 0, result.output
+    assert "a month" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--role", "x"], "is no role ARN"),
+        (["--name", "bay_1"], "is no endpoint name"),
+        (["--min-instances", "3"], "--max-instances is less than --min-instances"),
+        (["--photo", "/nonexistent.png"], "cannot be read"),
+        (["--job", "j"], "exclude each other"),
+        (["--model", "/nonexistent.onnx"], "there is no model"),
+        (["--bucket", "nowhere"], "aws s3 mb"),
+    ],
+)
+def test_what_deploy_lacks_is_said_in_one_line(arguments: list[str], message: str) -> None:
+    result = run(*DEPLOY, "--yes", *arguments)
+    assert result.exit_code != 0
+    assert message in said(result)
+    assert "Traceback" not in result.output
+
+
+def test_a_role_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_ROLE", "nonsense")
+    assert "nonsense is no role ARN" in said(run(*DEPLOY[:-2], "--yes"))
+
+
+def test_a_dead_answer_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead(body: bytes) -> list[float]:
+        raise TrainingError("endpoint bay does not answer")
+
+    monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: dead)
+    result = run(*DEPLOY, "--yes")
+    assert result.exit_code == 1
+    assert "does not answer (all taken back)" in said(result)
+    assert "There is nothing of endpoint bay." in said(run("status", "--name", "bay"))
