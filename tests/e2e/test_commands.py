@@ -115,20 +115,6 @@ def test_a_batch_runs_from_the_command_line(run: Run, stack: dict[str, str]) -> 
     assert json.loads(done.stdout)["photos"] >= 11
 
 
-def test_other_classes_are_parameters_not_code(run: Run, checkout: Path) -> None:
-    run(*LOCAL, "down")
-    classes = "VehicleClasses=tricycle:7:near,moped:8:far"
-
-    up = run(*LOCAL, "up", "--parameter", classes)
-
-    assert up.returncode == 0, up.stderr
-    run(*LOCAL, "upload", "events/photos/motorcycle-left.png")
-    routed = r"motorcycle-left.png\s+ROUTED\s+moped\s+0\.\d+\s+8 \(far\)"
-    watched = watch_for(run, routed)
-    run(*LOCAL, "down")
-    assert re.search(routed, watched), watched
-
-
 def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path) -> None:
     built = run(".tools/sam/bin/sam", "build", SAM_CLI_TELEMETRY="0")
 
