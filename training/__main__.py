@@ -67,6 +67,7 @@ def main() -> None:
 @click.option("--archive", type=Path, help="CIFAR-100's Python archive, instead of downloading it.")
 @click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
+@click.option("--reviewed", type=Path, help="Photos that people looked at, <folder>/<class>/*.jpg, to train on too.")
 @click.option("--classes", callback=class_list, default=",".join(DEFAULT_CLASSES), help="In this order.")
 @click.option("--out", type=Path, default=STAGED, help="Where the images are written.")
 @click.option("--outlier-limit", type=click.IntRange(0), default=2000, help="Outliers kept of each split at most.")
@@ -79,6 +80,7 @@ def stage(
     archive: Path | None,
     folder: Path | None,
     outliers: Path | None,
+    reviewed: Path | None,
     classes: list[str],
     out: Path,
     outlier_limit: int,
@@ -93,6 +95,8 @@ def stage(
     source = dataset.read_folder(folder, classes) if folder else dataset.read_cifar(fetched(archive), classes)
     if outliers:
         source = dataset.with_outliers(source, outliers)
+    if reviewed:
+        source = dataset.with_reviewed(source, reviewed, classes)
     data = dataset.split(dataset.limit_outliers(source, outlier_limit, seed), classes, seed)
     manifest = staging.write(data, out)
     table = Table("split", "images", title=f"Staged in {out}", title_justify="left")

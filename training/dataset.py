@@ -5,19 +5,20 @@ import io
 import pickle
 import tarfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from pillow_heif import register_heif_opener
 
 from training.errors import TrainingError
 
 IMAGE_SIDE: Final = 32
-PHOTO_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-PHOTO_FORMATS: Final = ("PNG", "JPEG", "WEBP")
+PHOTO_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
+PHOTO_FORMATS: Final = ("PNG", "JPEG", "WEBP", "HEIF", "AVIF")
 # Of the labelled photos, this share chooses settings and calibrates; it is never trained on.
 VALIDATION_SHARE: Final = 0.15
 # Of the outliers that are not kept for the test, this share is for validation.
@@ -26,6 +27,8 @@ TEST_SHARE: Final = 0.15
 # Two photos correlating more than this (after removing brightness and contrast, mirrored or not) show the
 # same thing. CIFAR-100 is known for such pairs: Barz and Denzler, "Do we train on test data?", 2020.
 DUPLICATE_CORRELATION: Final = 0.8
+
+register_heif_opener()
 
 Pixels = NDArray[np.uint8]
 
@@ -43,7 +46,7 @@ class Photo:
 class Source:
     """Photos as they come: those of the wanted classes, those of others, and what identifies the data.
 
-    ``test`` is empty where the source has no test split of its own.
+    ``test`` is empty where the source has no test split of its own; ``reviewed`` is never tested on.
     """
 
     train: list[Photo]
@@ -51,6 +54,7 @@ class Source:
     outliers: list[Photo]
     test_outliers: list[Photo]
     digest: str
+    reviewed: list[Photo] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -122,59 +126,59 @@ def _cifar_photos(split: dict[bytes, Any], names: list[str]) -> list[Photo]:
 def read_folder(folder: Path, class_names: Sequence[str]) -> Source:
     """Read photos from ``<folder>/<class>/*.jpg``; folders of other names are outliers.
 
-    Photos of any size are turned upright, centre-cropped and reduced to 32×32, as the pipeline does it.
+    Photos of any size are turned upright, centre-cropped and reduced to 32×32, as the pipeline does it. The
+    first, third, … outlier in sorted order is for the test.
 
     Raises:
-        TrainingError: there is no such folder, a wanted class has none, or a photo cannot be read.
+        TrainingError: there is no such folder, a wanted class has no photos, or one cannot be read.
 
     """
-    if not folder.is_dir():
-        raise TrainingError(f"{folder} is not a folder: give one that holds a folder of photos per class")
-    found = sorted(child.name for child in folder.iterdir() if child.is_dir())
-    _require_classes(class_names, found, folder)
-    photos = [photo for label in found for photo in _folder_photos(folder / label, label)]
+    photos = _class_folders(folder)
+    _require_classes(class_names, sorted({photo.label for photo in photos}), folder)
     wanted = set(class_names)
+    outliers = [photo for photo in photos if photo.label not in wanted]
     return Source(
         train=[photo for photo in photos if photo.label in wanted],
         test=[],
-        outliers=[photo for photo in photos if photo.label not in wanted],
-        test_outliers=[],
+        outliers=outliers[1::2],
+        test_outliers=outliers[0::2],
         digest=photos_digest(photos),
     )
 
 
-def read_outliers(folder: Path) -> tuple[list[Photo], list[Photo]]:
-    """Read ``<folder>/<class>/*.png`` as outliers: (for training and validation, for the test).
-
-    The first, third, … file in sorted order is for the test, so that the split needs no list of its own.
-
-    Raises:
-        TrainingError: there is no such folder, or it holds no photos.
-
-    """
-    if not folder.is_dir():
-        raise TrainingError(f"{folder} is not a folder: give one that holds a folder of photos per class")
-    labels = sorted(child.name for child in folder.iterdir() if child.is_dir())
-    photos = [photo for label in labels for photo in _folder_photos(folder / label, label)]
-    if not photos:
-        raise TrainingError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
-    return photos[1::2], photos[0::2]
-
-
 def with_outliers(source: Source, folder: Path) -> Source:
-    """Add a folder of outliers to a source; its digest then covers both.
+    """Add ``<folder>/<class>/*.png`` as outliers; the first, third, … file in sorted order is for the test.
 
     Raises:
-        TrainingError: as ``read_outliers``.
+        TrainingError: there is no such folder, it holds no photos, or one cannot be read.
 
     """
-    more, for_test = read_outliers(folder)
-    both = f"{source.digest} {photos_digest([*more, *for_test])}"
+    photos = _class_folders(folder)
     return replace(
         source,
-        outliers=[*source.outliers, *more],
-        test_outliers=[*source.test_outliers, *for_test],
-        digest=f"sha256:{hashlib.sha256(both.encode()).hexdigest()}",
+        outliers=[*source.outliers, *photos[1::2]],
+        test_outliers=[*source.test_outliers, *photos[0::2]],
+        digest=_joint_digest(source, photos),
+    )
+
+
+def with_reviewed(source: Source, folder: Path, class_names: Sequence[str]) -> Source:
+    """Add photos that people have looked at, ``<folder>/<class>/*.jpg``, to what is trained and validated on.
+
+    Folders of other names, ``neither`` for instance, are outliers. The test stays what it was, so that the
+    new model's figures compare with the old one's.
+
+    Raises:
+        TrainingError: there is no such folder, it holds no photos, or one cannot be read.
+
+    """
+    photos = _class_folders(folder)
+    wanted = set(class_names)
+    return replace(
+        source,
+        reviewed=[photo for photo in photos if photo.label in wanted],
+        outliers=[*source.outliers, *(photo for photo in photos if photo.label not in wanted)],
+        digest=_joint_digest(source, photos),
     )
 
 
@@ -188,6 +192,22 @@ def limit_outliers(source: Source, limit: int, seed: int) -> Source:
         return [photos[index] for index in sorted(generator.choice(len(photos), limit, replace=False))]
 
     return replace(source, outliers=some(source.outliers), test_outliers=some(source.test_outliers))
+
+
+def _class_folders(folder: Path) -> list[Photo]:
+    """Read every photo of every folder in a folder, in sorted order."""
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not a folder: give one that holds a folder of photos per class")
+    labels = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    photos = [photo for label in labels for photo in _folder_photos(folder / label, label)]
+    if not photos:
+        raise TrainingError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
+    return photos
+
+
+def _joint_digest(source: Source, more: list[Photo]) -> str:
+    both = f"{source.digest} {photos_digest(more)}"
+    return f"sha256:{hashlib.sha256(both.encode()).hexdigest()}"
 
 
 def _folder_photos(folder: Path, label: str) -> list[Photo]:
@@ -227,13 +247,12 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
     """
     generator = np.random.default_rng(seed)
     rest, test = list(source.train), list(source.test)
-    dropped = 0
-    if test:
-        fresh = ~np.any(_repeats(_signatures(rest), _signatures(test)), axis=1)
-        dropped = int(np.sum(~fresh))
-        rest = [rest[index] for index in np.flatnonzero(fresh)]
-    else:
+    if not test:
         rest, test = _carve(rest, class_names, TEST_SHARE, generator)
+    rest += source.reviewed
+    fresh = ~np.any(_repeats(_signatures(rest), _signatures(test)), axis=1)
+    dropped = int(np.sum(~fresh))
+    rest = [rest[index] for index in np.flatnonzero(fresh)]
     train, validation = _carve(rest, class_names, VALIDATION_SHARE, generator)
 
     outliers, test_outliers = source.outliers, source.test_outliers

@@ -100,7 +100,6 @@ def test_an_archive_with_another_checksum_is_said_and_used_if_it_is_one(tmp_path
         (["--archive", "/nonexistent/a.tar.gz"], "there is no file"),
         (["--folder", "/nonexistent"], "is not a folder"),
         (["--folder", "x", "--archive", "y"], "exclude each other"),
-        (["--folder", ".", "--classes", "tram"], "two or more different classes"),
     ],
 )
 def test_what_stage_lacks_is_said_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -108,6 +107,24 @@ def test_what_stage_lacks_is_said_in_one_line(arguments: list[str], message: str
     assert result.exit_code != 0
     assert message in said(result)
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"), [("bicycle", "two or more different classes"), ("bicycle,tram", "has no class tram")]
+)
+def test_classes_that_are_not_there_are_named(photos: Path, tmp_path: Path, classes: str, message: str) -> None:
+    result = run("stage", "--folder", str(photos), "--classes", classes, "--out", str(tmp_path / "staged"))
+    assert result.exit_code == 1
+    assert message in said(result)
+
+
+def test_reviewed_photos_join_the_training(photos: Path, tmp_path: Path) -> None:
+    arguments = ["stage", "--folder", str(photos), "--reviewed", str(photos), "--out", str(tmp_path / "staged")]
+    assert run(*arguments).exit_code == 0
+    manifest = json.loads((tmp_path / "staged" / "dataset.json").read_text())
+    # 20 of each class, less those held for the test, and 20 of each again, less those that repeat the test.
+    assert manifest["dropped"] > 0
+    assert manifest["counts"]["train"] + manifest["counts"]["validation"] + manifest["dropped"] == 74
 
 
 @pytest.mark.skipif("CIFAR100_ARCHIVE" not in os.environ, reason="CIFAR100_ARCHIVE names no archive")

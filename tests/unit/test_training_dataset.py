@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_a_folder_of_photos_is_read_upright_cropped_and_reduced(tmp_path: Path) 
     (tmp_path / "bicycle" / "notes.txt").write_text("not a photo")
     found = dataset.read_folder(tmp_path, CLASSES)
     assert [item.label for item in found.train] == CLASSES
-    assert [item.label for item in found.outliers] == ["cat"]
+    assert [item.label for item in found.test_outliers] == ["cat"]
     pixels = found.train[0].pixels
     assert pixels.shape == (32, 32, 3)
     assert pixels[:, 4:28, 2].min() > 200  # the blue middle fills the square
@@ -131,9 +132,11 @@ def test_odd_numbered_outliers_are_for_the_test_only(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         for number in range(4):
             Image.new("RGB", (32, 32)).save(tmp_path / label / f"{number}.png")
-    training, test = dataset.read_outliers(tmp_path)
-    assert [f"{item.label}/{item.name}" for item in test] == ["cat/0.png", "cat/2.png", "dog/0.png", "dog/2.png"]
-    assert [f"{item.label}/{item.name}" for item in training] == [
+    given = replace(source(), outliers=[], test_outliers=[])
+    found = dataset.with_outliers(given, tmp_path)
+    names = [f"{item.label}/{item.name}" for item in found.test_outliers]
+    assert names == ["cat/0.png", "cat/2.png", "dog/0.png", "dog/2.png"]
+    assert [f"{item.label}/{item.name}" for item in found.outliers] == [
         "cat/1.png",
         "cat/3.png",
         "dog/1.png",
@@ -143,7 +146,7 @@ def test_odd_numbered_outliers_are_for_the_test_only(tmp_path: Path) -> None:
 
 def test_a_folder_without_outliers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds no photos"):
-        dataset.read_outliers(tmp_path)
+        dataset.with_outliers(source(), tmp_path)
 
 
 def test_more_outliers_change_the_digest(tmp_path: Path) -> None:
@@ -211,6 +214,27 @@ def test_near_duplicates_of_each_other_stay_in_one_split() -> None:
 def test_too_few_photos_to_split_are_named() -> None:
     with pytest.raises(TrainingError, match="class bicycle has 2 photos, too few to split"):
         dataset.split(source(count=2, test=1), CLASSES, seed=1)
+
+
+def test_reviewed_photos_are_trained_on_and_never_tested_on(tmp_path: Path) -> None:
+    for label in ("bicycle", "neither"):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (64, 48), "green").save(tmp_path / label / "seen.jpg")
+    before = source(test=3)
+    after = dataset.with_reviewed(before, tmp_path, CLASSES)
+    assert [item.label for item in after.outliers[len(before.outliers) :]] == ["neither"]
+    assert after.digest != before.digest
+    data = dataset.split(after, CLASSES, seed=1)
+    assert "seen.jpg" in {item.name for item in (*data.train, *data.validation)}
+    assert {item.name for item in data.test} == {item.name for item in before.test}
+
+
+def test_reviewed_photos_do_not_move_a_carved_test(tmp_path: Path) -> None:
+    (tmp_path / "bicycle").mkdir()
+    Image.new("RGB", (64, 48), "green").save(tmp_path / "bicycle" / "seen.jpg")
+    before = dataset.split(source(), CLASSES, seed=1)
+    after = dataset.split(dataset.with_reviewed(source(), tmp_path, CLASSES), CLASSES, seed=1)
+    assert [item.name for item in after.test] == [item.name for item in before.test]
 
 
 def test_outliers_are_limited_by_seed() -> None:

@@ -1,6 +1,7 @@
 """The endpoint on SageMaker: what is asked of AWS, word for word, and what is left after every failure."""
 
 import io
+import json
 import re
 import tarfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ class Account:
 
     clients: Clients
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    services: set[tuple[str, str]] = field(default_factory=set)
 
     def sent(self, operation: str) -> list[dict[str, Any]]:
         return [parameters for name, parameters in self.requests if name == operation]
@@ -50,10 +52,12 @@ def account() -> Iterator[Account]:
 
         def record(params: dict[str, Any], model: Any, **rest: Any) -> None:
             account.requests.append((model.name, params))
+            account.services.add((model.service_model.service_id, model.name))
 
         for client in (clients.sagemaker, clients.autoscaling, clients.cloudwatch, clients.s3):
             client.meta.events.register("provide-client-params", record)
         clients.s3.create_bucket(Bucket="photos")
+        account.services.clear()
         yield account
 
 
@@ -607,3 +611,39 @@ def test_no_region_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(TrainingError, match="no AWS region; give --region"):
         Clients.connect(None)
+
+
+# The policy that README tells the trainer to take.
+
+SERVICES = {
+    "SageMaker": "sagemaker",
+    "Application Auto Scaling": "application-autoscaling",
+    "CloudWatch": "cloudwatch",
+    "S3": "s3",
+}
+# Operations that IAM knows under another name, and those of this test itself.
+ACTIONS = {"s3:ListObjectsV2": "s3:ListBucket", "s3:DeleteObjects": "s3:DeleteObject"}
+
+
+def allowed() -> set[str]:
+    policy = json.loads(Path("training/iam/trainer.json").read_text())
+    actions: set[str] = set()
+    for statement in policy["Statement"]:
+        found = statement["Action"]
+        actions.update([found] if isinstance(found, str) else found)
+    return actions
+
+
+def test_the_trainers_policy_allows_all_that_is_asked_of_aws(account: Account) -> None:
+    made = artifact.from_file(account.clients, Path("training/model/model.onnx"), "image", "photos")
+    deploy(account, replace(HOSTING, artifact=made.uri))
+    inventory.cleanup(account.clients, left(account), poll_seconds=0)
+    account.clients.s3.put_object(Bucket="photos", Key="captures/bay/a.jsonl", Body=b"{}")
+    inventory.delete_captures(
+        account.clients, "s3://photos/captures", inventory.captures(account.clients, "s3://photos/captures", "bay")
+    )
+    used = {f"{SERVICES[service]}:{name}" for service, name in account.services}
+    used |= {"sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:InvokeEndpoint"}
+    assert {ACTIONS.get(action, action) for action in used} <= allowed()
+    # And nothing for everyone.
+    assert not any("*" in action for action in allowed())
