@@ -1,9 +1,11 @@
 """An endpoint that a test can make say anything: it answers by a photo's colour until told otherwise."""
 
+import inspect
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -15,7 +17,7 @@ from starlette.routing import Route
 
 from local.processes import free_port
 
-Answer = Callable[[bytes], Response]
+Answer = Callable[[bytes], Response | Awaitable[Response]]
 
 
 def scores(*probabilities: float) -> Response:
@@ -46,13 +48,9 @@ class Endpoint:
         self.answer: Answer = by_colour
         self.calls = 0
         self._lock = threading.Lock()
-        route = Route("/endpoints/{name}/invocations", self._invoke, methods=["POST"])
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        config = uvicorn.Config(Starlette(routes=[route]), host="127.0.0.1", port=port, log_level="error")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._serve()
 
     @contextmanager
     def answering(self, answer: Answer) -> Iterator[None]:
@@ -68,8 +66,24 @@ class Endpoint:
         self._server.should_exit = True
         self._thread.join()
 
+    def restart(self, seconds: float) -> None:
+        """Stop serving for a while."""
+        self.close()
+        time.sleep(seconds)
+        self._serve()
+
+    def _serve(self) -> None:
+        route = Route("/endpoints/{name}/invocations", self._invoke, methods=["POST"])
+        app = Starlette(routes=[route])
+        # Callers keep their connections open; a restart does not wait for them.
+        config = uvicorn.Config(app, host="127.0.0.1", port=self._port, log_level="error", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+
     async def _invoke(self, request: Request) -> Response:
         body = await request.body()
         with self._lock:
             self.calls += 1
-        return self.answer(body)
+        answer = self.answer(body)
+        return await answer if inspect.isawaitable(answer) else answer

@@ -1,0 +1,206 @@
+"""The Lambda roles hold exactly what is needed: with them everything works, without any part of them something fails.
+
+The local AWS holds callers to their policies, but only the functions' roles, and only where a function calls it. It has
+no SageMaker: the endpoint of these tests asks it what a role may do, as SageMaker would. It writes the functions' logs
+and traces itself, and says that a photo is missing to whoever may not list the bucket, which S3 does not. So logs:*,
+xray:* and s3:ListBucket, and the roles of the state machines and rules, show nothing when they are taken away here;
+tests/unit/test_template.py holds those to their exact lists.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+
+from local.deployment import STACK_NAME, read_template
+from local.stack import ENDPOINT_NAME, REGION, Options, Stack
+from operate.decisions import Decision
+from tests.integration.bay import Bay, picture, wait_for
+from tests.integration.endpoint import Endpoint, by_colour, failure
+
+EVERY_FUNCTION = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+NOT_SHOWN_HERE = {
+    "Serialize": EVERY_FUNCTION | {"s3:ListBucket"},
+    "Inference": EVERY_FUNCTION,
+    "Threshold": EVERY_FUNCTION,
+}
+
+
+class Role:
+    """One function's role in the deployed stack, and its one inline policy."""
+
+    def __init__(self, stack: Stack, logical_id: str) -> None:
+        described = stack.client("cloudformation").describe_stack_resource(
+            StackName=STACK_NAME, LogicalResourceId=logical_id
+        )
+        self._iam = stack.client("iam")
+        self.name = described["StackResourceDetail"]["PhysicalResourceId"]
+        self.arn = self._iam.get_role(RoleName=self.name)["Role"]["Arn"]
+        (self._policy,) = self._iam.list_role_policies(RoleName=self.name)["PolicyNames"]
+        self._document = self._iam.get_role_policy(RoleName=self.name, PolicyName=self._policy)["PolicyDocument"]
+
+    @property
+    def actions(self) -> set[str]:
+        """Every action that the policy allows."""
+        return {action for statement in self._document["Statement"] for action in as_list(statement["Action"])}
+
+    @contextmanager
+    def without(self, action: str) -> Iterator[None]:
+        """Take one action away while the block runs."""
+        reduced = [
+            statement | {"Action": [each for each in as_list(statement["Action"]) if each != action]}
+            for statement in self._document["Statement"]
+        ]
+        self._put([statement for statement in reduced if statement["Action"]])
+        try:
+            yield
+        finally:
+            self._put(self._document["Statement"])
+
+    def may(self, action: str, resource: str) -> bool:
+        """Ask the local AWS whether the role may do something."""
+        answer = self._iam.simulate_principal_policy(
+            PolicySourceArn=self.arn, ActionNames=[action], ResourceArns=[resource]
+        )
+        return bool(answer["EvaluationResults"][0]["EvalDecision"] == "allowed")
+
+    def _put(self, statements: list[dict[str, Any]]) -> None:
+        document = json.dumps(self._document | {"Statement": statements})
+        self._iam.put_role_policy(RoleName=self.name, PolicyName=self._policy, PolicyDocument=document)
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.fixture(scope="module")
+def guarded_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
+    folder: Path = tmp_path_factory.mktemp("stack")
+    options = Options(endpoint_url=endpoint.url, wait_scale=0, enforce_iam=True)
+    stack = Stack.up(folder, options, say=print)
+    bay = Bay(stack)
+    # The local AWS listens on plain HTTP, and holds the inbox to its policy too: TLS only.
+    bay.s3.delete_bucket_policy(Bucket=bay.bucket)
+    yield bay
+    stack.down()
+
+
+@pytest.fixture(scope="module")
+def roles(guarded_bay: Bay) -> dict[str, Role]:
+    return {name: Role(guarded_bay.stack, f"{name}FunctionRole") for name in ("Serialize", "Inference", "Threshold")}
+
+
+@pytest.fixture(autouse=True)
+def guarded_endpoint(endpoint: Endpoint, roles: dict[str, Role]) -> Iterator[None]:
+    """Answer as SageMaker does: not to a role that may not ask this endpoint."""
+    account = roles["Inference"].arn.split(":")[4]
+    resource = f"arn:aws:sagemaker:{REGION}:{account}:endpoint/{ENDPOINT_NAME}"
+
+    def answer(body: bytes) -> Response:
+        if roles["Inference"].may("sagemaker:InvokeEndpoint", resource):
+            return by_colour(body)
+        return failure(403, "AccessDeniedException")
+
+    with endpoint.answering(answer):
+        yield
+
+
+def classify_upload(bay: Bay) -> Decision:
+    """Upload a photo as a driver does."""
+    return bay.outcome(bay.upload(picture("red")))
+
+
+def classify_version(bay: Bay) -> Decision:
+    """Classify a version of a photo that has been overwritten since."""
+    key = f"elsewhere/overwritten-{uuid.uuid4()}.jpg"
+    version = bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("red"))["VersionId"]
+    bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("blue"))
+    return run(bay, {"s3_bucket": bay.bucket, "s3_key": key, "version_id": version})
+
+
+def classify_missing(bay: Bay) -> Decision:
+    """Classify a photo that is not there."""
+    return run(bay, {"s3_bucket": bay.bucket, "s3_key": f"elsewhere/missing-{uuid.uuid4()}.jpg", "etag": "0" * 32})
+
+
+def run(bay: Bay, execution_input: dict[str, str]) -> Decision:
+    execution = bay.start(execution_input)
+    bay.ended(execution)
+    (decision,) = wait_for(
+        lambda: [
+            each for each in bay.decisions(execution_input["s3_key"]) if each.attributes["execution_arn"] == execution
+        ]
+    )
+    return decision
+
+
+NEEDED = {
+    ("Serialize", "s3:GetObject"): classify_upload,
+    ("Serialize", "s3:GetObjectVersion"): classify_version,
+    ("Inference", "sagemaker:InvokeEndpoint"): classify_upload,
+}
+
+
+def test_with_their_roles_the_functions_do_everything(guarded_bay: Bay) -> None:
+    for decision in (classify_upload(guarded_bay), classify_version(guarded_bay)):
+        assert (decision.status, decision.vehicle, decision.reason) == ("ROUTED", "bicycle", "")
+    missing = classify_missing(guarded_bay)
+    assert (missing.status, missing.attributes["error"]) == ("REJECTED", "PhotoNotFound"), missing.reason
+
+
+@pytest.mark.parametrize(("name", "action"), NEEDED, ids=lambda part: part)
+def test_without_any_one_permission_something_fails(
+    guarded_bay: Bay, roles: dict[str, Role], name: str, action: str
+) -> None:
+    with roles[name].without(action):
+        decision = NEEDED[name, action](guarded_bay)
+
+    assert decision.status == "FAILED"
+    assert "AccessDenied" in decision.attributes["reason"]
+
+
+def test_without_tls_nobody_reads_the_inbox(guarded_bay: Bay) -> None:
+    (template,) = [
+        resource["Properties"]["PolicyDocument"]
+        for resource in read_template()["Resources"].values()
+        if resource["Type"] == "AWS::S3::BucketPolicy"
+    ]
+    arn = f"arn:aws:s3:::{guarded_bay.bucket}"
+    policy = template | {
+        "Statement": [statement | {"Resource": [arn, f"{arn}/*"]} for statement in template["Statement"]]
+    }
+    guarded_bay.s3.put_bucket_policy(Bucket=guarded_bay.bucket, Policy=json.dumps(policy))
+    try:
+        decision = run(
+            guarded_bay, {"s3_bucket": guarded_bay.bucket, "s3_key": "elsewhere/plain.jpg", "etag": "0" * 32}
+        )
+    finally:
+        guarded_bay.s3.delete_bucket_policy(Bucket=guarded_bay.bucket)
+
+    assert decision.status == "FAILED"
+    assert "explicit deny in a resource-based policy" in decision.attributes["reason"]
+
+
+def test_no_role_holds_a_permission_that_is_not_shown_to_be_needed(roles: dict[str, Role]) -> None:
+    for name, role in roles.items():
+        needed = {action for function, action in NEEDED if function == name}
+        assert role.actions == needed | NOT_SHOWN_HERE[name]
+
+
+def test_the_functions_may_not_reach_past_what_is_theirs(guarded_bay: Bay, roles: dict[str, Role]) -> None:
+    inbox = f"arn:aws:s3:::{guarded_bay.bucket}"
+    assert roles["Serialize"].may("s3:GetObject", f"{inbox}/uploads/photo.jpg")
+    for action, resource in [
+        ("s3:GetObject", "arn:aws:s3:::another-bucket/photo.jpg"),
+        ("s3:PutObject", f"{inbox}/uploads/photo.jpg"),
+        ("s3:DeleteObject", f"{inbox}/uploads/photo.jpg"),
+        ("dynamodb:PutItem", f"arn:aws:dynamodb:{REGION}:000000000000:table/{guarded_bay.table}"),
+        ("states:StartExecution", guarded_bay.machine),
+        ("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{REGION}:000000000000:endpoint/another"),
+    ]:
+        assert not any(role.may(action, resource) for role in roles.values()), (action, resource)
