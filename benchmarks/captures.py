@@ -43,9 +43,7 @@ def plain_json_loop(folder: Path) -> int:
                     continue
                 seen.add(event["eventId"])
                 scores = json.loads(record["captureData"]["endpointOutput"]["data"])
-                rows.append(
-                    (event["eventId"], datetime.fromisoformat(event["inferenceTime"]), scores, max(scores))
-                )
+                rows.append((event["eventId"], datetime.fromisoformat(event["inferenceTime"]), scores, max(scores)))
     return len(rows)
 
 
@@ -156,9 +154,7 @@ def _measured(reader: str, folder: Path) -> tuple[int, float, float]:
 @click.command()
 @click.option("--records", default=1_000_000, show_default=True)
 @click.option("--runs", default=3, show_default=True, help="The table shows medians.")
-@click.option(
-    "--captures", type=click.Path(exists=True, path_type=Path), help="Folder of real captures to vary."
-)
+@click.option("--captures", type=click.Path(exists=True, path_type=Path), help="Folder of real captures to vary.")
 @click.option("--only", type=click.Choice(list(READERS)), hidden=True)
 @click.option("--folder", type=click.Path(exists=True, path_type=Path), hidden=True)
 def main(*, records: int, runs: int, captures: Path | None, only: str | None, folder: Path | None) -> None:
@@ -181,17 +177,13 @@ def main(*, records: int, runs: int, captures: Path | None, only: str | None, fo
             for reader in READERS:
                 found[reader].append(_measured(reader, Path(made)))
                 progress.advance(task)
-    table = Table(
-        title=f"{records:,} captures, {size / 1e9:.1f} GB, warm; medians of {runs}", title_justify="left"
-    )
+    table = Table(title=f"{records:,} captures, {size / 1e9:.1f} GB, warm; medians of {runs}", title_justify="left")
     for name in ("reader", "records", "seconds", "records/s", "peak MiB"):
         table.add_column(name, justify="left" if name == "reader" else "right")
     for reader, results in found.items():
         seconds = statistics.median(each[1] for each in results)
         peak = statistics.median(each[2] for each in results)
-        table.add_row(
-            reader, f"{results[0][0]:,}", f"{seconds:.1f}", f"{records / seconds:,.0f}", f"{peak:,.0f}"
-        )
+        table.add_row(reader, f"{results[0][0]:,}", f"{seconds:.1f}", f"{records / seconds:,.0f}", f"{peak:,.0f}")
     Console().print(table)
 
 
