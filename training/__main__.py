@@ -1,7 +1,8 @@
-"""The command line of the model's life: stage, train, evaluate, deploy, status, cleanup."""
+"""The command line of the model's life: stage, train, evaluate, deploy, transform, status, cleanup."""
 
 import re
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,20 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from training import artifact, aws, bundled, cost, dataset, download, inventory, jobs, predictors, records, staging
+from training import (
+    artifact,
+    aws,
+    bundled,
+    cost,
+    dataset,
+    download,
+    inventory,
+    jobs,
+    predictors,
+    records,
+    staging,
+    transform,
+)
 from training import endpoint as endpoints
 from training.errors import TrainingError
 from training.evaluation import Metrics, Recommendation, evaluate, recommend, summary_rows
@@ -425,6 +439,42 @@ def cleanup(
     if uri and keys:
         inventory.delete_captures(clients, uri, keys)
         console.print(f"deleted {len(keys)} captured records")
+
+
+@main.command(name="transform")
+@click.argument("photos")
+@click.option("--results", required=True, help="Where SageMaker writes its answers, s3://BUCKET/PREFIX.")
+@click.option("--endpoint", "name", default=ENDPOINT, help="Take the model of this endpoint.")
+@click.option("--model-name", help="Or this SageMaker model.")
+@click.option("--classes", callback=class_list, default=",".join(DEFAULT_CLASSES), help="In the model's order.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=THRESHOLD, help="Below it a person decides.")
+@click.option("--instance-type", default="ml.c5.xlarge", help="What the job runs on.")
+@click.option("--instances", type=click.IntRange(1), default=1, help="How many of them.")
+@click.option("--out", type=Path, default=Path("decisions.jsonl"), help="The decisions, a line a photo.")
+@click.option("--region", help="AWS region, if not the configured one.")
+def transform_command(
+    *,
+    photos: str,
+    results: str,
+    name: str,
+    model_name: str | None,
+    classes: list[str],
+    threshold: float,
+    instance_type: str,
+    instances: int,
+    out: Path,
+    region: str | None,
+) -> None:
+    """Send every PNG and JPEG below PHOTOS, s3://BUCKET/PREFIX, through the model, with no workflow."""
+    source, target = transform.Address.parse(photos), transform.Address.parse(results)
+    sagemaker = aws.client("sagemaker", region)
+    model = model_name or transform.model_of(sagemaker, name)
+    job = f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
+    transform.start(sagemaker, job, model, source, target, instance_type, instances)
+    transform.follow(sagemaker, job, console.print)
+    counts = transform.collect(aws.client("s3", region), source, target, classes, threshold, out)
+    listed = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no photos"
+    console.print(f"{listed}: {out}")
 
 
 if __name__ == "__main__":

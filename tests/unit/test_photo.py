@@ -104,7 +104,7 @@ def test_a_large_jpeg_gives_the_same_picture_as_a_full_decode() -> None:
 
     reduced = Image.open(io.BytesIO(reduce(photo).png))
 
-    full = Image.open(io.BytesIO(photo)).crop((504, 0, 3528, 3024)).resize((32, 32), Image.Resampling.LANCZOS)
+    full = Image.open(io.BytesIO(photo)).crop((504, 0, 3528, 3024)).resize((32, 32), Image.Resampling.BICUBIC)
     pairs = zip(reduced.tobytes(), full.tobytes(), strict=True)
     assert sum(abs(a - b) for a, b in pairs) / (32 * 32 * 3) < 4
 
