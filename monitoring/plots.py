@@ -52,6 +52,7 @@ PALETTE = {
 CLASS_COLOURS = 6
 # More points than this and a plot shows how many lie in each cell instead: it stays small, and readable.
 MOST_POINTS = 1_500
+FEWEST_BINS = 12
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
@@ -345,6 +346,7 @@ def _review_share(figure: Figure, figures: Figures) -> None:
     )
     lower.set_ylabel("records")
     lower.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    _leave_room(lower, starts)
     _time_axis(upper, figure)
     _time_axis(lower, figure)
     _legend(figure, upper)
@@ -353,6 +355,14 @@ def _review_share(figure: Figure, figures: Figures) -> None:
 def _step(starts: Array) -> float:
     """Days from one bin to the next; a minute where there is only one."""
     return float(np.diff(starts).min()) if len(starts) > 1 else timedelta(minutes=1) / timedelta(days=1)
+
+
+def _leave_room(axes: Axes, starts: Array) -> None:
+    """Show few bins as narrow as many, with empty time around them."""
+    step = _step(starts)
+    first, last = starts[0], starts[-1] + step
+    room = max(FEWEST_BINS * step - (last - first), step) / 2
+    axes.set_xlim(first - room, last + room)
 
 
 def _scores(figure: Figure, figures: Figures) -> None:
@@ -433,6 +443,7 @@ def _outcomes(figure: Figure, decisions: DecisionFigures) -> None:
             bottom += counts
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel("photos")
+    _leave_room(axes, starts)
     _time_axis(axes, figure)
     _legend(figure, axes)
 
