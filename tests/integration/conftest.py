@@ -8,6 +8,7 @@ import pytest
 from local.stack import Options, Stack
 from tests.integration.bay import Bay
 from tests.integration.endpoint import Endpoint
+from tests.integration.faults import FaultyAws
 
 
 @pytest.fixture(scope="session")
@@ -22,5 +23,22 @@ def bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder: Path = tmp_path_factory.mktemp("stack")
     options = Options(endpoint_url=endpoint.url, wait_scale=0)
     stack = Stack.up(folder, options, say=print)
+    yield Bay(stack)
+    stack.down()
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> FaultyAws:
+    return FaultyAws(tmp_path_factory.mktemp("faults") / "aws")
+
+
+@pytest.fixture(scope="session")
+def troubled_bay(aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
+    """Another stack, on a local AWS whose calls can be made to fail."""
+    folder: Path = tmp_path_factory.mktemp("stack")
+    options = Options(endpoint_url=endpoint.url, wait_scale=0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("local.stack.MINISTACK", aws.launcher)
+        stack = Stack.up(folder, options, say=print)
     yield Bay(stack)
     stack.down()

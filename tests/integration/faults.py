@@ -1,0 +1,139 @@
+"""Faults that a test injects from outside: into the calls of Step Functions, the functions, the endpoint, the AWS."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import Response
+
+from local import processes
+from local.stack import MINISTACK, Stack
+from tests.integration.endpoint import by_colour, failure
+
+FAULTY_AWS = Path(__file__).parent / "faulty_aws.py"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A share (0 to 1) of one kind of call of Step Functions that fails, `limit` times at most.
+
+    The call fails before anything was done, or with `lost_answer` after all was done.
+    """
+
+    call: str
+    error: str
+    share: float
+    lost_answer: bool = False
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One line of the journal; `phase` is asked, done or failed."""
+
+    at: float
+    phase: str
+    call: str
+    request: dict[str, Any]
+    fault: str | None
+
+
+class FaultyAws:
+    """The local AWS of a stack, with calls that can be made to fail, and that can be restarted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+        self.launcher = folder / "ministack"
+        python = MINISTACK.parent / "python"
+        self.launcher.write_text(f'#!/bin/sh\nexec "{python}" "{FAULTY_AWS}" "{folder}"\n')
+        self.launcher.chmod(0o755)
+        self.inject()
+
+    def inject(self, *faults: Fault) -> None:
+        """From now on let exactly these calls fail."""
+        new = self._folder / "faults.new"
+        new.write_text(json.dumps([asdict(fault) | {"id": str(uuid.uuid4())} for fault in faults]))
+        new.replace(self._folder / "faults.json")
+
+    def journal(self) -> list[Call]:
+        """Return every call that Step Functions has made, in order."""
+        return [Call(**json.loads(line)) for line in (self._folder / "journal.jsonl").read_text().splitlines()]
+
+    def restart(self, stack: Stack) -> None:
+        """End the local AWS as it is asked to end, and start it again where it was; what was running is lost."""
+        env = json.loads((self._folder / "environment.json").read_text())
+        log = stack.folder / "aws.log"
+        # It carries on while it saves its state, and would lose what it did meanwhile.
+        halted = self._folder / "halted"
+        halted.touch()
+        time.sleep(0.2)
+        processes.stop(stack.pids["aws"], seconds=30)
+        halted.unlink()
+        stack.pids["aws"] = processes.start([str(self.launcher)], log, cwd=stack.folder / "run", env=env)
+        processes.wait_until_healthy(f"{stack.aws_url}/_ministack/health", stack.pids["aws"], log)
+
+
+def workers(stack: Stack, handler: str = "") -> list[int]:
+    """Return the ids of the processes that run this stack's functions, or one of them, and have started up.
+
+    The local AWS ends every process of a function when one of them fails to start, those at work included: a fault of
+    its own, which would hide those that are wanted.
+    """
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,pgid=,etime=,command="], check=True, capture_output=True, text=True
+    )
+    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
+    group = str(stack.pids["aws"])
+    return [
+        int(pid)
+        for pid, pgid, age, command in rows
+        if pgid == group and age > "00:05" and "awslambdaric" in command and handler in command
+    ]
+
+
+def signal_worker(stack: Stack, number: signal.Signals, handler: str = "") -> None:
+    """Send a signal to one process that runs a function, if there is one."""
+    if running := workers(stack, handler):
+        with suppress(ProcessLookupError):
+            os.kill(random.choice(running), number)
+
+
+def endpoint_faults() -> Iterator[Response]:
+    """Yield what an endpoint in trouble answers, over and over."""
+    while True:
+        yield failure(503, "ServiceUnavailable")
+        yield failure(429, "ThrottlingException")
+        yield failure(424, "ModelError", OriginalStatusCode=500, OriginalMessage="out of memory")
+        yield failure(400, "ValidationError", Message="Endpoint loading-bay of account 1 not found.")
+        yield Response("Internal Server Error", 500)
+        yield Response("<html>It works!</html>", media_type="text/html")
+        yield failure(424, "ModelError", OriginalStatusCode=400, OriginalMessage="no picture")
+        yield Response(b"[0.9", headers={"Content-Length": "4"}, media_type="application/json")
+
+
+class Storm:
+    """Answers most pictures by their colour, and the rest late, wrongly or not at all."""
+
+    def __init__(self, share: float, slow: float) -> None:
+        self._share = share
+        self._slow = slow
+        self._faults = endpoint_faults()
+
+    async def __call__(self, body: bytes) -> Response:
+        """Answer one picture."""
+        if random.random() < self._slow:
+            await asyncio.sleep(6)  # longer than the function waits
+        if random.random() < self._share:
+            return next(self._faults)
+        return by_colour(body)

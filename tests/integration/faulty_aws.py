@@ -1,0 +1,81 @@
+"""The local AWS with a tap on everything that Step Functions calls: calls fail as told, and each is written down.
+
+Runs in the local AWS's own environment, in the place of its command. In the folder given, `faults.json` says which
+calls fail (read at every call) and `journal.jsonl` gets a line when a call is asked, and one when it is done or failed.
+While there is a file `halted`, no call is made.
+"""
+
+import json
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(sys.argv.pop())
+# What is stored survives a restart, as in the cloud; what was running does not, unlike there.
+PERSISTENCE = {
+    "PERSIST_STATE": "1",
+    "STATE_DIR": str(FOLDER / "state"),
+    "S3_PERSIST": "1",
+    "S3_DATA_DIR": str(FOLDER / "s3"),
+}
+journal_lock = threading.Lock()
+injected: Counter[str] = Counter()
+
+
+def write(phase: str, call: str, request: dict[str, Any], fault: str | None = None) -> None:
+    """Append a line to the journal; pictures stay out of it."""
+    about = request if call.startswith(("dynamodb:", "events:")) else {}
+    line = json.dumps({"at": time.time(), "phase": phase, "call": call, "request": about, "fault": fault})
+    with journal_lock, (FOLDER / "journal.jsonl").open("a") as journal:
+        journal.write(line + "\n")
+
+
+def choose(call: str) -> dict[str, Any] | None:
+    """Return the fault that this call meets, if any."""
+    for fault in json.loads((FOLDER / "faults.json").read_text()):
+        left = fault["limit"] is None or injected[fault["id"]] < fault["limit"]
+        if fault["call"] == call and left and random.random() < fault["share"]:
+            injected[fault["id"]] += 1
+            return dict(fault)
+    return None
+
+
+def tap(stepfunctions: Any) -> None:
+    """Put the tap on every task of every execution."""
+    invoke = stepfunctions._invoke_resource
+
+    def tapped(resource: str, request: dict[str, Any]) -> Any:
+        call = resource.removeprefix("arn:aws:states:::").removeprefix("aws-sdk:")
+        while (FOLDER / "halted").exists():
+            time.sleep(0.05)
+        fault = choose(call)
+        error = fault["error"] if fault else None
+        write("asked", call, request, error)
+        if fault and not fault["lost_answer"]:
+            raise stepfunctions._ExecutionError(error, "injected: nothing was done")
+        try:
+            result = invoke(resource, request)
+        except stepfunctions._ExecutionError:
+            write("failed", call, request)
+            raise
+        write("done", call, request, error)
+        if fault:
+            raise stepfunctions._ExecutionError(error, "injected: it was done, but the answer got lost")
+        return result
+
+    stepfunctions._invoke_resource = tapped
+
+
+if __name__ == "__main__":
+    (FOLDER / "environment.json").write_text(json.dumps(dict(os.environ)))
+    os.environ.update(PERSISTENCE)
+    from ministack import app  # type: ignore[import-not-found]
+    from ministack.services import stepfunctions  # type: ignore[import-not-found]
+
+    tap(stepfunctions)
+    app.main()

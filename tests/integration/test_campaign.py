@@ -1,0 +1,373 @@
+"""A campaign of photos of every kind under faults of every kind: nothing is lost, nothing is said that is not recorded.
+
+`CAMPAIGN_PHOTOS` makes it long. What the local AWS cannot show: it never delivers to a dead-letter queue, and what
+runs when it restarts is lost, while AWS carries on.
+"""
+
+import io
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pillow_heif
+import pytest
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from operate.decisions import FINAL, Decision, read_decisions
+from tests.integration.bay import Bay, wait_for
+from tests.integration.endpoint import Endpoint
+from tests.integration.faults import Call, Fault, FaultyAws, Storm, signal_worker
+
+PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "150"))
+PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
+# Each execution in flight may need three processes to start, which has to stay within Lambda's ten seconds here.
+IN_FLIGHT = 8
+LARGE_BYTES = 50 * 2**20
+BICYCLE, MOTORCYCLE, REVIEW, REJECTED = "ROUTED bicycle", "ROUTED motorcycle", "REVIEW", "REJECTED"
+
+CALL_FAULTS = [
+    Fault("dynamodb:putItem", "DynamoDB.InternalServerErrorException", 0.05),
+    Fault("dynamodb:putItem", "DynamoDB.SdkClientException", 0.05, lost_answer=True),
+    Fault("dynamodb:updateItem", "DynamoDB.ProvisionedThroughputExceededException", 0.1),
+    Fault("events:putEvents", "EventBridge.InternalException", 0.05),
+    Fault("events:putEvents", "EventBridge.SdkClientException", 0.03, lost_answer=True),
+    Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.05),
+    Fault("lambda:invoke", "Lambda.SdkClientException", 0.02, lost_answer=True),
+    Fault("s3:headObject", "S3.SdkClientException", 0.1),
+    # An error that nobody expects, and a task that the workflow gives up at once.
+    Fault("dynamodb:putItem", "DynamoDB.AmazonDynamoDBException", 0.01),
+]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One uploaded photo, by key and content, and which outcomes are right for it."""
+
+    kind: str
+    key: str
+    etag: str
+    right: frozenset[str]
+
+
+class Campaign:
+    """Uploads photos of every kind to a stack, and remembers them."""
+
+    def __init__(self, bay: Bay) -> None:
+        pillow_heif.register_heif_opener()
+        self.bay = bay
+        self.photos: list[Photo] = []
+        self._number = 0
+        self._lock = threading.Lock()
+        self._kinds: list[Callable[[str], list[Photo]]] = [
+            *([self._good] * 6),
+            *([self._unsure] * 2),
+            self._duplicated,
+            self._out_of_order,
+            self._renamed,
+            self._overwritten,
+            self._uploaded_twice,
+            self._deleted,
+            self._gone,
+            self._damaged,
+            self._text,
+            self._empty,
+        ]
+
+    def upload(self, count: int, *, large: bool) -> None:
+        """Upload `count` photos, in all kinds and a random order, several at a time."""
+        wanted = [self._kinds[number % len(self._kinds)] for number in range(count)] + [self._large] * large
+        random.shuffle(wanted)
+        with ThreadPoolExecutor(4) as pool:
+            for photos in pool.map(self._one, wanted):
+                self.photos += photos
+
+    def _one(self, kind: Callable[[str], list[Photo]]) -> list[Photo]:
+        wait_for(lambda: running(self.bay) <= IN_FLIGHT, 120)
+        with self._lock:
+            self._number += 1
+            name = f"{self._number:06d}"
+        return kind(name)
+
+    def _picture(self, colour: str) -> bytes:
+        buffer = io.BytesIO()
+        size = (random.randint(40, 160), random.randint(40, 160))
+        image = Image.new("RGB", size, {"red": (220, 20, 30), "blue": (20, 30, 220), "grey": (99, 99, 99)}[colour])
+        image.putpixel((0, 0), (random.randrange(256), random.randrange(256), random.randrange(256)))
+        image.save(buffer, random.choice(["JPEG", "PNG", "WEBP", "HEIF"]))
+        return buffer.getvalue()
+
+    def _put(self, kind: str, key: str, data: bytes, *right: str) -> Photo:
+        answer = self.bay.s3.put_object(Bucket=self.bay.bucket, Key=key, Body=data)
+        return Photo(kind, key, answer["ETag"].strip('"'), frozenset(right))
+
+    def _event(self, photo: Photo) -> None:
+        self.bay.start({"bucket": {"name": self.bay.bucket}, "object": {"key": photo.key, "etag": photo.etag}})
+
+    def _good(self, name: str) -> list[Photo]:
+        colour, right = random.choice([("red", BICYCLE), ("blue", MOTORCYCLE)])
+        return [self._put("good", f"uploads/good {name}.jpg", self._picture(colour), right)]
+
+    def _unsure(self, name: str) -> list[Photo]:
+        return [self._put("unsure", f"uploads/unsure-{name}", self._picture("grey"), REVIEW)]
+
+    def _duplicated(self, name: str) -> list[Photo]:
+        photo = self._put("event three times", f"uploads/duplicated-{name}", self._picture("red"), BICYCLE)
+        for _ in range(2):
+            self._event(photo)
+        return [photo]
+
+    def _out_of_order(self, name: str) -> list[Photo]:
+        key = f"elsewhere/out-of-order-{name}"
+        older = self._put("event late", key, self._picture("red"), REJECTED)
+        newer = self._put("event early", key, self._picture("blue"), MOTORCYCLE)
+        self._event(newer)
+        self._event(older)
+        return [older, newer]
+
+    def _renamed(self, name: str) -> list[Photo]:
+        old = self._put("renamed", f"uploads/renamed-{name}", self._picture("red"), BICYCLE, REJECTED)
+        source = {"Bucket": self.bay.bucket, "Key": old.key}
+        self.bay.s3.copy_object(Bucket=self.bay.bucket, Key=f"{old.key}-new", CopySource=source)
+        self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=old.key)
+        return [old, Photo("new name", f"{old.key}-new", old.etag, frozenset({BICYCLE}))]
+
+    def _overwritten(self, name: str) -> list[Photo]:
+        key = f"uploads/overwritten-{name}"
+        old = self._put("overwritten", key, self._picture("red"), BICYCLE, REJECTED)
+        return [old, self._put("overwriting", key, self._picture("blue"), MOTORCYCLE)]
+
+    def _uploaded_twice(self, name: str) -> list[Photo]:
+        data = self._picture("blue")
+        self._put("uploaded twice", f"uploads/twice-{name}", data, MOTORCYCLE)
+        return [self._put("uploaded twice", f"uploads/twice-{name}", data, MOTORCYCLE)]
+
+    def _deleted(self, name: str) -> list[Photo]:
+        photo = self._put("deleted at once", f"uploads/deleted-{name}", self._picture("red"), BICYCLE, REJECTED)
+        self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=photo.key)
+        return [photo]
+
+    def _gone(self, name: str) -> list[Photo]:
+        photo = self._put("deleted before", f"elsewhere/gone-{name}", self._picture("red"), REJECTED)
+        self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=photo.key)
+        self._event(photo)
+        return [photo]
+
+    def _damaged(self, name: str) -> list[Photo]:
+        buffer = io.BytesIO()
+        Image.effect_noise((200, 100), 50).save(buffer, "JPEG")
+        return [self._put("damaged", f"uploads/damaged-{name}", buffer.getvalue()[:-900] + name.encode(), REJECTED)]
+
+    def _text(self, name: str) -> list[Photo]:
+        return [self._put("text", f"uploads/<b>text-{name}</b>", b"no photo " + name.encode(), REJECTED)]
+
+    def _empty(self, name: str) -> list[Photo]:
+        return [self._put("zero bytes", f"uploads/empty-{name}", b"", REJECTED)]
+
+    def _large(self, name: str) -> list[Photo]:
+        return [self._put("50 MB", f"uploads/large-{name}", self._picture("red") + bytes(LARGE_BYTES), REJECTED)]
+
+
+@dataclass
+class Settled:
+    """What there is to see after a campaign, and which photos had to be run again for what reason."""
+
+    photos: list[Photo]
+    decisions: dict[tuple[str, str], Decision]
+    announced: list[dict[str, Any]]
+    journal: list[Call]
+    again: Counter[str]
+
+
+def running(bay: Bay) -> int:
+    pages = bay.sfn.get_paginator("list_executions").paginate(stateMachineArn=bay.machine, statusFilter="RUNNING")
+    return sum(len(page["executions"]) for page in pages)
+
+
+def by_photo(bay: Bay) -> dict[tuple[str, str], Decision]:
+    found: dict[tuple[str, str], Decision] = {}
+    for decision in read_decisions(bay.dynamodb, bay.table):
+        etag = decision.attributes["photo"].rpartition("#")[2]
+        assert (decision.key, etag) not in found, f"two records of {decision.key}"
+        found[decision.key, etag] = decision
+    return found
+
+
+def run_again(bay: Bay, photos: list[Photo]) -> Counter[str]:
+    """Do what an operator does after an incident: run again what failed, and what nobody finished."""
+    why: Counter[str] = Counter()
+    decisions = by_photo(bay)
+    for photo in photos:
+        decision = decisions.get((photo.key, photo.etag))
+        if decision and decision.status in FINAL - {"FAILED"} and "claim_expires_at" not in decision.attributes:
+            continue
+        if not decision:
+            why["its event was lost at the restart of the local AWS"] += 1
+        elif decision.status == "FAILED":
+            why[f"failed: {decision.attributes['error']}"] += 1
+        else:
+            why[f"left behind as {decision.status}"] += 1
+            bay.dynamodb.update_item(  # an hour passes
+                TableName=bay.table,
+                Key={"photo": {"S": decision.attributes["photo"]}},
+                UpdateExpression="SET claim_expires_at = :past",
+                ExpressionAttributeValues={":past": {"N": str(int(time.time()) - 1)}},
+            )
+        wait_for(lambda: running(bay) <= IN_FLIGHT, 120)
+        bay.start({"s3_bucket": bay.bucket, "s3_key": photo.key, "etag": photo.etag})
+    return why
+
+
+def under_faults(campaign: Campaign, aws: FaultyAws, endpoint: Endpoint) -> None:
+    """Upload in waves while everything that can go wrong does."""
+    stack = campaign.bay.stack
+    over = threading.Event()
+
+    def attack_functions() -> None:
+        while not over.wait(random.uniform(1, 3)):
+            signal_worker(stack, signal.SIGKILL)
+
+    aws.inject(*CALL_FAULTS)
+    attacker = threading.Thread(target=attack_functions)
+    attacker.start()
+    try:
+        with endpoint.answering(Storm(share=0.15, slow=0.01)):
+            waves = max(2, PHOTOS // PHOTOS_PER_WAVE)
+            for wave in range(waves):
+                campaign.upload(PHOTOS // waves, large=wave == 0)
+                signal_worker(stack, signal.SIGSTOP, "threshold")  # it hangs until its time is over
+                endpoint.restart(1)
+                if wave % 4 == 0:
+                    aws.restart(stack)
+            all_ended(campaign.bay)
+    finally:
+        over.set()
+        attacker.join()
+        aws.inject()
+
+
+def all_ended(bay: Bay) -> None:
+    wait_for(lambda: running(bay) == 0, 60 + PHOTOS / 4)
+
+
+@pytest.fixture(scope="module")
+def settled(troubled_bay: Bay, aws: FaultyAws, endpoint: Endpoint) -> Settled:
+    troubled_bay.announced("")
+    earlier, heard, called = set(by_photo(troubled_bay)), len(troubled_bay.announcements), len(aws.journal())
+    campaign = Campaign(troubled_bay)
+    under_faults(campaign, aws, endpoint)
+    again: Counter[str] = Counter()
+    while why := run_again(troubled_bay, campaign.photos):
+        assert again.total() < 3 * len(campaign.photos), again
+        again += why
+        all_ended(troubled_bay)
+    troubled_bay.announced("")
+    return Settled(
+        campaign.photos,
+        {photo: decision for photo, decision in by_photo(troubled_bay).items() if photo not in earlier},
+        troubled_bay.announcements[heard:],
+        aws.journal()[called:],
+        again,
+    )
+
+
+def outcome(decision: Decision) -> str:
+    return f"{decision.status} {decision.vehicle}".strip()
+
+
+def test_the_ledger_balances(settled: Settled, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Table(title=f"{len(settled.photos)} photos under faults")
+    outcomes = [BICYCLE, MOTORCYCLE, REVIEW, REJECTED]
+    for column in ("uploaded", "photos", *outcomes, "announced", "again"):
+        ledger.add_column(column, justify="left" if column == "uploaded" else "right")
+    announced = Counter(event["detail"]["photo"] for event in settled.announced)
+    for kind in sorted({photo.kind for photo in settled.photos}):
+        decisions = [settled.decisions[photo.key, photo.etag] for photo in settled.photos if photo.kind == kind]
+        ended = Counter(outcome(decision) for decision in decisions)
+        told = [announced[decision.attributes["photo"]] for decision in decisions]
+        row = [len(decisions), *(ended[name] for name in outcomes), sum(map(bool, told)), sum(told) - len(told)]
+        ledger.add_row(kind, *(str(number or "") for number in row))
+    faults = Counter(f"{call.call}: {call.fault}" for call in settled.journal if call.fault)
+    with capsys.disabled():
+        console = Console(width=120)
+        console.print("\n", ledger)
+        for title, counts in (("faults injected", faults), ("run again", settled.again)):
+            console.print(f"{title}: {counts.total()}")
+            for name, count in counts.most_common():
+                console.print(f"  {count:>5}  {name}")
+
+    assert set(settled.decisions) == {(photo.key, photo.etag) for photo in settled.photos}
+    assert faults.total() > len(settled.photos) / 10
+
+
+def test_every_photo_has_exactly_one_recorded_outcome_and_it_is_right(settled: Settled) -> None:
+    wrong = {
+        photo: outcome(settled.decisions[photo.key, photo.etag])
+        for photo in settled.photos
+        if outcome(settled.decisions[photo.key, photo.etag]) not in photo.right
+    }
+
+    assert not wrong
+
+
+def test_every_recorded_outcome_was_announced_as_it_is_recorded(settled: Settled) -> None:
+    heard = {
+        (event["detail"]["photo"], event["detail"]["execution_arn"], event["detail"]["status"])
+        for event in settled.announced
+    }
+
+    for decision in settled.decisions.values():
+        about = decision.attributes
+        assert (about["photo"], about["execution_arn"], about["status"]) in heard
+
+
+def test_nothing_was_announced_that_had_not_been_recorded(settled: Settled) -> None:
+    recorded = set()
+    announced = 0
+    for call in settled.journal:
+        if (call.call, call.phase) == ("dynamodb:putItem", "done"):
+            item = call.request["Item"]
+            recorded.add((item["photo"]["S"], item["execution_arn"]["S"], item["status"]["S"]))
+        if (call.call, call.phase) == ("events:putEvents", "asked"):
+            detail = detail_of(call)
+            assert (detail["photo"], detail["execution_arn"], detail["status"]) in recorded
+            announced += 1
+    assert announced >= len(settled.photos)
+
+
+def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
+    # An answer of EventBridge that got lost is asked for again,
+    lost = Counter(
+        detail_of(call)["execution_arn"]
+        for call in settled.journal
+        if (call.call, call.phase) == ("events:putEvents", "done") and call.fault
+    )
+    # an execution that could not confirm its announcement leaves its claim behind,
+    confirmed = {
+        call.request["ExpressionAttributeValues"][":this_execution"]["S"]
+        for call in settled.journal
+        if (call.call, call.phase) == ("dynamodb:updateItem", "done")
+        and ":now" in call.request["ExpressionAttributeValues"]
+    }
+    final = {decision.attributes["execution_arn"] for decision in settled.decisions.values()}
+    told = Counter((event["detail"]["execution_arn"], event["detail"]["status"]) for event in settled.announced)
+
+    for (execution, status), times in told.items():
+        assert times <= 1 + lost[execution], (execution, times)
+        # and what failed is decided, and announced, again.
+        assert execution in final or status == "FAILED" or execution not in confirmed, (execution, status)
+
+
+def detail_of(call: Call) -> dict[str, Any]:
+    detail = call.request["Entries"][0]["Detail"]
+    parsed: dict[str, Any] = json.loads(detail) if isinstance(detail, str) else detail
+    return parsed
