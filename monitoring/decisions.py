@@ -25,6 +25,8 @@ _ATTRIBUTES = (
     "bay",
     "order_range",
     "error",
+    "probabilities",
+    "reviewed_by",
     "uploaded_at",
     "claimed_at",
     "decided_at",
@@ -47,6 +49,13 @@ class Decision(msgspec.Struct, frozen=True):
     bay: str | None = None
     order_range: str | None = None
     error: str | None = None
+    probabilities: dict[str, float] | None = None
+    reviewed_by: str | None = None
+
+    @property
+    def went_to_a_person(self) -> bool:
+        """Whether the model was not sure enough, even if a person has routed the driver since."""
+        return self.status == "REVIEW" or self.reviewed_by is not None
 
     @property
     def latency(self) -> float | None:
@@ -81,6 +90,13 @@ class DecisionsTable:
         """How many photos claimed within the window have this status now."""
         pages = self._client.get_paginator("query").paginate(**self._query(status, window), Select="COUNT")
         return sum(page["Count"] for page in pages)
+
+    def count_reviewed(self, window: Window) -> int:
+        """How many photos claimed within the window were routed by a person, not by the model."""
+        query = self._query("ROUTED", window)
+        query["ExpressionAttributeNames"]["#reviewed_by"] = "reviewed_by"
+        query["FilterExpression"] = "attribute_exists(#reviewed_by)"
+        return sum(page["Count"] for page in self._client.get_paginator("query").paginate(**query, Select="COUNT"))
 
     def latest(self, status: Status, number: int) -> list[Decision]:
         """Return the newest decisions with this status, newest first."""

@@ -92,11 +92,16 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class DecisionFigures(msgspec.Struct, frozen=True):
-    """What became of the photos claimed within the window."""
+    """What became of the photos claimed within the window.
+
+    `review_rate` is the share of the classified photos that went to a person, decided since or not;
+    `agreed` the share of the people's decisions so far that were the model's best guess as well.
+    """
 
     photos: int
     counts: dict[str, int]
     review_rate: Share | None
+    agreed: Share | None
     oldest_in_review: datetime | None
     step: str
     over_time: list[OutcomeBin]
@@ -255,13 +260,19 @@ def _variants(predictions: Predictions, threshold: float) -> list[VariantFigures
 def _decisions(found: list[Decision], skipped: list[SkippedDecision]) -> DecisionFigures:
     counts = Counter(each.status for each in found)
     decided = [each for each in found if each.status != "CLAIMED"]
-    answered = counts["ROUTED"] + counts["REVIEW"]
+    classified = [each for each in found if each.status in {"ROUTED", "REVIEW"}]
+    guesses = [
+        (max(each.probabilities, key=each.probabilities.__getitem__), each.vehicle)
+        for each in classified
+        if each.reviewed_by is not None and each.probabilities
+    ]
     seconds = [each.latency for each in decided if each.latency is not None and each.latency >= 0]
     step = _step([each.claimed_at for each in found])
     return DecisionFigures(
         photos=len(found),
         counts={status: counts[status] for status in STATUSES},
-        review_rate=share(counts["REVIEW"], answered) if answered else None,
+        review_rate=share(sum(each.went_to_a_person for each in classified), len(classified)) if classified else None,
+        agreed=share(sum(guess == vehicle for guess, vehicle in guesses), len(guesses)) if guesses else None,
         oldest_in_review=min((each.claimed_at for each in found if each.status == "REVIEW"), default=None),
         step=step,
         over_time=_outcomes(found, step),

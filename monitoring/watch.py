@@ -45,6 +45,7 @@ def _state(decisions: DecisionsTable, back: timedelta) -> Group:
     with ThreadPoolExecutor(2 * len(STATUSES)) as pool:
         counting = pool.map(lambda status: decisions.count(status, window), STATUSES)
         listing = pool.map(lambda status: decisions.latest(status, LAST_DECISIONS), STATUSES)
+        reviewed = pool.submit(decisions.count_reviewed, window)
         waiting = pool.submit(decisions.oldest, "REVIEW")
         counts = dict(zip(STATUSES, counting, strict=True))
         latest = sorted((each for found in listing for each in found), key=lambda each: each.claimed_at)
@@ -54,7 +55,7 @@ def _state(decisions: DecisionsTable, back: timedelta) -> Group:
         Text(),
         _outcomes(counts, span),
         Text(),
-        _review(counts, waiting.result(), now),
+        _review(counts, reviewed.result(), waiting.result(), now),
         _last(latest[: -LAST_DECISIONS - 1 : -1], now),
     )
 
@@ -70,11 +71,11 @@ def _outcomes(counts: Mapping[Status, int], span: str) -> Table:
     return table
 
 
-def _review(counts: Mapping[Status, int], oldest: Decision | None, now: datetime) -> Text:
+def _review(counts: Mapping[Status, int], reviewed: int, oldest: Decision | None, now: datetime) -> Text:
     text = Text("Review rate: ")
     answered = counts["ROUTED"] + counts["REVIEW"]
     if answered:
-        rate = share(counts["REVIEW"], answered)
+        rate = share(counts["REVIEW"] + reviewed, answered)
         text.append(percent(rate.share), style="bold")
         text.append(f" of {whole(answered)} (95 % interval {percent(rate.low)} to {percent(rate.high)})")
     else:

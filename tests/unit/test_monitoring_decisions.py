@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,34 @@ def test_the_state_counts_outcomes_and_the_review_rate(table: Any) -> None:
 
     assert row(output, " 9 ").split() == ["9", "1", "0", "0", "0"]
     assert "Review rate: 10\N{NO-BREAK SPACE}% of 10" in output
+
+
+def test_a_photo_that_a_person_has_routed_still_counts_as_one_that_the_model_did_not(
+    table: Any, tmp_path: Path
+) -> None:
+    for number in range(6):
+        put(table, f"{number}.jpg", "ROUTED", timedelta(minutes=number), vehicle="bicycle")
+    put(table, "waiting.jpg", "REVIEW", timedelta(minutes=8))
+    for vehicle in ("bicycle", "motorcycle", "motorcycle"):
+        more = {"bicycle": Decimal("0.4"), "motorcycle": Decimal("0.6")}
+        put(
+            table,
+            f"{len(table.scan()['Items'])}.jpg",
+            "ROUTED",
+            timedelta(minutes=9),
+            vehicle=vehicle,
+            reviewed_by="ann",
+            probabilities=more,
+        )
+    write(tmp_path, f"captures/{place()}", lines(record()))
+
+    command = ["report", str(tmp_path / "captures"), "--output", str(tmp_path / "out"), "--table", NAME]
+    assert CliRunner().invoke(main, command).exit_code == 0
+
+    found = json.loads((tmp_path / "out/metrics.json").read_text())["decisions"]
+    assert (found["review_rate"]["count"], found["review_rate"]["of"]) == (4, 10)
+    assert (found["agreed"]["count"], found["agreed"]["of"]) == (2, 3)
+    assert "Review rate: 40\N{NO-BREAK SPACE}% of 10" in watch()
 
 
 def test_the_oldest_photo_in_review_is_named_with_its_age_however_old(table: Any) -> None:
