@@ -105,6 +105,8 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _encode(image: Image.Image) -> bytes:
+    # Pixels only: a colour profile would be written along, and can be larger than a state of the workflow may be.
+    image.info = {}
     buffer = BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

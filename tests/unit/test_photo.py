@@ -210,6 +210,19 @@ def test_broken_exif_does_not_cost_the_photo() -> None:
     assert close(pixel(reduce(photo), 4, 16), RED)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
+def test_nothing_but_pixels_goes_on_to_the_model(format: str) -> None:
+    # Given a photo with a colour profile as large as some printers' are: more than a state of the workflow may hold
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "a driver"
+    profile = random.Random(0).randbytes(600_000)
+
+    reduced = reduce(encode(halves(), format, icc_profile=profile, exif=exif))
+
+    assert len(reduced.png) < 4096
+    assert Image.open(io.BytesIO(reduced.png)).info == {}
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (31, 33), (3000, 2)])
 def test_photos_of_any_shape_are_taken(size: tuple[int, int]) -> None:
     assert close(pixel(reduce(encode(Image.new("RGB", size, RED), "PNG")), 16, 16), RED)
