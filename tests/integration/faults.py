@@ -58,6 +58,7 @@ class FaultyAws:
         python = MINISTACK.parent / "python"
         self.launcher.write_text(f'#!/bin/sh\nexec "{python}" "{FAULTY_AWS}" "{folder}"\n')
         self.launcher.chmod(0o755)
+        (folder / "journal.jsonl").touch()
         self.inject()
 
     def inject(self, *faults: Fault) -> None:
