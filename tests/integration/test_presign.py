@@ -1,0 +1,61 @@
+"""A presigned upload, really made: the photo is classified, and whatever departs from what was signed is refused.
+
+The local AWS checks the policy's conditions as S3 does, but no signature unless it enforces policies, and then only
+signatures made with the keys of its own users; tests/unit/test_presign.py holds the signed document itself.
+"""
+
+import uuid
+
+import boto3
+import pytest
+import requests
+
+from operate.deployed import Deployed
+from operate.presign import PresignedUpload, presign_upload
+from tests.integration.bay import Bay, picture
+
+
+@pytest.fixture
+def upload(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> PresignedUpload:
+    for name, value in bay.stack.environment().items():
+        monkeypatch.setenv(name, value)
+    return presign_upload(Deployed(boto3.Session(), bay.stack.outputs), "driver-7", "image/jpeg", max_bytes=100_000)
+
+
+def post(upload: PresignedUpload, data: bytes, **changed: str) -> int:
+    """Post a photo as an app would; returns the status."""
+    answer = requests.post(upload.url, data=upload.fields | changed, files={"file": ("photo.jpg", data)}, timeout=20)
+    return answer.status_code
+
+
+def test_the_photo_is_classified_under_its_driver_s_prefix(bay: Bay, upload: PresignedUpload) -> None:
+    assert post(upload, picture("red")) == 204
+
+    assert upload.key.startswith("uploads/driver-7/")
+    assert bay.outcome(upload.key).status == "ROUTED"
+
+
+@pytest.mark.parametrize(
+    ("changed", "size"),
+    [
+        ({"key": "uploads/driver-8/photo.jpg"}, 1000),
+        ({"key": "batches/photo.jpg"}, 1000),
+        ({"Content-Type": "text/html"}, 1000),
+        ({"acl": "public-read"}, 1000),
+        ({"success_action_redirect": "https://example.com/"}, 1000),
+        ({}, 100_001),
+        ({}, 0),
+    ],
+    ids=["another driver", "another prefix", "a page", "public", "redirect", "too large", "empty"],
+)
+def test_nothing_else_can_be_uploaded_with_it(
+    bay: Bay, upload: PresignedUpload, changed: dict[str, str], size: int
+) -> None:
+    assert post(upload, bytes(size), **changed) in {400, 403}
+
+    stored = bay.s3.list_objects_v2(Bucket=bay.bucket, Prefix=changed.get("key", upload.key))
+    assert stored["KeyCount"] == 0
+
+
+def test_the_keys_of_two_uploads_differ(upload: PresignedUpload) -> None:
+    assert uuid.UUID(upload.key.rpartition("/")[2].removesuffix(".jpg"))

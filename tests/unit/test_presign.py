@@ -1,0 +1,89 @@
+"""What a presigned upload allows: exactly one key, one type and a bounded size, signed."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from click.testing import CliRunner
+
+from operate.deployed import Deployed, OperateError
+from operate.presign import MAX_BYTES, PresignedUpload, presign, presign_upload
+
+SECRET = "not a real secret"  # noqa: S105
+
+
+@pytest.fixture
+def deployed() -> Deployed:
+    session = boto3.Session(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key=SECRET, region_name="eu-central-1")
+    return Deployed(session, {"UploadUri": "s3://inbox/uploads/"})
+
+
+def policy_of(upload: PresignedUpload) -> dict[str, Any]:
+    policy: dict[str, Any] = json.loads(base64.b64decode(upload.fields["policy"]))
+    return policy
+
+
+def test_the_policy_names_one_key_one_type_and_a_range_of_sizes(deployed: Deployed) -> None:
+    upload = presign_upload(deployed, "driver-7", "image/png", max_bytes=5_000_000)
+
+    conditions = policy_of(upload)["conditions"]
+    signature = [each for each in conditions if isinstance(each, dict) and next(iter(each)).startswith("x-amz-")]
+    rest = [each for each in conditions if each not in signature]
+    assert sorted(rest, key=str) == sorted(
+        [
+            {"bucket": "inbox"},
+            {"key": upload.key},
+            {"Content-Type": "image/png"},
+            ["content-length-range", 1, 5_000_000],
+        ],
+        key=str,
+    )
+    assert upload.key.startswith("uploads/driver-7/")
+    assert upload.key.endswith(".png")
+
+
+def test_two_uploads_never_share_a_key(deployed: Deployed) -> None:
+    keys = {presign_upload(deployed, "driver-7", "image/jpeg").key for _ in range(20)}
+
+    assert len(keys) == 20
+
+
+def test_it_expires_when_it_says(deployed: Deployed) -> None:
+    upload = presign_upload(deployed, "driver-7", "image/jpeg", seconds=60)
+
+    expiration = datetime.fromisoformat(policy_of(upload)["expiration"])
+    assert abs(expiration - datetime.fromisoformat(upload.expires_at)) < timedelta(seconds=2)
+    assert expiration < datetime.now(UTC) + timedelta(seconds=62)
+
+
+def test_it_is_signed_as_buckets_with_a_key_of_their_own_demand_and_tells_no_secret(deployed: Deployed) -> None:
+    upload = presign_upload(deployed, "driver-7", "image/jpeg")
+
+    assert upload.fields["x-amz-algorithm"] == "AWS4-HMAC-SHA256"
+    assert upload.url.startswith("https://inbox.s3.")
+    assert SECRET not in json.dumps([upload.url, upload.fields])
+
+
+@pytest.mark.parametrize("driver", ["", "..", "../other", "a/b", "a b", "driver-7/", "%2e%2e", "é", "x" * 65, "a\n"])
+def test_no_driver_s_name_leads_out_of_the_driver_s_prefix(deployed: Deployed, driver: str) -> None:
+    with pytest.raises(OperateError, match="no driver's name"):
+        presign_upload(deployed, driver, "image/jpeg")
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "image/svg+xml", "image/gif", "", "image/jpeg\n"])
+def test_nothing_but_photos_is_signed(deployed: Deployed, content_type: str) -> None:
+    with pytest.raises(OperateError, match="not accepted"):
+        presign_upload(deployed, "driver-7", content_type)
+
+
+def test_the_command_prints_what_an_app_needs_or_what_a_person_types(deployed: Deployed) -> None:
+    as_json = CliRunner().invoke(presign, ["driver-7", "--json"], obj=deployed)
+    typed = CliRunner().invoke(presign, ["driver-7"], obj=deployed)
+
+    assert set(json.loads(as_json.output)) == {"url", "fields", "key", "expires_at"}
+    assert "curl --fail -F Content-Type=image/jpeg" in typed.output
+    assert policy_of(PresignedUpload(**json.loads(as_json.output)))["conditions"][-1]
+    assert MAX_BYTES == 26_214_400
