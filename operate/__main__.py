@@ -189,16 +189,17 @@ def list_waiting(deployed: Deployed) -> None:
 @click.option("--reviewer", default=getpass.getuser, help="Who decides.  [default: you]")
 @click.pass_obj
 def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> None:
-    """Route PHOTO (its key, or its full name) as VEHICLE and announce it."""
+    """Say that PHOTO (its key, or its full name) shows VEHICLE, or neither; it is announced as any outcome."""
     decision = decide(deployed, photo, vehicle, reviewer)
-    click.echo(f"{decision['s3_key']} goes to bay {decision['bay']} ({decision['order_range']})")
+    place = f"goes to bay {decision['bay']} ({decision['order_range']})" if "bay" in decision else "is rejected"
+    click.echo(f"{decision['s3_key']} {place}")
 
 
 @review.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.pass_obj
 def export(deployed: Deployed, folder: Path) -> None:
-    """Download what people decided into FOLDER/<vehicle>/, to train on."""
+    """Download what people decided into FOLDER/<vehicle or neither>/, to train on."""
     count = sum(1 for _ in export_reviewed(deployed, folder))
     click.echo(f"{count} reviewed photos are in {folder}")
 

@@ -130,6 +130,19 @@ def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate
     assert exported.read_bytes() == picture("grey", size=(77, 77))
 
 
+def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+    key = bay.upload(picture("grey", size=(78, 78)), "review/cat.jpg")
+    assert bay.outcome(key).status == "REVIEW"
+
+    assert "is rejected" in operate("review", "decide", key, "neither").output
+
+    decision = bay.outcome(key)
+    assert (decision.status, decision.attributes["error"]) == ("REJECTED", "NoVehicle")
+    assert wait_for(lambda: bay.announced(key)[1:])[0]["detail-type"] == "Photo Rejected"
+    operate("review", "export", str(tmp_path))
+    assert [path.name.partition("-")[2] for path in (tmp_path / "neither").iterdir()] == ["cat.jpg"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
