@@ -174,6 +174,17 @@ def test_calibration_finds_the_temperature_that_was_taken_away() -> None:
     assert train.calibrate(overconfident, labels, nobody) == pytest.approx(2, rel=0.05)
 
 
+def test_an_epoch_sees_every_photo_and_few_photos_several_times() -> None:
+    generator = torch.Generator().manual_seed(0)
+    many = torch.cat(list(train.batches(842, 48, generator)))
+    assert len(many) == len(set(many.tolist())) == 17 * 48
+    few = [batch.tolist() for batch in train.batches(50, 24, generator)]
+    assert len(few) == 16
+    assert {len(batch) for batch in few} == {24}
+    assert len({index for batch in few for index in batch}) == 50
+    assert [len(batch) for batch in train.batches(10, 48, generator)] == [10] * 16
+
+
 def test_sure_scores_of_outliers_raise_the_temperature() -> None:
     labels = torch.tensor([0, 1] * 50)
     photos = torch.softmax(2 * (functional.one_hot(labels, 2) - 0.5), dim=1).numpy()
