@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from training import aws
 from training.aws import explained
@@ -107,11 +107,9 @@ class Undo:
         for name, delete in reversed(self.steps):
             try:
                 delete()
-            except ClientError as error:
-                if not aws.is_missing(error):
+            except (ClientError, BotoCoreError, TrainingError) as error:
+                if not (isinstance(error, ClientError) and aws.is_missing(error)):
                     left.append(name)
-            except TrainingError:
-                left.append(name)
         return left
 
 
@@ -132,7 +130,7 @@ class Deployment:
         self.create_model()
         self.create_config()
         if isinstance(self.hosting.variant, RealTime):
-            put_alarms(self.clients, self.hosting.endpoint)
+            self.create_alarms()
         if self.existing:
             self.update(self.existing)
         else:
@@ -173,12 +171,17 @@ class Deployment:
             lambda: self.clients.sagemaker.delete_endpoint_config(EndpointConfigName=self.name),
         )
 
+    def create_alarms(self) -> None:
+        """Create the alarms, or refresh those of an existing endpoint, which outlive a failure."""
+        endpoint = self.hosting.endpoint
+        if not self.existing:
+            names = alarm_names(endpoint)
+            self.undo.add("alarms", lambda: self.clients.cloudwatch.delete_alarms(AlarmNames=names))
+        put_alarms(self.clients, endpoint)
+
     def create(self) -> None:
         """Create the endpoint and wait for it."""
         endpoint = self.hosting.endpoint
-        if isinstance(self.hosting.variant, RealTime):
-            names = alarm_names(endpoint)
-            self.undo.add("alarms", lambda: self.clients.cloudwatch.delete_alarms(AlarmNames=names))
         self.clients.sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=self.name)
         self.undo.add(f"endpoint {endpoint}", lambda: delete_endpoint(self.clients, endpoint, self.poll_seconds))
         wait(self.clients, endpoint, self.report, self.poll_seconds)

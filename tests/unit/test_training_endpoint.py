@@ -281,6 +281,24 @@ def test_what_cannot_be_taken_back_is_named(scripted: tuple[Clients, dict[str, S
         endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
+def test_a_refused_alarm_leaves_no_other(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+    clients, stubs = scripted
+    sagemaker = stubs["sagemaker"]
+    missing(sagemaker)
+    sagemaker.add_response("create_model", {"ModelArn": "arn:aws:sagemaker:us-east-1:123456789012:model/m"})
+    sagemaker.add_response(
+        "create_endpoint_config",
+        {"EndpointConfigArn": "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/c"},
+    )
+    stubs["cloudwatch"].add_response("put_metric_alarm", {})
+    stubs["cloudwatch"].add_client_error("put_metric_alarm", "LimitExceeded", "too many alarms")
+    stubs["cloudwatch"].add_response("delete_alarms", {}, {"AlarmNames": ["bay-errors", "bay-latency"]})
+    sagemaker.add_response("delete_endpoint_config", {})
+    sagemaker.add_response("delete_model", {})
+    with pytest.raises(TrainingError, match=r"too many alarms \(all taken back\)"):
+        endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
+
+
 def test_a_used_up_quota_says_where_to_ask_for_more(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
