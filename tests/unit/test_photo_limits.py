@@ -1,0 +1,57 @@
+"""The largest photos that are accepted fit the function's memory and time, whatever format they come in."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pillow_heif
+import pytest
+from PIL import Image
+
+from local.deployment import ROOT, read_template
+
+pillow_heif.register_heif_opener()
+TEMPLATE = read_template()
+MAX_PIXELS = TEMPLATE["Parameters"]["MaxPhotoPixels"]["MaxValue"]
+FUNCTION = TEMPLATE["Resources"]["SerializeFunction"]["Properties"]
+# What Lambda's runtime and the rest of the handler's imports take; measured 75 MB, and the file itself up to 26 MB.
+ELSEWHERE_MB = 130
+
+MEASURE = """
+import json, sys, time
+from functions.serialize.photo import reduce_photo
+data = open(sys.argv[1], "rb").read()
+started = time.process_time()
+reduced = reduce_photo(data, size=32, max_pixels=int(sys.argv[2]))
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+print(json.dumps({"mb": peak, "seconds": time.process_time() - started, "format": reduced.format}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of one process")
+@pytest.mark.parametrize(
+    ("mode", "format", "size", "options"),
+    [
+        # The decoder of WebP keeps two pictures of its own, and takes no side longer than 16,383.
+        ("RGBA", "WEBP", (16_383, MAX_PIXELS // 16_383), {"quality": 10, "method": 0}),
+        ("RGBA", "AVIF", (8192, MAX_PIXELS // 8192), {"quality": 10, "speed": 10}),
+        ("I;16", "PNG", (8192, MAX_PIXELS // 8192), {"compress_level": 1}),
+        # Neither can be decoded at a smaller scale, and a progressive one only as a whole.
+        ("CMYK", "JPEG", (8192, MAX_PIXELS // 8192), {"progressive": True}),
+    ],
+    ids=["WebP", "AVIF", "16-bit PNG", "progressive CMYK"],
+)
+def test_the_largest_photo_fits_the_function(
+    tmp_path: Path, mode: str, format: str, size: tuple[int, int], options: dict[str, object]
+) -> None:
+    photo = tmp_path / "photo"
+    Image.new(mode, size, 100 if mode == "I;16" else (200, 10, 10, 100)).save(photo, format, **options)
+
+    command = [sys.executable, "-c", MEASURE, str(photo), str(MAX_PIXELS)]
+    measured = json.loads(subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout)
+
+    assert measured["format"] == format
+    assert measured["mb"] + ELSEWHERE_MB < FUNCTION["MemorySize"], measured
+    # At this memory Lambda gives 58 % of a processor, which may be half as fast as this one.
+    assert measured["seconds"] / 0.58 * 2 < FUNCTION["Timeout"] / 2, measured
