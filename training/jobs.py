@@ -89,9 +89,9 @@ def builtin_hyperparameters(manifest: Manifest, epochs: int, batch: int) -> dict
 
 def builtin_trainer(settings: JobSettings, manifest: Manifest, epochs: int, batch: int) -> "ModelTrainer":
     """Prepare a job of SageMaker's image-classification algorithm: four channels of images and lists."""
+    session = sdk_session(settings)
     from sagemaker.core import image_uris  # noqa: PLC0415 - see the module's first lines
 
-    session = sdk_session(settings)
     return trainer(
         settings,
         session,
@@ -109,11 +109,11 @@ def builtin_trainer(settings: JobSettings, manifest: Manifest, epochs: int, batc
 
 def bundled_trainer(settings: JobSettings, manifest: Manifest, options: dict[str, str]) -> "ModelTrainer":
     """Prepare a script-mode job that runs container/train.py in SageMaker's PyTorch image."""
+    session = sdk_session(settings)
     from sagemaker.core import image_uris  # noqa: PLC0415
     from sagemaker.core.shapes import MetricDefinition  # noqa: PLC0415
     from sagemaker.core.training.configs import SourceCode  # noqa: PLC0415
 
-    session = sdk_session(settings)
     channels = [channel(settings, "train", "train/"), channel(settings, "validation", "validation/")]
     # An empty channel fails the job.
     for split in ("train", "validation"):

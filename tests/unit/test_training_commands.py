@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,17 @@ def test_what_train_lacks_is_said_in_one_line(staged: Path, arguments: list[str]
     result = run("train", "--data", str(staged), *arguments)
     assert result.exit_code != 0
     assert message in said(result)
+
+
+@pytest.mark.parametrize("recipe", [["builtin"], ["bundled", "--on-sagemaker"]])
+def test_a_missing_sdk_says_what_to_install(staged: Path, monkeypatch: pytest.MonkeyPatch, recipe: list[str]) -> None:
+    for name in ("sagemaker", "sagemaker.core", "sagemaker.core.helper.session_helper"):
+        monkeypatch.setitem(sys.modules, name, None)
+    result = run(
+        "train", "--data", str(staged), "--bucket", "photos", "--role", ROLE, "--batch", "4", "--recipe", *recipe
+    )
+    assert result.exit_code == 1
+    assert "pip install -e '.[training,sagemaker]'" in said(result)
 
 
 def test_training_before_staging_says_what_to_run(tmp_path: Path) -> None:
