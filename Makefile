@@ -8,13 +8,17 @@ help: ## list the targets
 
 setup: .venv/installed .tools/sam/installed .tools/ministack/installed ## install what demo and test need
 
-demo: setup ## classify photos with the whole stack on this machine
+demo: setup ## classify photos with the whole stack on this machine, and report on the predictions
 	$(VENV) -m local demo
+	$(VENV) -m monitoring report .local/demo/capture --decisions .local/decisions.json --output .local/report
 
 test: setup ## unit, integration and e2e tests
 	$(VENV) -m pytest tests/unit tests/monitoring tests/integration tests/e2e
 
-test-training: .venv-training/installed ## tests of what needs PyTorch or the SageMaker SDK
+setup-training: .venv-training/installed ## install PyTorch and the SageMaker SDK
+
+test-training: setup setup-training ## types and tests of what needs PyTorch or the SageMaker SDK
+	$(VENV) -m mypy --python-executable .venv-training/bin/python training/container/*.py tests/training/*.py
 	.venv-training/bin/python -m pytest tests/training
 
 lint: setup ## style, types, template
@@ -26,6 +30,8 @@ lint: setup ## style, types, template
 lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv==0.13.8
 	$(LOCK) pyproject.toml --extra local --extra monitoring --extra dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml requirements/training.in --extra training --extra sagemaker \
+		--excludes requirements/torch.in --output-file requirements/training.txt
 	$(LOCK) requirements/sam.in --output-file requirements/sam.txt
 	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
 	for function in serialize inference threshold; do \
@@ -44,14 +50,19 @@ LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 		{ echo "Python 3.11 or later is needed; give one with: make PYTHON=python3.12 …"; exit 1; }
 	$(call install,.venv,requirements/dev.txt)
 
+# PyTorch's build differs by platform, so its version is pinned and its hash is not.
+.venv-training/installed: requirements/training.txt requirements/torch.in
+	$(call install,.venv-training,requirements/training.txt)
+	@.venv-training/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/torch.in
+
 .tools/%/installed: requirements/%.txt
 	$(call install,.tools/$*,$<)
 
 define install
 	@echo "installing $(2) into $(1) …"
 	@$(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(2)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(2)
 	@touch $@
 endef
 
-.PHONY: help setup demo test test-training lint lock clean
+.PHONY: help setup setup-training demo test test-training lint lock clean
