@@ -213,7 +213,7 @@ def recommend(
 
 def percent(value: float) -> str:
     """Write a share as a percentage with one decimal, or a dash where there is none."""
-    return "–" if math.isnan(value) else f"{100 * value:.1f} %"
+    return "–" if math.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def interval(share: Share) -> str:
