@@ -1,0 +1,41 @@
+"""Runs the benchmarks: python -m benchmarks run [NAME …]."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
+
+import click
+from rich.console import Console
+
+from .results import FOLDER, Result, save, show
+
+# The order of a full run: what is quick first.
+NAMES = ("packages", "serialize", "cold_start", "endpoint", "path", "batch", "growth")
+console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=180)  # in a file or a pipe, tables need not fit a screen
+messages = Console(highlight=False, stderr=True)
+
+
+@click.group()
+def main() -> None:
+    """Measure speed, memory and size, each beside a named baseline of the same run."""
+
+
+@main.command()
+@click.argument("names", nargs=-1, type=click.Choice(NAMES))
+@click.option("--runs", type=click.IntRange(1), default=15, show_default=True, help="The tables show medians of them.")
+@click.option("--save/--no-save", "keep", default=True, help=f"Keep the figures in {FOLDER.name}/ for the next run.")
+def run(names: tuple[str, ...], runs: int, keep: bool) -> None:
+    """Run the benchmarks named, or all."""
+    for name in names or NAMES:
+        measure = cast(Callable[[int], Result], import_module(f"benchmarks.{name}").run)
+        with messages.status(f"{name} …"):
+            result = measure(runs)
+        show(result, console)
+        if keep:
+            save(result)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

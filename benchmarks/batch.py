@@ -1,0 +1,162 @@
+"""ClassifyBatch on the local stack: photos a second by concurrency and by size, and the memory that it takes."""
+
+import os
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from local.deployment import STACK_NAME
+from local.stack import Options, Stack
+from operate.batch import Batch
+from operate.deployed import Deployed
+
+from . import machine
+from .figures import ROOT, Figure
+from .results import Reading, Result, Row
+
+CONCURRENCIES = (1, 4, 8, 16)
+SIZES = (1000, 5000)
+SMALL = 100
+# The concurrency that the template starts with.
+USUAL = 8
+PHOTO = ROOT / "events" / "photos" / "bicycle-road.jpg"
+REACH_OF_MEMORY = 1.25
+REACH_OF_CORES = 0.8
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One batch: photos a second, processor time of a photo (s), peak memory of ours and of the local AWS (MiB)."""
+
+    rate: float
+    cpu: float
+    ours: float
+    emulator: float
+
+
+def run(runs: int) -> Result:
+    """Run small batches at every concurrency, and large ones at the usual one."""
+    before = machine.load()
+    rounds = max(1, runs // 5)
+    small: dict[int, list[Measured]] = {}
+    large: dict[int, Measured] = {}
+    for concurrency in CONCURRENCIES:
+        with deployed(concurrency) as stack:
+            classify(stack, 4 * concurrency)  # the functions' processes start
+            small[concurrency] = [classify(stack, SMALL) for _ in range(rounds)]
+            if concurrency == USUAL:
+                large = {size: classify(stack, size) for size in SIZES}
+    return Result("batch", "ClassifyBatch on the local stack", list(_rows(small, large)), before)
+
+
+@contextmanager
+def deployed(concurrency: int) -> Iterator[Stack]:
+    """Bring a stack up; the local AWS takes a Map's concurrency from its definition only."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = Options(parameters={"BatchMaxConcurrency": str(concurrency)}, capture_percentage=0)
+        stack = Stack.up(Path(folder), options, say=lambda _: None)
+        try:
+            yield stack
+        finally:
+            stack.down()
+
+
+def classify(stack: Stack, photos: int) -> Measured:
+    """Upload photos outside the upload prefix, then classify them as one batch."""
+    prefix = f"backfill/{uuid.uuid4().hex}/"
+    s3, body = stack.client("s3"), PHOTO.read_bytes()
+    with ThreadPoolExecutor(8) as pool:
+        keys = [f"{prefix}{index}.jpg" for index in range(photos)]
+        list(pool.map(lambda key: s3.put_object(Bucket=stack.outputs["InboxBucket"], Key=key, Body=body), keys))
+    os.environ.update(stack.environment())
+    account = Deployed.find(STACK_NAME)
+    with Watch(stack) as watch:
+        started = time.monotonic()
+        batch = Batch.start(account, prefix=prefix)
+        while batch.status() == "RUNNING":
+            time.sleep(0.1)
+        seconds = time.monotonic() - started
+    summary = batch.summary()
+    if int(summary["photos"]) != photos or batch.status() != "SUCCEEDED":
+        raise RuntimeError(f"the batch of {photos} photos ended as {summary}")
+    return Measured(photos / seconds, watch.cpu / photos, watch.peak_ours, watch.peak_emulator)
+
+
+class Watch:
+    """Samples the memory and sums the processor time of a stack's processes while a block runs."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._emulator = psutil.Process(stack.pids["aws"])
+        self._endpoint = psutil.Process(stack.pids["endpoint"])
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak_ours = self.peak_emulator = self.cpu = 0.0
+
+    def __enter__(self) -> "Watch":
+        """Start."""
+        self.cpu = -self._cpu()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Stop."""
+        self._ended.set()
+        self._thread.join()
+        self.cpu += self._cpu()
+
+    def _ours(self) -> list[psutil.Process]:
+        return [self._endpoint, *self._emulator.children(recursive=True)]
+
+    def _cpu(self) -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in [self._emulator, *self._ours()])
+
+    def _sample(self) -> None:
+        while not self._ended.wait(1):
+            # The proportional set: what processes share is counted once.
+            ours = sum(process.memory_full_info().pss for process in self._ours()) / 2**20
+            self.peak_ours = max(self.peak_ours, ours)
+            self.peak_emulator = max(self.peak_emulator, self._emulator.memory_full_info().pss / 2**20)
+
+
+def _rows(small: dict[int, list[Measured]], large: dict[int, Measured]) -> Iterator[Row]:
+    cores = psutil.cpu_count() or 1
+    one = Reading("one after the other", Figure.of([each.rate for each in small[1]]))
+    for concurrency, measured in small.items():
+        limit = Figure.of([cores / each.cpu for each in measured])
+        rate = Figure.of([each.rate for each in measured])
+        asked = concurrency == max(small)
+        yield Row(
+            f"{SMALL} photos, {concurrency} at once",
+            "photos/s",
+            rate,
+            one,
+            Reading(f"{cores} cores at work", limit),
+            f"≥ {REACH_OF_CORES:.0%} of limit" if asked else "",
+            rate.median >= REACH_OF_CORES * limit.median if asked else None,
+        )
+    memory = Reading(f"{SMALL} photos", Figure.of([each.ours for each in small[USUAL]]))
+    for size, measured_once in large.items():
+        yield Row(
+            f"{size:,} photos, {USUAL} at once",
+            "photos/s",
+            Figure.of([measured_once.rate]),
+            one,
+            Reading(f"{cores} cores at work", Figure.of([cores / measured_once.cpu])),
+        )
+        yield Row(
+            f"{size:,} photos, memory of functions and endpoint",
+            "MiB",
+            Figure.of([measured_once.ours]),
+            memory,
+            reach=f"≤ {REACH_OF_MEMORY} × {SMALL} photos",
+            reached=measured_once.ours <= REACH_OF_MEMORY * memory.figure.median,
+            note=f"the local AWS itself, which keeps every execution: {measured_once.emulator:,.0f} MiB",
+        )

@@ -1,0 +1,225 @@
+"""Cold starts: from a fresh process to a function's first answer, through the runtime client that AWS itself uses.
+
+The packages are the ones that `sam build` makes, without compiled bytecode where they ship none, in a folder that
+cannot be written to, as on Lambda; the Runtime API, S3 and the endpoint answer on loopback.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from . import machine
+from .figures import ROOT, Figure, interleave
+from .results import Reading, Result, Row
+
+# https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+NEXT = "/2018-06-01/runtime/invocation/next"
+FUNCTIONS = {"threshold": "Threshold", "inference": "Inference", "serialize": "Serialize"}
+CLIENTS = {"inference": "sagemaker-runtime", "serialize": "s3"}
+# The client crashes without any of these.
+INVOCATION = {
+    "Content-Type": "application/json",
+    "Lambda-Runtime-Deadline-Ms": "4102444800000",
+    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:benchmark",
+    "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0",
+}
+REACH_OF_BARE = 1.5
+REACH_BEYOND_CLIENT = 60
+PHOTO = ROOT / "events" / "photos" / "bicycle-road.jpg"
+BARE = "def handler(event, context):\n    return event\n"
+WITH_CLIENT = "import boto3\nclient = boto3.client({service!r})\n" + BARE
+# What published versions of this project import in their function; v3 of the SDK keeps it here.
+WITH_SDK = """import sys
+sys.path.append({site!r})
+from sagemaker.core.serializers import IdentitySerializer
+from {function}.app import handler
+"""
+SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+    "AWS_LAMBDA_FUNCTION_NAME": "benchmark",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+    "AWS_LAMBDA_FUNCTION_VERSION": "1",
+    "AWS_LAMBDA_LOG_FORMAT": "JSON",
+    "CONFIDENCE_THRESHOLD": "0.9",
+    "ENDPOINT_NAME": "loading-bay",
+    "IMAGE_SIZE": "32",
+    "MAX_PHOTO_BYTES": "26214400",
+    "MAX_PHOTO_PIXELS": "50000000",
+    "POWERTOOLS_LOG_LEVEL": "INFO",
+    "POWERTOOLS_METRICS_NAMESPACE": "LoadingBay/benchmark",
+    "POWERTOOLS_SERVICE_NAME": "loading-bay",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "VEHICLE_CLASSES": "bicycle:1:near,motorcycle:2:far",
+}
+
+
+class Server(ThreadingHTTPServer):
+    """Serves processes that are killed as soon as they have answered."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of connections that ended with their process."""
+
+
+class LambdaService:
+    """Lambda's Runtime API for one process at a time, with an S3 object and an endpoint beside it."""
+
+    def __init__(self) -> None:
+        self.event = b""
+        self.request = 0
+        self.answered = threading.Event()
+        self.error = ""
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or every answer waits 40 ms
+
+            def do_GET(self) -> None:
+                if self.path == NEXT:
+                    self._answer(service.event, INVOCATION | {"Lambda-Runtime-Aws-Request-Id": str(service.request)})
+                else:
+                    self._answer(PHOTO.read_bytes(), {"Last-Modified": "Fri, 20 Nov 2026 05:00:00 GMT"})
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path.startswith("/endpoints/"):
+                    self._answer(b"[0.97, 0.03]", {"x-Amzn-Invoked-Production-Variant": "AllTraffic"})
+                    return
+                # A process that is about to be killed may answer once more.
+                if f"/{service.request}/" in self.path:
+                    service.error = "" if self.path.endswith("/response") else body.decode()
+                    service.answered.set()
+                self._answer(b"", {}, 202)
+
+            def _answer(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def cold_start(self, handler: str, event: dict[str, object], folders: list[Path]) -> float:
+        """Return the time from the start of a fresh process to its first answer (ms).
+
+        Raises:
+            RuntimeError: the function answered with an error, or not at all.
+        """
+        self.event = json.dumps(event).encode()
+        self.request += 1
+        self.answered.clear()
+        url = f"http://{self.address}"
+        env = SETTINGS | {
+            "AWS_ENDPOINT_URL_S3": url,
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
+            "AWS_LAMBDA_RUNTIME_API": self.address,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        }
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "awslambdaric", handler],
+            env=env,
+            cwd=folders[0],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            in_time = self.answered.wait(60)
+            took = (time.perf_counter() - started) * 1000
+        finally:
+            process.kill()
+            process.wait()
+        if not in_time or self.error:
+            raise RuntimeError(f"{handler}: {self.error or 'no answer'}")
+        return took
+
+
+def run(runs: int) -> Result:
+    """Start every function, the bare client and, where it is installed, the SDK, in rounds."""
+    before = machine.load()
+    service = LambdaService()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = interleave(_subjects(service, Path(folder)), runs)
+    finally:
+        service.close()
+    rows = [_row(function, found) for function in FUNCTIONS]
+    remarks = [f"bare client {found['bare']} ms ({found['bare'].spread()})"]
+    if not _sdk_site():
+        remarks.append("the sagemaker SDK is not installed in .venv-training, so its baseline was skipped")
+    return Result("cold_start", "Cold start: fresh process to first answer", rows, before, remarks)
+
+
+def _subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
+    """Build every package and every handler to compare it with."""
+    events = {name: json.loads((ROOT / "events" / f"{name}.json").read_text()) for name in FUNCTIONS}
+    handlers = {"bare": BARE} | {f"{name} client": WITH_CLIENT.format(service=s) for name, s in CLIENTS.items()}
+    subjects = {}
+    for name, code in handlers.items():
+        place = folder / name.replace(" ", "_")
+        place.mkdir()
+        (place / "app.py").write_text(code)
+        subjects[name] = partial(service.cold_start, "app.handler", {}, [place])
+    for name, logical in FUNCTIONS.items():
+        package = folder / "packages" / name
+        package.mkdir(parents=True)
+        build = ["make", "--silent", "-C", str(ROOT / "functions"), f"build-{logical}Function"]
+        build += [f"ARTIFACTS_DIR={package}", f"LAMBDA_PYTHON={sys.executable}"]
+        subprocess.run(build, check=True)
+        subjects[name] = partial(service.cold_start, f"{name}.app.handler", events[name], [package])
+        if site := _sdk_site():
+            place = folder / f"{name}_sdk"
+            place.mkdir()
+            (place / "with_sdk.py").write_text(WITH_SDK.format(site=str(site), function=name))
+            subjects[f"{name} SDK"] = partial(service.cold_start, "with_sdk.handler", events[name], [place, package])
+    return subjects
+
+
+def _sdk_site() -> Path | None:
+    """Return the packages of the training environment, if the SDK and this Python's wheels are there."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = ROOT / ".venv-training" / "lib" / version / "site-packages"
+    return site if (site / "sagemaker" / "core").exists() else None
+
+
+def _row(function: str, found: dict[str, Figure]) -> Row:
+    ours, sdk = found[function], found.get(f"{function} SDK")
+    if function in CLIENTS:
+        limit = Reading("bare + client", found[f"{function} client"])
+        reach, reached = f"≤ limit + {REACH_BEYOND_CLIENT} ms", ours.median <= limit.figure.median + REACH_BEYOND_CLIENT
+    else:
+        limit = Reading("bare", found["bare"])
+        reach, reached = f"≤ {REACH_OF_BARE} × limit", ours.median <= REACH_OF_BARE * limit.figure.median
+    return Row(
+        function,
+        "ms",
+        ours,
+        Reading("importing the SDK", sdk) if sdk else None,
+        limit,
+        reach,
+        reached,
+    )

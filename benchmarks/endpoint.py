@@ -1,0 +1,208 @@
+"""The endpoint: the container's server over HTTP, beside the model called directly."""
+
+import asyncio
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from local.processes import free_port, start, stop, wait_until_healthy
+from training.container.serve import Model, read_pixels
+
+from . import machine
+from .figures import ROOT, Figure
+from .results import Reading, Result, Row
+
+MODEL = ROOT / "training" / "model" / "model.onnx"
+SERVER = ROOT / "training" / "container" / "serve.py"
+CLIENTS = (1, 16)
+SECONDS = 3.0
+REACH_OVERHEAD = 2.0
+REACH_SHARE = 0.8
+# The same network, untrained, in the framework that it was trained in: 32 pixels in, enlarged to 128.
+EAGER = """
+import statistics, time, torch
+from training.container.network import EfficientNetLite0, Servable
+torch.set_num_threads(1)
+model = Servable(EfficientNetLite0(2), 32, 128, 1.0).eval()
+pixels = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+times = []
+with torch.inference_mode():
+    for _ in range(60):
+        started = time.perf_counter()
+        model(pixels)
+        times.append((time.perf_counter() - started) * 1000)
+print(statistics.median(times[10:]))
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the callers saw: latencies (ms), answers a second, and the processor time of each on our side (ms)."""
+
+    p50: float
+    p99: float
+    rate: float
+    cpu: float
+
+    @classmethod
+    def of(cls, latencies: list[float], seconds: float, cpu_seconds: float) -> "Load":
+        """Summarise the latencies (s) of the calls of so many seconds."""
+        p50, p99 = np.percentile(latencies, (50, 99)) * 1000
+        return cls(float(p50), float(p99), len(latencies) / seconds, cpu_seconds / len(latencies) * 1000)
+
+
+def run(runs: int) -> Result:
+    """Serve on one and on two cores, to one client and to many, in rounds with direct calls of the model."""
+    before = machine.load()
+    rounds, body = max(1, runs // 3), picture()
+    cores = sorted(os.sched_getaffinity(0))
+    eager = Figure.of([_eager() for _ in range(rounds)]) if _trained_here() else None
+    rows: list[Row] = []
+    for count in (1, 2)[: len(cores)]:
+        # With one core for the server the clients get the other; else they share.
+        served, clients_on = set(cores[:count]), set(cores[count:] or cores)
+        direct: list[Load] = []
+        seen: dict[int, list[Load]] = {clients: [] for clients in CLIENTS}
+        with tempfile.TemporaryDirectory() as folder, serving(Path(folder), served) as (port, server):
+            for _ in range(rounds):
+                with pinned(served):
+                    direct.append(call_directly(count))
+                with pinned(clients_on):
+                    for clients, loads in seen.items():
+                        loads.append(asyncio.run(ask(port, server, body, clients)))
+        rows += _rows(f"{count} core{'s' if count > 1 else ''}", seen, direct, eager)
+    remarks = [
+        "images/s are of the server and its clients together where two cores serve: the clients take their share"
+    ]
+    if not eager:
+        remarks.append("PyTorch is not installed in .venv-training, so its baseline was skipped")
+    return Result("endpoint", "Endpoint: the container's server", rows, before, remarks)
+
+
+def picture() -> bytes:
+    """Return what SerializePhoto sends: a photo of 32 × 32 pixels (PNG)."""
+    with Image.open(ROOT / "events" / "photos" / "bicycle-road.jpg") as image:
+        buffer = io.BytesIO()
+        image.convert("RGB").resize((32, 32)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@contextmanager
+def pinned(cores: set[int]) -> Iterator[None]:
+    """Keep this process, and what it starts meanwhile, on some cores."""
+    all_cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_cores)
+
+
+@contextmanager
+def serving(folder: Path, cores: set[int]) -> Iterator[tuple[int, psutil.Process]]:
+    """Run the container's server on some cores; gives its port and its process."""
+    port, log = free_port(), folder / "server.log"
+    command = [sys.executable, str(SERVER), "serve", "--model", str(MODEL), "--host", "127.0.0.1", "--port", str(port)]
+    with pinned(cores):
+        pid = start(command, log, cwd=ROOT, env=os.environ)
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}/ping", pid, log)
+        yield port, psutil.Process(pid)
+    finally:
+        stop(pid)
+
+
+async def ask(port: int, server: psutil.Process, body: bytes, clients: int) -> Load:
+    """Let some clients ask for SECONDS, each for the next answer as soon as it has the last."""
+    request = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    request += f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    latencies: list[float] = []
+
+    async def client(deadline: float) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (asked := time.perf_counter()) < deadline:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"the server answered {head[:40]!r}")
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            latencies.append(time.perf_counter() - asked)
+        writer.close()
+
+    cpu, started = sum(server.cpu_times()[:2]), time.perf_counter()
+    await asyncio.gather(*(client(started + SECONDS) for _ in range(clients)))
+    return Load.of(latencies, time.perf_counter() - started, sum(server.cpu_times()[:2]) - cpu)
+
+
+def call_directly(threads: int) -> Load:
+    """Let some threads run the model on decoded pixels for SECONDS: what no server can beat."""
+    model = Model.load(MODEL, 1)
+    pixels = read_pixels(picture(), ("PNG",), model.side)[np.newaxis]
+
+    def call(deadline: float) -> list[float]:
+        latencies = []
+        while (started := time.perf_counter()) < deadline:
+            model.session.run(["probabilities"], {"image": pixels})
+            latencies.append(time.perf_counter() - started)
+        return latencies
+
+    cpu, started = time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        calls = [pool.submit(call, started + SECONDS) for _ in range(threads)]
+        latencies = [latency for each in calls for latency in each.result()]
+    return Load.of(latencies, time.perf_counter() - started, time.process_time() - cpu)
+
+
+def _trained_here() -> bool:
+    return (ROOT / ".venv-training" / "bin" / "python").exists()
+
+
+def _eager() -> float:
+    """Return the median time of an image in PyTorch on one thread (ms)."""
+    command = [str(ROOT / ".venv-training" / "bin" / "python"), "-c", EAGER]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+
+
+def _rows(cores: str, seen: dict[int, list[Load]], direct: list[Load], eager: Figure | None) -> Iterator[Row]:
+    latency = Figure.of([load.p50 for load in direct])
+    rate = Figure.of([load.rate for load in direct])
+    for clients, loads in seen.items():
+        name = f"{cores}, {clients} client{'s' if clients > 1 else ''}"
+        p50, p99 = Figure.of([load.p50 for load in loads]), Figure.of([load.p99 for load in loads])
+        alone = clients == 1
+        yield Row(
+            f"{name}, latency p50",
+            "ms",
+            p50,
+            Reading("PyTorch eager", eager) if eager and alone else None,
+            Reading("model called directly", latency) if alone else None,
+            f"≤ limit + {REACH_OVERHEAD:g} ms" if alone else "",
+            p50.median - latency.median <= REACH_OVERHEAD if alone else None,
+        )
+        yield Row(f"{name}, latency p99", "ms", p99)
+        answered = Figure.of([load.rate for load in loads])
+        yield Row(
+            f"{name}, images/s",
+            "/s",
+            answered,
+            None,
+            Reading("model called directly", rate),
+            "" if alone else f"≥ {REACH_SHARE:.0%} of limit",
+            None if alone else answered.median >= REACH_SHARE * rate.median,
+            f"{statistics.median(load.cpu for load in loads):.2f} ms of the server's processor time an image, "
+            f"{statistics.median(load.cpu for load in direct):.2f} ms called directly",
+        )

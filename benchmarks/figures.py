@@ -1,0 +1,79 @@
+"""A measured figure: the median of several runs with its spread, and how runs are taken."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The median of `runs` runs and its quartiles, which half of the runs lie between."""
+
+    median: float
+    low: float
+    high: float
+    runs: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Figure":
+        """Summarise the values of some runs; a single run has no spread."""
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0], 1)
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, low, high, len(values))
+
+    def __str__(self) -> str:
+        """Three significant digits."""
+        return three_digits(self.median)
+
+    def spread(self) -> str:
+        """Write the quartiles."""
+        return f"{three_digits(self.low)}–{three_digits(self.high)}" if self.runs > 1 else "one run"
+
+
+def three_digits(value: float) -> str:
+    """Write a number with three significant digits, and never with an exponent."""
+    size = abs(value)
+    if size >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3g}"
+
+
+def interleave(subjects: Mapping[str, Callable[[], float]], runs: int) -> dict[str, Figure]:
+    """Run every subject `runs` times in rounds; each returns its own measure.
+
+    In rounds and not in blocks, what else the machine does falls on all subjects alike.
+    """
+    values: dict[str, list[float]] = {name: [] for name in subjects}
+    for _ in range(runs):
+        for name, measure in subjects.items():
+            values[name].append(measure())
+    return {name: Figure.of(found) for name, found in values.items()}
+
+
+def cpu_milliseconds(work: Callable[[], object]) -> Callable[[], float]:
+    """Turn work into a measure of the processor time that it takes, all threads together (ms)."""
+
+    def measure() -> float:
+        before = time.process_time()
+        work()
+        return (time.process_time() - before) * 1000
+
+    return measure
+
+
+def fresh_process(code: str, *arguments: str) -> list[float]:
+    """Run Python code in a process of its own; returns the numbers that it prints.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return [float(number) for number in done.stdout.split()]

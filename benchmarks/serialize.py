@@ -1,0 +1,145 @@
+"""SerializePhoto's work on photos as phones take them: processor time and peak memory, by format."""
+
+import io
+import tempfile
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pyvips
+import simplejpeg
+from PIL import Image, ImageOps
+from pillow_heif import register_heif_opener
+
+from functions.serialize.photo import reduce_photo
+
+from . import machine
+from .figures import ROOT, cpu_milliseconds, fresh_process, interleave
+from .results import Reading, Result, Row
+
+SIZE = 32
+MAX_PIXELS = 50_000_000
+TWELVE_MEGAPIXELS = (4000, 3000)
+# The largest photo that the template's MaxPhotoPixels accepts.
+LARGEST = (8160, 6120)
+REACH_OF_SCALED_DECODE = 1.1
+REACH_MEGABYTES = 150
+# As phones write them: their JPEGs of 12 megapixels have 3 to 5 MB.
+ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
+    "JPEG": ("JPEG", {"quality": 90, "subsampling": "4:2:0"}),
+    "progressive JPEG": ("JPEG", {"quality": 90, "subsampling": "4:2:0", "progressive": True}),
+    "PNG": ("PNG", {"compress_level": 3}),
+    "WebP": ("WEBP", {"quality": 85, "method": 2}),
+    "HEIC": ("HEIF", {"quality": 60}),
+    "AVIF": ("AVIF", {"quality": 75, "speed": 10}),
+}
+# VmHWM is of this program alone; getrusage would count the memory of the parent that it was forked from.
+PEAK = """
+import re, sys
+from pathlib import Path
+{work}
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
+"""
+PEAK_OURS = """
+from functions.serialize.photo import reduce_photo
+reduce_photo(Path(sys.argv[1]).read_bytes(), size=32, max_pixels=50_000_000)
+"""
+PEAK_FULL = """
+from PIL import Image, ImageOps
+from pillow_heif import register_heif_opener
+register_heif_opener()
+ImageOps.fit(Image.open(sys.argv[1]).convert("RGB"), (32, 32))
+"""
+
+
+@cache
+def photo(kind: str, size: tuple[int, int] = TWELVE_MEGAPIXELS) -> bytes:
+    """Make a photo of a real scene in the size of a phone's, with a sensor's grain, in one of ENCODINGS."""
+    register_heif_opener()
+    file_format, options = ENCODINGS[kind]
+    buffer = io.BytesIO()
+    _scene(size).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+@cache
+def _scene(size: tuple[int, int]) -> Image.Image:
+    source = ROOT / "events" / "photos" / "phone-12mp-rotated.jpg"
+    with Image.open(source) as image:
+        scene = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), size)
+    grain = np.random.default_rng(0).normal(0, 3, (size[1], size[0], 1)).astype(np.int16)
+    return Image.fromarray(np.clip(np.asarray(scene, np.int16) + grain, 0, 255).astype(np.uint8))
+
+
+def run(runs: int) -> Result:
+    """Measure every format at 12 megapixels, and the largest accepted photos."""
+    before = machine.load()
+    rows = [_time(kind, runs) for kind in ENCODINGS]
+    rows += [_memory(kind, TWELVE_MEGAPIXELS, "12 megapixels", runs) for kind in ENCODINGS]
+    rows += [_memory(kind, LARGEST, "50 megapixels", runs) for kind in ENCODINGS]
+    return Result("serialize", "SerializePhoto: one photo to 32 × 32 pixels", rows, before)
+
+
+def _time(kind: str, runs: int) -> Row:
+    data = photo(kind)
+    limits: dict[str, Callable[[], object]] = {"libvips thumbnail": lambda: _vips(data)}
+    if kind == "HEIC":
+        limits = {}  # the wheels of libvips hold no HEVC decoder
+    elif "JPEG" in kind:
+        limits = {"scaled decode": lambda: simplejpeg.decode_jpeg(data, min_height=SIZE, min_width=SIZE)} | limits
+    subjects = {
+        "ours": lambda: reduce_photo(data, size=SIZE, max_pixels=MAX_PIXELS),
+        "full decode": lambda: _full_decode(data),
+        **limits,
+    }
+    for work in subjects.values():
+        work()  # codecs load at their first use
+    found = interleave({name: cpu_milliseconds(work) for name, work in subjects.items()}, runs)
+    asked = "scaled decode" in limits
+    readings = [Reading(name, found[name]) for name in limits]
+    return Row(
+        f"{kind}, 12 megapixels, {len(data) / 1e6:.1f} MB",
+        "ms CPU",
+        found["ours"],
+        Reading("full decode", found["full decode"]),
+        readings[0] if readings else None,
+        f"≤ {REACH_OF_SCALED_DECODE} × scaled decode" if asked else "",
+        found["ours"].median <= REACH_OF_SCALED_DECODE * found["scaled decode"].median if asked else None,
+        "; ".join(f"{other.name} {other.figure} ms" for other in readings[1:]),
+    )
+
+
+def _full_decode(data: bytes) -> Image.Image:
+    """Reduce a photo as code that knows nothing of its format does."""
+    return ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (SIZE, SIZE))
+
+
+def _vips(data: bytes) -> bytes:
+    square = pyvips.Image.thumbnail_buffer(data, SIZE, height=SIZE, crop="centre")
+    encoded: bytes = square.write_to_buffer(".png")
+    return encoded
+
+
+def _memory(kind: str, size: tuple[int, int], name: str, runs: int) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "photo"
+        path.write_bytes(photo(kind, size))
+        works = {"ours": PEAK_OURS, "full decode": PEAK_FULL, "bare interpreter": ""}
+        subjects = {label: partial(_peak, work, path) for label, work in works.items()}
+        # Memory varies far less than time, and every run decodes a large photo.
+        found = interleave(subjects, max(1, runs // 5))
+    return Row(
+        f"{kind}, {name}, memory",
+        "MiB",
+        found["ours"],
+        Reading("full decode", found["full decode"]),
+        Reading("bare interpreter", found["bare interpreter"]),
+        f"≤ {REACH_MEGABYTES} MB",
+        found["ours"].median * 2**20 <= REACH_MEGABYTES * 1e6,
+    )
+
+
+def _peak(work: str, path: Path) -> float:
+    """Return the peak memory of a fresh process that does the work once (MiB)."""
+    return fresh_process(PEAK.format(work=work), str(path))[0]
