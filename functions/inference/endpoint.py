@@ -53,6 +53,9 @@ def predict(runtime: Any, endpoint_name: str, image: bytes, *, class_count: int)
         raise _named(error, endpoint_name) from error
     except BotoCoreError as error:
         raise EndpointUnavailable(f"endpoint {endpoint_name} did not answer: {error}") from error
+    except Exception as error:  # botocore trips over errors that something between us and SageMaker made up
+        said = f"endpoint {endpoint_name} answered with an error that cannot be read ({type(error).__name__})"
+        raise EndpointUnavailable(said) from error
     return Prediction(_probabilities(body, class_count), answer.get("InvokedProductionVariant", ""))
 
 
@@ -60,8 +63,9 @@ def _named(error: ClientError, endpoint_name: str) -> Exception:
     code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
     said = f"endpoint {endpoint_name} answered {code}: {message}"[:500]
     if code == "ModelError":
-        status = int(str(error.response.get("OriginalStatusCode", 500)))
-        return EndpointUnavailable(said) if status >= 500 or status == 429 else InvalidPrediction(said)
+        status = str(error.response.get("OriginalStatusCode", 500))
+        refused = len(status) == 3 and status.startswith("4") and status != "429"
+        return InvalidPrediction(said) if refused else EndpointUnavailable(said)
     not_in_service = code == "ValidationError" and "not found" in message
     if code in TRANSIENT or not_in_service or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
         return EndpointUnavailable(said)

@@ -92,6 +92,16 @@ def test_any_other_input_fails_with_a_clear_message_and_claims_nothing(bay: Bay,
     assert bay.dynamodb.scan(TableName=bay.table, Select="COUNT")["Count"] == before
 
 
+def test_a_version_and_a_batch_that_are_null_count_as_not_given(bay: Bay) -> None:
+    key = "elsewhere/null.jpg"
+    bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("red"))
+
+    ended = bay.ended(bay.start({"s3_bucket": bay.bucket, "s3_key": key, "version_id": None, "batch_id": None}))
+
+    assert ended["status"] == "SUCCEEDED"
+    assert bay.outcome(key).status == "ROUTED"
+
+
 def test_photos_outside_the_upload_prefix_are_left_alone(bay: Bay) -> None:
     bay.s3.put_object(Bucket=bay.bucket, Key="backfill/photo.jpg", Body=picture("red"))
 

@@ -15,7 +15,7 @@ from tests.fuzz.pictures import check, seeds, spoil
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1000"))
 SEEDS = seeds()
-# The function has 30 seconds on half a processor or more; a picture of this fuzzer is 25 times smaller than its largest.
+# The function has 30 seconds for pictures that are 25 times as large.
 SECONDS = 1.5
 
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
