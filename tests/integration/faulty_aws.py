@@ -2,7 +2,7 @@
 
 Runs in the local AWS's own environment, in the place of its command. In the folder given, `faults.json` says which
 calls fail (read at every call) and `journal.jsonl` gets a line when a call is asked, and one when it is done or failed.
-While there is a file `halted`, no call is made.
+While there is a file `halted`, whatever would make a call stops dead.
 """
 
 import json
@@ -51,8 +51,8 @@ def tap(stepfunctions: Any) -> None:
 
     def tapped(resource: str, request: dict[str, Any]) -> Any:
         call = resource.removeprefix("arn:aws:states:::").removeprefix("aws-sdk:")
-        while (FOLDER / "halted").exists():
-            time.sleep(0.05)
+        if (FOLDER / "halted").exists():
+            raise SystemExit  # of this execution's thread
         fault = choose(call)
         error = fault["error"] if fault else None
         write("asked", call, request, error)
