@@ -192,6 +192,27 @@ def test_no_role_holds_a_permission_that_is_not_shown_to_be_needed(roles: dict[s
         assert role.actions == needed | NOT_SHOWN_HERE[name]
 
 
+def test_the_transformed_template_adds_no_role_and_no_policy_to_those_written_down(guarded_bay: Bay) -> None:
+    written = {
+        name: len(resource["Properties"]["Policies"])
+        for name, resource in read_template()["Resources"].items()
+        if resource["Type"] == "AWS::IAM::Role"
+    }
+    pages = guarded_bay.stack.client("cloudformation").get_paginator("list_stack_resources")
+    deployed = [
+        resource for page in pages.paginate(StackName=STACK_NAME) for resource in page["StackResourceSummaries"]
+    ]
+
+    iam = guarded_bay.stack.client("iam")
+    roles = [resource for resource in deployed if resource["ResourceType"] == "AWS::IAM::Role"]
+    assert {role["LogicalResourceId"] for role in roles} == set(written)
+    for role in roles:
+        name = role["PhysicalResourceId"]
+        assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+        assert len(iam.list_role_policies(RoleName=name)["PolicyNames"]) == written[role["LogicalResourceId"]]
+    assert not {"AWS::Lambda::Permission", "AWS::IAM::Policy"} & {resource["ResourceType"] for resource in deployed}
+
+
 def test_the_functions_may_not_reach_past_what_is_theirs(guarded_bay: Bay, roles: dict[str, Role]) -> None:
     inbox = f"arn:aws:s3:::{guarded_bay.bucket}"
     assert roles["Serialize"].may("s3:GetObject", f"{inbox}/uploads/photo.jpg")
