@@ -377,9 +377,9 @@ def main(
         held=read_outliers(held_folder),
     )
 
-    started = time.monotonic()
+    started, worked = time.monotonic(), time.process_time()
     network, epoch, history = fit(data, settings, len(class_names))
-    seconds = time.monotonic() - started
+    seconds, processor_seconds = time.monotonic() - started, time.process_time() - worked
     model_dir.mkdir(parents=True, exist_ok=True)
     path = model_dir / MODEL_FILE
     description = Description(class_names, data.train.pixels.shape[1], THRESHOLD, settings.seed, data_digest)
@@ -414,6 +414,7 @@ def main(
                 "onnxruntime": onnxruntime.__version__,
             },
             "training_seconds": round(seconds),
+            "training_processor_seconds": round(processor_seconds),
             "epoch": epoch,
             "temperature": temperature,
             "validation": {"accuracy": described["accuracy"], "loss": chosen_epoch["loss"]},
