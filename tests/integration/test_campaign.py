@@ -38,14 +38,15 @@ BICYCLE, MOTORCYCLE, REVIEW, REJECTED = "ROUTED bicycle", "ROUTED motorcycle", "
 CALL_FAULTS = [
     Fault("dynamodb:putItem", "DynamoDB.InternalServerErrorException", 0.05),
     Fault("dynamodb:putItem", "DynamoDB.SdkClientException", 0.05, lost_answer=True),
+    Fault("dynamodb:putItem", "DynamoDB.AmazonDynamoDBException", 0.05),
     Fault("dynamodb:updateItem", "DynamoDB.ProvisionedThroughputExceededException", 0.1),
     Fault("events:putEvents", "EventBridge.InternalException", 0.05),
     Fault("events:putEvents", "EventBridge.SdkClientException", 0.03, lost_answer=True),
     Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.05),
     Fault("lambda:invoke", "Lambda.SdkClientException", 0.02, lost_answer=True),
     Fault("s3:headObject", "S3.SdkClientException", 0.1),
-    # An error that nobody expects, and a task that the workflow gives up at once.
-    Fault("dynamodb:putItem", "DynamoDB.AmazonDynamoDBException", 0.01),
+    # An error that nobody expects, so that the workflow gives up at once.
+    Fault("dynamodb:putItem", "DynamoDB.ValidationException", 0.01),
 ]
 
 

@@ -53,6 +53,14 @@ def test_a_database_that_fails_now_and_then_costs_nothing(troubled_bay: Bay, aws
         assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED"]
 
 
+def test_a_throttled_table_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> None:
+    # Errors that DynamoDB's model does not name, throttling of a table on demand among them, come under this name.
+    photo = put(troubled_bay, "throttled.jpg")
+    aws.inject(Fault("dynamodb:putItem", "DynamoDB.AmazonDynamoDBException", 1, limit=3))
+
+    assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
+
+
 def test_an_announcement_whose_answer_gets_lost_is_made_again_for_it_may_not_have_been_made(
     troubled_bay: Bay, aws: FaultyAws
 ) -> None:
