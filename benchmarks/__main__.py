@@ -10,7 +10,7 @@ from rich.console import Console
 from .results import FOLDER, Result, save, show
 
 # The order of a full run: what is quick first.
-NAMES = ("packages", "serialize", "cold_start", "endpoint", "path", "batch", "growth")
+NAMES = ("packages", "serialize", "cold_start", "sizing", "endpoint", "path", "batch", "growth")
 console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=180)  # in a file or a pipe, tables need not fit a screen

@@ -6,6 +6,7 @@ cannot be written to, as on Lambda; the Runtime API, S3 and the endpoint answer 
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -75,11 +76,12 @@ class Server(ThreadingHTTPServer):
 class LambdaService:
     """Lambda's Runtime API for one process at a time, with an S3 object and an endpoint beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, photo: Path = PHOTO) -> None:
         self.event = b""
         self.request = 0
         self.answered = threading.Event()
         self.error = ""
+        self.cpu = 0.0
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -90,7 +92,7 @@ class LambdaService:
                 if self.path == NEXT:
                     self._answer(service.event, INVOCATION | {"Lambda-Runtime-Aws-Request-Id": str(service.request)})
                 else:
-                    self._answer(PHOTO.read_bytes(), {"Last-Modified": "Fri, 20 Nov 2026 05:00:00 GMT"})
+                    self._answer(photo.read_bytes(), {"Last-Modified": "Fri, 20 Nov 2026 05:00:00 GMT"})
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -123,7 +125,7 @@ class LambdaService:
         self._server.server_close()
 
     def cold_start(self, handler: str, event: dict[str, object], folders: list[Path]) -> float:
-        """Return the time from the start of a fresh process to its first answer (ms).
+        """Return the time from the start of a fresh process to its first answer (ms); `cpu` is its processor time.
 
         Raises:
             RuntimeError: the function answered with an error, or not at all.
@@ -139,7 +141,7 @@ class LambdaService:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(map(str, folders)),
         }
-        started = time.perf_counter()
+        cpu, started = _cpu_of_children(), time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "awslambdaric", handler],
             env=env,
@@ -153,9 +155,15 @@ class LambdaService:
         finally:
             process.kill()
             process.wait()
+            self.cpu = (_cpu_of_children() - cpu) * 1000
         if not in_time or self.error:
             raise RuntimeError(f"{handler}: {self.error or 'no answer'}")
         return took
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run(runs: int) -> Result:
@@ -164,7 +172,7 @@ def run(runs: int) -> Result:
     service = LambdaService()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = interleave(_subjects(service, Path(folder)), runs)
+            found = interleave(subjects(service, Path(folder)), runs)
     finally:
         service.close()
     rows = [_row(function, found) for function in FUNCTIONS]
@@ -174,29 +182,29 @@ def run(runs: int) -> Result:
     return Result("cold_start", "Cold start: fresh process to first answer", rows, before, remarks)
 
 
-def _subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
+def subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
     """Build every package and every handler to compare it with."""
     events = {name: json.loads((ROOT / "events" / f"{name}.json").read_text()) for name in FUNCTIONS}
     handlers = {"bare": BARE} | {f"{name} client": WITH_CLIENT.format(service=s) for name, s in CLIENTS.items()}
-    subjects = {}
+    found = {}
     for name, code in handlers.items():
         place = folder / name.replace(" ", "_")
         place.mkdir()
         (place / "app.py").write_text(code)
-        subjects[name] = partial(service.cold_start, "app.handler", {}, [place])
+        found[name] = partial(service.cold_start, "app.handler", {}, [place])
     for name, logical in FUNCTIONS.items():
         package = folder / "packages" / name
         package.mkdir(parents=True)
         build = ["make", "--silent", "-C", str(ROOT / "functions"), f"build-{logical}Function"]
         build += [f"ARTIFACTS_DIR={package}", f"LAMBDA_PYTHON={sys.executable}"]
         subprocess.run(build, check=True)
-        subjects[name] = partial(service.cold_start, f"{name}.app.handler", events[name], [package])
+        found[name] = partial(service.cold_start, f"{name}.app.handler", events[name], [package])
         if site := _sdk_site():
             place = folder / f"{name}_sdk"
             place.mkdir()
             (place / "with_sdk.py").write_text(WITH_SDK.format(site=str(site), function=name))
-            subjects[f"{name} SDK"] = partial(service.cold_start, "with_sdk.handler", events[name], [place, package])
-    return subjects
+            found[f"{name} SDK"] = partial(service.cold_start, "with_sdk.handler", events[name], [place, package])
+    return found
 
 
 def _sdk_site() -> Path | None:

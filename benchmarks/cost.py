@@ -1,0 +1,357 @@
+"""The monthly bill of this stack at list prices: python -m benchmarks.cost --photos-per-month N.
+
+What a photo takes is counted, not guessed, wherever the project says it: state transitions from the definition of the
+workflow, alarms and metrics from the template, durations from the measurements. The rest are the fields of Workload.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from local.deployment import read_template
+
+from .figures import ROOT
+from .prices import HOURS_A_MONTH, Prices
+from .results import FOLDER
+from .sizing import WAITING, Work
+
+DEFINITION = ROOT / "statemachine" / "classify_photo.asl.json"
+WATCH_DEFINITION = ROOT / "statemachine" / "watch_review.asl.json"
+PLOT = ROOT / "docs" / "cost.svg"
+SIZES = tuple(10**exponent for exponent in range(3, 9))
+SECONDS_A_MONTH = HOURS_A_MONTH * 3600
+# Step Functions bills Express in steps of 64 MB and 100 ms; this state never fills the first 64 MB.
+EXPRESS_GB = 64 / 1024
+EXPRESS_STEP = 0.1
+# The rule that measures how long reviews wait runs every five minutes.
+WATCHES_A_MONTH = SECONDS_A_MONTH // 300
+INSTANCE = "hosting_ml_m5_large"
+# vCPUs of ml.m5.large.
+INSTANCE_CORES = 2
+SERVERLESS_GB = 2.0
+console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=140)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What arrives in a month, and what of it AWS bills that the project's files do not say.
+
+    `peak_factor` is the busiest minute over the mean, which instances must be there for; `item_kb` the size of a
+    decision; the logs are bytes a photo, measured on the sample photos, of the functions and of the workflow.
+    """
+
+    photos: int
+    rejected: float = 0.02
+    review: float = 0.08
+    photo_mb: float = 3.0
+    photo_days: float = 30
+    item_kb: float = 0.8
+    item_days: float = 365
+    log_days: float = 30
+    function_log_bytes: int = 2_200
+    workflow_log_bytes: int = 14_000
+    traced: float = 0.05
+    peak_factor: float = 3.0
+    mails: bool = True
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way to run the stack: the workflow's type, and how the endpoint is hosted."""
+
+    workflow: str
+    hosting: str
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.workflow} workflow, {self.hosting} endpoint"
+
+
+SETUPS = tuple(
+    Setup(workflow, hosting) for workflow in ("Standard", "Express") for hosting in ("real-time", "serverless")
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Measured: the work of each function, the endpoint's processor time of an image (ms), a workflow's time (s)."""
+
+    functions: Mapping[str, Work]
+    image_cpu: float
+    workflow_seconds: float
+
+    @classmethod
+    def read(cls, folder: Path = FOLDER) -> "Timing":
+        """Take the figures of the last kept runs of the benchmarks."""
+        sizing, endpoint = (_medians(folder / f"{name}.json") for name in ("sizing", "endpoint"))
+        functions = {
+            name: Work(sizing[f"{name}, warm"], sizing[f"{name}, cold"], waiting) for name, waiting in WAITING.items()
+        }
+        image = 1000 / endpoint["1 core, 16 clients, images/s"]
+        memories = memory_sizes()
+        work = sum(each.milliseconds(memories[name]) for name, each in functions.items())
+        # Six calls of services by the workflow itself, about 15 ms each: assumed.
+        return cls(functions, image, work / 1000 + image / 1000 + 6 * 0.015)
+
+
+def _medians(path: Path) -> dict[str, float]:
+    return {row["what"]: row["ours"]["median"] for row in json.loads(path.read_text())["rows"]}
+
+
+@cache
+def resources() -> dict[str, dict[str, Any]]:
+    """Return what the template deploys."""
+    found: dict[str, dict[str, Any]] = read_template()["Resources"]
+    return found
+
+
+def memory_sizes() -> dict[str, int]:
+    """Return each function's memory from the template (MB)."""
+    return {name: resources()[f"{name.capitalize()}Function"]["Properties"]["MemorySize"] for name in WAITING}
+
+
+# Where an execution ends, and the state that fails on the way there.
+OUTCOMES: Mapping[str, str | None] = {
+    "VehicleRouted": None,
+    "LowConfidence": "CheckConfidence",
+    "PhotoRejected": "SerializePhoto",
+}
+
+
+def states_on_the_way(definition: Mapping[str, Any], outcome: str, fails_at: str | None = None) -> list[str]:
+    """Return the states of one execution that ends in the state `outcome`, where one of them may fail.
+
+    An S3 event takes the first branch of a choice, unless another leads to the outcome.
+    """
+    way = [definition["StartAt"]]
+    while (state := definition["States"][way[-1]])["Type"] not in {"Succeed", "Fail"}:
+        if way[-1] == fails_at:
+            following = state["Catch"][0]["Next"]
+        elif state["Type"] == "Choice":
+            branches = [choice["Next"] for choice in state["Choices"]]
+            following = outcome if outcome in branches else branches[0]
+        else:
+            following = state["Next"]
+        way.append(following)
+    if way[-1] != outcome:
+        raise ValueError(f"an execution that fails at {fails_at} ends in {way[-1]}, not in {outcome}")
+    return way
+
+
+def transitions_of_a_photo(load: Workload) -> float:
+    """Return the mean of the state transitions that a photo is billed for: every state and the start; no retries.
+
+    https://aws.amazon.com/step-functions/pricing/ counts the start in its examples.
+    """
+    definition = json.loads(DEFINITION.read_text())
+    shares = {"VehicleRouted": 1 - load.review - load.rejected, "LowConfidence": load.review}
+    shares["PhotoRejected"] = load.rejected
+    return sum(
+        share * (1 + len(states_on_the_way(definition, outcome, OUTCOMES[outcome])))
+        for outcome, share in shares.items()
+    )
+
+
+def bill(load: Workload, setup: Setup, timing: Timing, prices: Prices) -> dict[str, float]:
+    """Return the lines of the monthly bill (US dollars)."""
+    asked = load.photos * (1 - load.rejected)
+    return {
+        "workflow": _workflow(load, setup, timing, prices),
+        "functions": _functions(load, timing, prices),
+        "endpoint": _endpoint(asked, load, setup, timing, prices),
+        "decisions": _decisions(load, prices),
+        "photos in S3": load.photos
+        * (
+            prices["s3_put"]
+            + prices["s3_get"]
+            + load.photo_mb / 1000 * prices["s3_storage"] * load.photo_days / (HOURS_A_MONTH / 24)
+        ),
+        "events and mails": load.photos * prices["eventbridge_event"]
+        + (load.photos * (load.review + load.rejected) * prices["sns_email"] if load.mails else 0),
+        "logs and traces": _logs(load, prices),
+        "metrics and alarms": _watching(prices),
+    }
+
+
+def _workflow(load: Workload, setup: Setup, timing: Timing, prices: Prices) -> float:
+    if setup.workflow == "Standard":
+        return load.photos * transitions_of_a_photo(load) * prices["standard_transition"]
+    return _express(load.photos, timing.workflow_seconds, prices)
+
+
+def _express(executions: float, seconds: float, prices: Prices) -> float:
+    billed = math.ceil(seconds / EXPRESS_STEP) * EXPRESS_STEP
+    return executions * (prices["express_request"] + billed * EXPRESS_GB * prices["express_gb_second"])
+
+
+def _functions(load: Workload, timing: Timing, prices: Prices) -> float:
+    reached = {"serialize": 1.0, "inference": 1 - load.rejected, "threshold": 1 - load.rejected}
+    return sum(
+        load.photos * share / 1e6 * timing.functions[name].price_of_a_million(memory_sizes()[name], prices)
+        for name, share in reached.items()
+    )
+
+
+def _endpoint(asked: float, load: Workload, setup: Setup, timing: Timing, prices: Prices) -> float:
+    data = asked * 4e-6 * prices["hosting_data"]  # a small PNG in, two numbers out: 4 KB
+    if setup.hosting == "serverless":
+        return asked * timing.image_cpu / 1000 * SERVERLESS_GB * prices["hosting_serverless"] + data
+    return instances(asked, load, timing) * HOURS_A_MONTH * prices[INSTANCE] + data
+
+
+def instances(asked: float, load: Workload, timing: Timing) -> int:
+    """Return how many instances the busiest minute needs, each at no more than 70 % of what it can do."""
+    busiest = asked / SECONDS_A_MONTH * load.peak_factor
+    return max(1, math.ceil(busiest / (0.7 * INSTANCE_CORES * 1000 / timing.image_cpu)))
+
+
+def _decisions(load: Workload, prices: Prices) -> float:
+    """Claim, record and confirm write the item each; an index that holds it is written along.
+
+    Into each of the two indexes by status the claim enters the item (one write), the outcome changes its key (two, a
+    removal and an entry), and the confirmation rewrites or removes it (one). The index by batch holds no upload.
+    """
+    table, index = 3, 1 + 2 + 1
+    writes = load.photos * math.ceil(load.item_kb) * (table + 2 * index)
+    stored = load.photos * load.item_kb / 1e6 * load.item_days / (HOURS_A_MONTH / 24)
+    return (
+        writes * prices["dynamodb_write"]
+        + WATCHES_A_MONTH * prices["dynamodb_read"]
+        + stored * 2 * prices["dynamodb_storage"]  # the table, and the index by status
+        + stored * prices["dynamodb_recovery"]
+    )
+
+
+def _logs(load: Workload, prices: Prices) -> float:
+    gigabytes = load.photos * (load.function_log_bytes + load.workflow_log_bytes) / 1e9
+    # Logs are kept compressed, to about 15 % of their size.
+    stored = gigabytes * 0.15 * load.log_days / (HOURS_A_MONTH / 24)
+    traces = load.photos * load.traced * prices["xray_trace"]
+    return gigabytes * prices["logs_ingested"] + stored * prices["logs_stored"] + traces
+
+
+def _watching(prices: Prices) -> float:
+    """Alarms and the dashboard are in the template; custom metrics are named by the functions and the review watch."""
+    deployed = resources().values()
+    alarms = [resource["Properties"] for resource in deployed if resource["Type"] == "AWS::CloudWatch::Alarm"]
+    watched = sum(
+        len([each for each in alarm.get("Metrics", [{"MetricStat": 1}]) if "MetricStat" in each]) for alarm in alarms
+    )
+    dashboards: int = sum(resource["Type"] == "AWS::CloudWatch::Dashboard" for resource in deployed)
+    sources = [*(ROOT / "functions").rglob("*.py"), WATCH_DEFINITION]
+    named = {name for path in sources for name in re.findall(METRIC, path.read_text())}
+    return (
+        watched * prices["alarm_metric"]
+        + dashboards * prices["dashboard"]
+        + (len(named) + 1) * prices["metric"]  # VehiclesRouted is one per class
+        + _express(WATCHES_A_MONTH, 0.1, prices)
+    )
+
+
+METRIC = re.compile(r'(?:add_metric\(|single_metric\(|"MetricName": )"(\w+)"')
+
+
+def cheapest(bills: Mapping[Setup, Mapping[str, float]]) -> Setup:
+    """Return the setup with the smallest bill."""
+    return min(bills, key=lambda setup: sum(bills[setup].values()))
+
+
+def bills_of(load: Workload, timing: Timing, prices: Prices) -> dict[Setup, dict[str, float]]:
+    """Return the bill of every setup."""
+    return {setup: bill(load, setup, timing, prices) for setup in SETUPS}
+
+
+def dollars(amount: float) -> str:
+    """Write an amount, with cents where they count."""
+    return f"${amount:,.0f}" if amount >= 100 else f"${amount:,.2f}"
+
+
+def show_bill(load: Workload, timing: Timing, prices: Prices) -> None:
+    """Print the bill of one month for every setup."""
+    bills = bills_of(load, timing, prices)
+    table = Table(title=f"{load.photos:,} photos a month", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("US dollars a month")
+    for setup in SETUPS:
+        table.add_column(str(setup).replace(", ", "\n"), justify="right")
+    for line in bills[SETUPS[0]]:
+        table.add_row(line, *(dollars(bills[setup][line]) for setup in SETUPS))
+    table.add_section()
+    table.add_row("total", *(f"[bold]{dollars(sum(bills[setup].values()))}[/bold]" for setup in SETUPS))
+    each = (f"${1000 * sum(bills[setup].values()) / load.photos:,.3f}" for setup in SETUPS)
+    table.add_row("per 1,000 photos", *each)
+    console.print(table)
+    console.print(f"cheapest: {cheapest(bills)}")
+    standard = SETUPS[0]
+    console.print(
+        f"{transitions_of_a_photo(load):.2f} state transitions a photo; {instances(load.photos, load, timing)} × "
+        f"ml.m5.large for a busiest minute of {load.peak_factor:g} times the mean; "
+        f"the endpoint is {bills[standard]['endpoint'] / sum(bills[standard].values()):.0%} of the first bill"
+    )
+
+
+def show_sizes(timing: Timing, prices: Prices) -> None:
+    """Print the totals from a thousand to a hundred million photos."""
+    table = Table(title="US dollars a month, by photos a month", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("photos", *map(str, SETUPS), "cheapest"):
+        table.add_column(heading.replace(", ", "\n"), justify="left" if heading == "cheapest" else "right")
+    for photos in SIZES:
+        bills = bills_of(Workload(photos), timing, prices)
+        table.add_row(f"{photos:,}", *(dollars(sum(bills[setup].values())) for setup in SETUPS), str(cheapest(bills)))
+    console.print(table)
+
+
+def plot(path: Path, timing: Timing, prices: Prices) -> None:
+    """Draw the totals of every setup over the photos a month."""
+    from matplotlib import rc_context  # noqa: PLC0415 - only a plot needs it
+    from matplotlib.figure import Figure as Drawing  # noqa: PLC0415
+
+    sizes = [round(10 ** (exponent / 10)) for exponent in range(30, 81)]
+    with rc_context({"svg.hashsalt": "cost", "font.size": 11}):
+        drawing = Drawing(figsize=(8, 4.8), layout="constrained")
+        axes = drawing.add_subplot()
+        for setup, style in zip(SETUPS, ("-", "--", "-", "--"), strict=True):
+            totals = [sum(bill(Workload(size), setup, timing, prices).values()) for size in sizes]
+            colour = "#c2410c" if setup.workflow == "Standard" else "#0369a1"
+            axes.plot(sizes, totals, style, color=colour, label=str(setup), linewidth=2)
+        axes.set(xscale="log", yscale="log", xlabel="photos a month", ylabel="US dollars a month")
+        axes.set_xticks(SIZES, ["1 k", "10 k", "100 k", "1 M", "10 M", "100 M"])
+        axes.set_yticks([10, 100, 1_000, 10_000, 100_000], ["$10", "$100", "$1,000", "$10,000", "$100,000"])
+        axes.minorticks_off()
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend(frameon=False)
+        axes.set_title(f"Bill at list prices of {prices.noted:%B %Y}, {prices.region}", loc="left", fontsize=11)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawing.savefig(path, metadata={"Date": None})
+
+
+@click.command()
+@click.option("--photos-per-month", type=click.IntRange(1), help="Print the bill of so many.  [default: 1 k to 100 M]")
+@click.option("--photo-mb", type=float, default=Workload.photo_mb, show_default=True, help="Size of a photo.")
+@click.option("--plot", "draw", is_flag=True, help=f"Draw the bills into {PLOT.relative_to(ROOT)}.")
+def main(photos_per_month: int | None, photo_mb: float, draw: bool) -> None:
+    """Print the monthly bill at list prices, Standard against Express and real-time against serverless hosting."""
+    prices, timing = Prices.read(), Timing.read()
+    console.print(f"list prices of {prices.region}, noted on {prices.noted}; no free tier, no data to the internet")
+    if photos_per_month:
+        show_bill(Workload(photos_per_month, photo_mb=photo_mb), timing, prices)
+    else:
+        show_sizes(timing, prices)
+    if draw:
+        plot(PLOT, timing, prices)
+        console.print(f"drawn: {PLOT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.cost")

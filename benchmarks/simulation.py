@@ -1,0 +1,437 @@
+"""A burst of photos, simulated event by event: python -m benchmarks.simulation --photos 1000000.
+
+Photos arrive over an hour and meet, one after the other, the quotas of Step Functions and Lambda and an endpoint that
+scales with its load. Service times are the measured ones. What is simulated is waiting, not failing machines: a photo
+fails only where its retries run out.
+"""
+
+import json
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.progress import Progress
+from rich.table import Table
+
+from .cost import INSTANCE, INSTANCE_CORES, SETUPS, Timing, Workload, bill, console, dollars, memory_sizes
+from .figures import ROOT
+from .prices import Prices
+from .results import FOLDER
+
+PLOT = ROOT / "docs" / "simulation.svg"
+HOUR = 3600.0
+SAMPLE_SECONDS = 10.0
+# Longer than this, a photo is said to wait.
+NOTICEABLE = 1.0
+# The function's client gives the endpoint 5 s twice; then the workflow waits for a while that doubles, up to a minute.
+PATIENCE = 10.0
+ENDPOINT_RETRIES = 10
+# Lambda's throttle is retried five times after 1, 2, 4, 8 and 16 s at most, half of it in the mean.
+THROTTLE_PATIENCE = 15.5
+
+Steps = Generator[simpy.Event, Any, None]
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """An account's quotas in us-east-1, before any is raised.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html and
+    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html. Lambda's scaling rate, 1,000 a function
+    every 10 s, never binds below a concurrency of 1,000. Express workflows have no quota of state transitions.
+    """
+
+    starts_at_once: float = 1_300
+    starts_a_second: float = 300
+    transitions_at_once: float = 5_000
+    transitions_a_second: float = 5_000
+    concurrency: int = 1_000
+
+    @classmethod
+    def express(cls) -> "Quotas":
+        """Return the quotas of Express workflows."""
+        return cls(6_000, 6_000, math.inf, math.inf)
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """How the endpoint scales: target tracking on calls a minute and instance, as `python -m training deploy` sets it.
+
+    It acts when the target was exceeded for three minutes; a new instance then takes a few minutes to serve.
+    """
+
+    least: int = 1
+    most: int = 2
+    calls_a_minute: float = 1_000
+    alarm_minutes: int = 3
+    launch_seconds: float = 300
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """So many photos in an hour, `peak` of them around its middle, within ten minutes or so."""
+
+    name: str
+    photos: int
+    quotas: Quotas = Quotas()
+    hosting: Hosting = Hosting()
+    peak: float = 0.5
+
+    def arrivals(self, chance: np.random.Generator) -> NDArray[np.float64]:
+        """Return the moments at which photos land (s), in order."""
+        at_the_peak = chance.binomial(self.photos, self.peak)
+        steady = chance.uniform(0, HOUR, self.photos - at_the_peak)
+        rush = np.clip(chance.normal(HOUR / 2, 150, at_the_peak), 0, HOUR)
+        return np.sort(np.concatenate([steady, rush]))
+
+
+class Bucket:
+    """A token bucket: what is reserved waits, in order, until there are tokens for it."""
+
+    def __init__(self, size: float, rate: float) -> None:
+        self._size, self._rate = size, rate
+        self._tokens, self._at = size, 0.0
+
+    def reserve(self, now: float, tokens: float = 1) -> float:
+        """Take tokens; returns how long to wait for them (s)."""
+        if math.isinf(self._rate):
+            return 0.0
+        self._tokens = min(self._size, self._tokens + (now - self._at) * self._rate) - tokens
+        self._at = now
+        return max(0.0, -self._tokens / self._rate)
+
+
+class Pool:
+    """Equal servers, more of which may come; who finds none free waits in order, or gives up."""
+
+    def __init__(self, env: simpy.Environment, servers: int) -> None:
+        self._env = env
+        self._free = servers
+        self._waiting: dict[simpy.Event, None] = {}
+        self.servers = servers
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def take(self, patience: float = math.inf) -> Generator[simpy.Event, Any, bool]:
+        """Wait for a server, at most `patience` seconds; returns whether there was one."""
+        if self._free:
+            self._free -= 1
+            return True
+        turn = self._env.event()
+        self._waiting[turn] = None
+        if math.isinf(patience):
+            yield turn
+        else:
+            yield turn | self._env.timeout(patience)
+        if turn.triggered:
+            return True
+        del self._waiting[turn]
+        return False
+
+    def give(self) -> None:
+        """Hand a server back, to whoever waits longest."""
+        if self._waiting:
+            turn = next(iter(self._waiting))
+            del self._waiting[turn]
+            turn.succeed()
+        else:
+            self._free += 1
+
+    def grow(self, servers: int) -> None:
+        """Add servers."""
+        self.servers += servers
+        for _ in range(servers):
+            self.give()
+
+
+@dataclass
+class Outcome:
+    """What became of a scenario's photos.
+
+    `delays` are from upload to outcome (s); `waits` the longest wait at each limit, `first` when photos first waited
+    noticeably there (s), `queues` and `instances` samples every SAMPLE_SECONDS.
+    """
+
+    scenario: Scenario
+    delays: list[float] = field(default_factory=list)
+    failed: int = 0
+    waits: dict[str, float] = field(default_factory=dict)
+    first: dict[str, float] = field(default_factory=dict)
+    waited: Counter[str] = field(default_factory=Counter)
+    queues: list[int] = field(default_factory=list)
+    instances: list[int] = field(default_factory=list)
+    cost: float = 0.0
+
+    def note(self, limit: str, wait: float, now: float) -> None:
+        """Record a wait at one of the limits."""
+        if wait > NOTICEABLE:
+            self.waited[limit] += 1
+            self.first.setdefault(limit, now)
+        self.waits[limit] = max(self.waits.get(limit, 0.0), wait)
+
+    def first_limit(self) -> str:
+        """Name the limit that photos waited for first."""
+        return min(self.first, key=self.first.__getitem__) if self.first else "none"
+
+
+class Burst:
+    """One scenario, run to its end."""
+
+    def __init__(self, scenario: Scenario, timing: Timing, seed: int = 0) -> None:
+        self.env = simpy.Environment()
+        self.outcome = Outcome(scenario)
+        self._scenario = scenario
+        self._chance = np.random.default_rng(seed)
+        self._starts = Bucket(scenario.quotas.starts_at_once, scenario.quotas.starts_a_second)
+        self._transitions = Bucket(scenario.quotas.transitions_at_once, scenario.quotas.transitions_a_second)
+        self._slots = Pool(self.env, scenario.quotas.concurrency)
+        self._image_seconds = timing.image_cpu / 1000
+        self._cores = Pool(self.env, scenario.hosting.least * INSTANCE_CORES)
+        memories = memory_sizes()
+        self._function_seconds = {
+            name: work.milliseconds(memories[name]) / 1000 for name, work in timing.functions.items()
+        }
+        self._calls = 0
+        self._open = 0
+        self._arrived = False
+
+    def run(self, advance: Callable[[int], object] = lambda _: None) -> Outcome:
+        """Simulate until every photo has an outcome; `advance` is told of every thousandth of them."""
+        self.env.process(self._arrive(advance))
+        self.env.process(self._sample())
+        self.env.process(self._scale())
+        self.env.run()
+        return self.outcome
+
+    def _arrive(self, advance: Callable[[int], object]) -> Steps:
+        for index, moment in enumerate(self._scenario.arrivals(self._chance)):
+            yield self.env.timeout(moment - self.env.now)
+            self._open += 1
+            self.env.process(self._photo())
+            if index % 1000 == 999:
+                advance(1000)
+        self._arrived = True
+
+    def _photo(self) -> Steps:
+        uploaded = self.env.now
+        wait = self._starts.reserve(self.env.now)
+        self.outcome.note("StartExecution", wait, self.env.now)
+        if wait:
+            yield self.env.timeout(wait)
+        yield from self._enter(3)
+        decided = yield from self._function("serialize")
+        if decided:
+            yield from self._enter(1)
+            decided = yield from self._infer()
+        # CheckConfidence takes a millisecond; record, announce and confirm one call of a service each.
+        yield from self._enter(6)
+        yield self.env.timeout(3 * 0.015)
+        self.outcome.failed += not decided
+        self.outcome.delays.append(self.env.now - uploaded)
+        self._open -= 1
+
+    def _enter(self, states: int) -> Steps:
+        wait = self._transitions.reserve(self.env.now, states)
+        self.outcome.note("state transitions", wait, self.env.now)
+        if wait:
+            yield self.env.timeout(wait)
+
+    def _slot(self) -> Generator[simpy.Event, Any, bool]:
+        asked = self.env.now
+        taken = yield from self._slots.take(THROTTLE_PATIENCE)
+        self.outcome.note("Lambda concurrency", self.env.now - asked, asked)
+        return taken
+
+    def _function(self, name: str) -> Generator[simpy.Event, Any, bool]:
+        taken = yield from self._slot()
+        if taken:
+            yield self.env.timeout(self._function_seconds[name])
+            self._slots.give()
+        return taken
+
+    def _infer(self) -> Generator[simpy.Event, Any, bool]:
+        """Ask the endpoint; while the function waits for it, it holds one of Lambda's slots."""
+        for attempt in range(ENDPOINT_RETRIES + 1):
+            taken = yield from self._slot()
+            if not taken:
+                return False
+            asked = self.env.now
+            self._calls += 1
+            answered = yield from self._cores.take(PATIENCE)
+            self.outcome.note("endpoint", self.env.now - asked, asked)
+            if answered:
+                yield self.env.timeout(self._image_seconds)
+                self._cores.give()
+                yield self.env.timeout(self._function_seconds["inference"])
+            self._slots.give()
+            if answered:
+                return True
+            yield self.env.timeout(self._chance.uniform(0, min(60.0, 2.0 * 2**attempt)))
+        return False
+
+    def _sample(self) -> Steps:
+        while self._open or not self._arrived:
+            self.outcome.queues.append(self._open)
+            self.outcome.instances.append(self._cores.servers // INSTANCE_CORES)
+            yield self.env.timeout(SAMPLE_SECONDS)
+
+    def _scale(self) -> Steps:
+        hosting, above, wanted = self._scenario.hosting, 0, self._scenario.hosting.least
+        while self._open or not self._arrived:
+            self._calls = 0
+            yield self.env.timeout(60)
+            serving = self._cores.servers // INSTANCE_CORES
+            above = above + 1 if self._calls / serving > hosting.calls_a_minute else 0
+            needed = min(hosting.most, math.ceil(self._calls / hosting.calls_a_minute))
+            if above >= hosting.alarm_minutes and needed > wanted:
+                self.env.process(self._launch(needed - wanted))
+                wanted = needed
+
+    def _launch(self, instances: int) -> Steps:
+        yield self.env.timeout(self._scenario.hosting.launch_seconds)
+        self._cores.grow(instances * INSTANCE_CORES)
+
+
+def price(outcome: Outcome, timing: Timing, prices: Prices) -> float:
+    """Return what the scenario costs (US dollars): all that a photo costs, and the instances for as long as it took."""
+    express = outcome.scenario.quotas == Quotas.express()
+    setup = next(s for s in SETUPS if s.hosting == "real-time" and (s.workflow == "Express") == express)
+    lines = bill(Workload(outcome.scenario.photos), setup, timing, prices)
+    by_photo = sum(amount for line, amount in lines.items() if line not in {"endpoint", "metrics and alarms"})
+    return by_photo + sum(outcome.instances) * SAMPLE_SECONDS / HOUR * prices[INSTANCE]
+
+
+def local_rate(concurrency: int, cores: int, cpu: float, waiting: float, photos: int = 400) -> float:
+    """Simulate a batch on one machine; returns photos a second.
+
+    So many photos at once each take `cpu` seconds of one of the cores, in slices, and `waiting` seconds of nothing.
+    """
+    env = simpy.Environment()
+    machine = Pool(env, cores)
+    left = deque(range(photos))
+    slices = 10
+
+    def worker() -> Steps:
+        while left:
+            left.pop()
+            for _ in range(slices):
+                yield env.timeout(waiting / slices)
+                yield from machine.take()
+                yield env.timeout(cpu / slices)
+                machine.give()
+
+    for _ in range(concurrency):
+        env.process(worker())
+    env.run()
+    return photos / float(env.now)
+
+
+def scenarios(photos: int) -> list[Scenario]:
+    """Return what is compared: what `deploy` sets up by default, more instances, and an Express workflow."""
+    large = Hosting(least=2, most=8, calls_a_minute=8_000)
+    return [
+        Scenario("as deployed by default", photos),
+        Scenario("2 to 8 instances, 8,000 calls a minute each", photos, hosting=large),
+        Scenario("the same, Express", photos, quotas=Quotas.express(), hosting=large),
+    ]
+
+
+def show(outcomes: list[Outcome]) -> None:
+    """Print what became of every scenario."""
+    table = Table(title="Photos within an hour, half of them around its middle", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("scenario")
+    for heading in ("photos", "delay p50", "p99", "longest", "queue", "failed", "instances", "cost"):
+        table.add_column(heading, justify="right")
+    table.add_column("waited first for")
+    for outcome in outcomes:
+        p50, p99 = np.percentile(outcome.delays, (50, 99))
+        table.add_row(
+            outcome.scenario.name,
+            f"{outcome.scenario.photos:,}",
+            f"{p50:.2f} s",
+            f"{p99:,.1f} s",
+            f"{max(outcome.delays):,.0f} s",
+            f"{max(outcome.queues):,}",
+            f"{outcome.failed:,}",
+            str(max(outcome.instances)),
+            dollars(outcome.cost),
+            outcome.first_limit(),
+        )
+    console.print(table)
+    for outcome in outcomes:
+        waits = ", ".join(f"{limit} {wait:,.1f} s ({outcome.waited[limit]:,})" for limit, wait in outcome.waits.items())
+        console.print(f"  {outcome.scenario.name}, {outcome.scenario.photos:,}: longest wait (photos waiting): {waits}")
+
+
+def check(folder: Path = FOLDER) -> list[tuple[int, float, float]]:
+    """Return concurrency, measured and simulated photos a second of the last kept batches on this machine."""
+    kept = json.loads((folder / "batch.json").read_text())
+    rows: Mapping[str, Any] = {row["what"]: row for row in kept["rows"]}
+    found = []
+    alone = rows["100 photos, 1 at once"]
+    cores = kept["machine"]["cores"]
+    cpu = cores / alone["limit"]["figure"]["median"]
+    waiting = 1 / alone["ours"]["median"] - cpu
+    for concurrency in (1, 4, 8, 16):
+        row = rows[f"100 photos, {concurrency} at once"]
+        found.append((concurrency, row["ours"]["median"], local_rate(concurrency, cores, cpu, waiting, photos=100)))
+    return found
+
+
+def plot(path: Path, outcomes: list[Outcome]) -> None:
+    """Draw queue and instances over time."""
+    from matplotlib import rc_context  # noqa: PLC0415 - only a plot needs it
+    from matplotlib.figure import Figure as Drawing  # noqa: PLC0415
+
+    colours = ("#c2410c", "#0369a1", "#15803d")
+    with rc_context({"svg.hashsalt": "simulation", "font.size": 11}):
+        drawing = Drawing(figsize=(8, 5.6), layout="constrained")
+        queue, instances = drawing.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        for outcome, colour in zip(outcomes, colours, strict=True):
+            minutes = np.arange(len(outcome.queues)) * SAMPLE_SECONDS / 60
+            style = "--" if outcome.scenario.quotas == Quotas.express() else "-"
+            queue.plot(minutes, np.maximum(outcome.queues, 1), style, color=colour, label=outcome.scenario.name, lw=1.8)
+            instances.step(minutes, outcome.instances, style, color=colour, where="post", lw=1.8)
+        photos = outcomes[0].scenario.photos
+        queue.set(yscale="log", ylabel="photos without an outcome")
+        queue.set_title(f"{photos:,} photos in an hour, half of them around its middle", loc="left", fontsize=11)
+        queue.legend(frameon=False)
+        instances.set(xlabel="minutes", ylabel="instances")
+        instances.set_ylim(bottom=0)
+        for axes in (queue, instances):
+            axes.grid(visible=True, alpha=0.3)
+        drawing.savefig(path, metadata={"Date": None})
+
+
+@click.command()
+@click.option("--photos", type=click.IntRange(1000), default=1_000_000, show_default=True, help="Within an hour.")
+@click.option("--plot", "draw", is_flag=True, help=f"Draw queue and instances into {PLOT.relative_to(ROOT)}.")
+def main(photos: int, draw: bool) -> None:
+    """Simulate a burst of photos under AWS's quotas, with the measured service times."""
+    timing, prices = Timing.read(), Prices.read()
+    outcomes = []
+    with Progress(console=console, transient=True) as progress:
+        for scenario in scenarios(photos):
+            task = progress.add_task(scenario.name, total=photos)
+            outcome = Burst(scenario, timing).run(lambda done, task=task: progress.advance(task, done))  # type: ignore[misc]
+            outcome.cost = price(outcome, timing, prices)
+            outcomes.append(outcome)
+    show(outcomes)
+    if draw:
+        plot(PLOT, outcomes)
+        console.print(f"drawn: {PLOT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.simulation")

@@ -1,0 +1,177 @@
+"""The bill's arithmetic, against bills worked out by hand."""
+
+import json
+import re
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from benchmarks import cost
+from benchmarks.cost import Setup, Timing, Workload, bill, cheapest, instances, states_on_the_way
+from benchmarks.prices import FILE, Prices
+from benchmarks.sizing import Work
+from training import cost as hosting
+
+PRICES = Prices.read()
+# A function of 20 ms on a core that waits for nothing, an endpoint of 10 ms an image, a workflow of 0.25 s.
+WORK = Work(cpu=20, cold_cpu=200, waiting=0)
+TIMING = Timing({"serialize": WORK, "inference": WORK, "threshold": WORK}, image_cpu=10, workflow_seconds=0.25)
+STANDARD = Setup("Standard", "real-time")
+EXPRESS = Setup("Express", "real-time")
+SERVERLESS = Setup("Standard", "serverless")
+ALL_ROUTED = Workload(1_000_000, rejected=0, review=0)
+
+
+def chain(*names: str, end: str = "Succeed") -> dict[str, object]:
+    states: dict[str, object] = {name: {"Type": "Pass", "Next": following} for name, following in pairwise(names)}
+    return {"StartAt": names[0], "States": states | {names[-1]: {"Type": end}}}
+
+
+def test_states_are_counted_along_the_way_to_the_outcome() -> None:
+    assert states_on_the_way(chain("A", "B", "C"), "C") == ["A", "B", "C"]
+
+
+def test_a_choice_is_left_towards_the_outcome() -> None:
+    definition = chain("A", "Pick")
+    states = definition["States"]
+    assert isinstance(states, dict)
+    states["Pick"] = {"Type": "Choice", "Choices": [{"Next": "Good"}, {"Next": "Bad"}]}
+    states["Good"], states["Bad"] = {"Type": "Succeed"}, {"Type": "Fail"}
+
+    assert states_on_the_way(definition, "Good") == ["A", "Pick", "Good"]
+    assert states_on_the_way(definition, "Bad") == ["A", "Pick", "Bad"]
+
+
+def test_a_state_that_fails_is_left_by_its_catch() -> None:
+    definition = chain("A", "B", "C", "End")
+    states = definition["States"]
+    assert isinstance(states, dict)
+    states["A"] |= {"Catch": [{"Next": "C"}]}
+
+    assert states_on_the_way(definition, "End", fails_at="A") == ["A", "C", "End"]
+
+
+def test_an_outcome_that_is_not_reached_is_an_error() -> None:
+    with pytest.raises(ValueError, match="ends in C, not in D"):
+        states_on_the_way(chain("A", "B", "C"), "D")
+
+
+def test_every_outcome_of_the_workflow_has_a_way() -> None:
+    definition = json.loads(cost.DEFINITION.read_text())
+
+    ways = {name: states_on_the_way(definition, name, fails_at) for name, fails_at in cost.OUTCOMES.items()}
+
+    assert {"SerializePhoto", "InferVehicle", "CheckConfidence", "RecordOutcome"} <= set(ways["VehicleRouted"])
+    assert len(ways["LowConfidence"]) == len(ways["VehicleRouted"])
+    assert len(ways["PhotoRejected"]) == len(ways["VehicleRouted"]) - 2
+
+
+def test_standard_is_billed_by_transition() -> None:
+    definition = json.loads(cost.DEFINITION.read_text())
+    states = len(states_on_the_way(definition, "VehicleRouted"))
+
+    # A million photos, each of so many states and the start, at $25 a million transitions.
+    assert bill(ALL_ROUTED, STANDARD, TIMING, PRICES)["workflow"] == pytest.approx((states + 1) * 25)
+
+
+def test_express_is_billed_by_request_and_begun_100_ms_of_64_mb() -> None:
+    # 0.25 s are billed as 0.3 s of 1/16 GB: a million of them are 18,750 GB-s at $0.00001667, and $1 for requests.
+    assert bill(ALL_ROUTED, EXPRESS, TIMING, PRICES)["workflow"] == pytest.approx(1 + 18_750 * 0.00001667)
+
+
+def test_a_function_slows_down_with_less_than_a_core() -> None:
+    assert WORK.milliseconds(1769) == 20
+    assert WORK.milliseconds(3538) == 20
+    assert Work(cpu=20, cold_cpu=0, waiting=7).milliseconds(1769 // 2) == pytest.approx(47, abs=0.1)
+
+
+def test_a_function_is_billed_by_begun_millisecond_and_request() -> None:
+    # 20 ms of 1,769 MB: 1e6 × 0.020 s × 1.7275 GB = 34,551 GB-s at $0.0000133334, and $0.20 for requests.
+    assert WORK.price_of_a_million(1769, PRICES) == pytest.approx(34_550.78 * 0.0000133334 + 0.2, rel=1e-6)
+    begun = Work(cpu=20.2, cold_cpu=0, waiting=0).price_of_a_million(1769, PRICES)
+    assert begun == pytest.approx(21 / 20 * 34_550.78 * 0.0000133334 + 0.2, rel=1e-6)
+
+
+def test_rejected_photos_never_reach_the_model() -> None:
+    some = bill(Workload(1_000_000, rejected=0.5, review=0), SERVERLESS, TIMING, PRICES)
+    none = bill(ALL_ROUTED, SERVERLESS, TIMING, PRICES)
+    assert some["endpoint"] == pytest.approx(none["endpoint"] / 2)
+
+
+def test_an_instance_costs_while_it_stands() -> None:
+    # 730 hours at $0.115, and 1e6 × 4 KB = 4 GB of data at $0.016.
+    assert bill(ALL_ROUTED, STANDARD, TIMING, PRICES)["endpoint"] == pytest.approx(730 * 0.115 + 4 * 0.016)
+
+
+def test_serverless_costs_while_it_answers() -> None:
+    # 1e6 × 10 ms × 2 GB = 20,000 GB-s at $0.00002, and the data.
+    assert bill(ALL_ROUTED, SERVERLESS, TIMING, PRICES)["endpoint"] == pytest.approx(20_000 * 0.00002 + 4 * 0.016)
+
+
+def test_instances_are_for_the_busiest_minute() -> None:
+    # Two cores at 10 ms an image answer 200 a second, of which 140 are counted on.
+    month = 730 * 3600
+    assert instances(140 * month, Workload(1, peak_factor=1), TIMING) == 1
+    assert instances(141 * month, Workload(1, peak_factor=1), TIMING) == 2
+    assert instances(140 * month, Workload(1, peak_factor=3), TIMING) == 3
+    assert instances(1, Workload(1), TIMING) == 1
+
+
+def test_a_decision_is_written_three_times_with_two_indexes() -> None:
+    # 3 writes of the table, 4 of each index by status: 11 at $0.625 a million. Nothing is stored for no days.
+    nothing_kept = Workload(1_000_000, item_days=0)
+    watched = 8760 * PRICES["dynamodb_read"]
+    assert bill(nothing_kept, STANDARD, TIMING, PRICES)["decisions"] == pytest.approx(11 * 0.625 + watched)
+
+
+def test_photos_are_kept_for_their_days() -> None:
+    # Two million of 1 MB for half a month of 730 hours: 1,000 GB-months; put once, read once.
+    load = Workload(2_000_000, photo_mb=1, photo_days=730 / 48)
+    assert bill(load, STANDARD, TIMING, PRICES)["photos in S3"] == pytest.approx(1000 * 0.023 + 10 + 0.8)
+
+
+def test_only_photos_that_need_a_person_send_mail() -> None:
+    load = Workload(1_000_000, review=0.1, rejected=0)
+    assert bill(load, STANDARD, TIMING, PRICES)["events and mails"] == pytest.approx(1 + 100_000 * 0.00002)
+
+
+def test_a_bill_grows_in_proportion_but_for_what_stands() -> None:
+    small, large = (bill(Workload(photos), SERVERLESS, TIMING, PRICES) for photos in (10_000, 1_000_000))
+    for line in small.keys() - {"metrics and alarms", "decisions"}:
+        assert large[line] == pytest.approx(100 * small[line]), line
+    assert large["metrics and alarms"] == small["metrics and alarms"]
+
+
+def test_the_cheapest_setup_is_named() -> None:
+    assert cheapest({STANDARD: {"a": 3.0, "b": 1.0}, EXPRESS: {"a": 1.0, "b": 2.0}}) is EXPRESS
+
+
+def test_every_price_is_dated_sourced_and_used() -> None:
+    listed = json.loads(FILE.read_text())
+    code = "".join(path.read_text() for path in Path("benchmarks").glob("*.py"))
+
+    assert date(2026, 1, 1) < PRICES.noted
+    for name, price in listed["prices"].items():
+        assert price["source"].startswith("https://aws.amazon.com/"), name
+        assert price["usd"] > 0, name
+        assert f'"{name}"' in code or name == "hosting_ml_c5_large", name
+
+
+def test_hosting_costs_the_same_here_and_before_a_deployment() -> None:
+    for name, price in PRICES.units.items():
+        if instance := re.fullmatch(r"hosting_(ml_\w+)", name):
+            assert hosting.HOURLY[instance[1].replace("_", ".")] == price
+
+
+def test_custom_metrics_are_found_where_they_are_published() -> None:
+    sources = [*Path("functions").rglob("*.py"), cost.WATCH_DEFINITION]
+    names = {name for path in sources for name in cost.METRIC.findall(path.read_text())}
+    assert {"PhotosRejected", "Confidence", "EndpointLatency", "VehiclesRouted", "OldestReviewAge"} <= names
+
+
+def test_the_plot_shows_every_setup(tmp_path: Path) -> None:
+    cost.plot(tmp_path / "cost.svg", Timing(MappingProxyType(TIMING.functions), 10, 0.25), PRICES)
+    assert (tmp_path / "cost.svg").read_text().startswith("<?xml")

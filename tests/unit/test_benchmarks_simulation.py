@@ -1,0 +1,181 @@
+"""The simulation, against queueing theory and cases that can be worked out by hand."""
+
+import math
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pytest
+import simpy
+
+from benchmarks.cost import Timing
+from benchmarks.simulation import Bucket, Burst, Hosting, Pool, Quotas, Scenario, local_rate
+from benchmarks.sizing import Work
+
+NO_WORK = Work(cpu=0, cold_cpu=0, waiting=0)
+QUICK = Timing({"serialize": NO_WORK, "inference": NO_WORK, "threshold": NO_WORK}, image_cpu=5, workflow_seconds=0.1)
+UNLIMITED = Quotas(math.inf, math.inf, math.inf, math.inf, 10**9)
+TAIL = 0.045
+
+
+def erlang_c(servers: int, offered: float) -> float:
+    """Return the probability that a call must wait: A. K. Erlang, 1917."""
+    busy = offered**servers / math.factorial(servers) * servers / (servers - offered)
+    return busy / (sum(offered**k / math.factorial(k) for k in range(servers)) + busy)
+
+
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (2, 0.8), (8, 0.7)])
+def test_a_pool_waits_as_an_mmc_queue_does(servers: int, load: float) -> None:
+    chance, env = np.random.default_rng(1), simpy.Environment()
+    pool, waits = Pool(env, servers), []
+    offered = servers * load
+
+    def call(service: float) -> Generator[simpy.Event, Any, None]:
+        asked = env.now
+        yield from pool.take()
+        waits.append(env.now - asked)
+        yield env.timeout(service)
+        pool.give()
+
+    def arrive() -> Generator[simpy.Event, Any, None]:
+        for between, service in chance.exponential((1 / offered, 1), (100_000, 2)):
+            yield env.timeout(between)
+            env.process(call(service))
+
+    env.process(arrive())
+    env.run()
+
+    expected = erlang_c(servers, offered) / (servers - offered)
+    assert np.mean(waits) == pytest.approx(expected, rel=0.1)
+    assert np.mean(np.array(waits) > 0) == pytest.approx(erlang_c(servers, offered), abs=0.03)
+
+
+def test_who_gives_up_leaves_the_queue() -> None:
+    env = simpy.Environment()
+    pool, seen = Pool(env, 1), []
+
+    def call(name: str, patience: float) -> Generator[simpy.Event, Any, None]:
+        taken = yield from pool.take(patience)
+        seen.append((name, taken, env.now))
+        if taken:
+            yield env.timeout(10)
+            pool.give()
+
+    for name, patience in (("first", 1.0), ("impatient", 5.0), ("patient", 50.0)):
+        env.process(call(name, patience))
+    env.run()
+
+    assert seen == [("first", True, 0), ("impatient", False, 5), ("patient", True, 10)]
+
+
+def test_new_servers_serve_those_who_wait() -> None:
+    env = simpy.Environment()
+    pool, served = Pool(env, 1), []
+
+    def call() -> Generator[simpy.Event, Any, None]:
+        yield from pool.take()
+        served.append(env.now)
+        yield env.timeout(10)
+        pool.give()
+
+    def grow() -> Generator[simpy.Event, Any, None]:
+        yield env.timeout(3)
+        pool.grow(2)
+
+    for _ in range(4):
+        env.process(call())
+    env.process(grow())
+    env.run()
+
+    assert served == [0, 3, 3, 10]
+    assert pool.servers == 3
+
+
+def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
+    bucket = Bucket(size=3, rate=2)
+    assert [bucket.reserve(0) for _ in range(6)] == [0, 0, 0, 0.5, 1, 1.5]
+    assert bucket.reserve(10) == 0
+
+
+def test_a_bucket_fills_no_further_than_its_size() -> None:
+    bucket = Bucket(size=2, rate=1)
+    bucket.reserve(0, 2)
+    assert [bucket.reserve(100) for _ in range(3)] == [0, 0, 1]
+
+
+def test_without_limits_a_photo_takes_what_its_steps_take() -> None:
+    outcome = Burst(Scenario("quiet", 50, UNLIMITED), QUICK).run()
+
+    assert len(outcome.delays) == 50
+    assert outcome.delays == pytest.approx([0.005 + TAIL] * 50, abs=0.02)
+    assert outcome.failed == 0
+    assert outcome.first_limit() == "none"
+
+
+def test_executions_start_at_the_quota_and_no_faster() -> None:
+    # A photo each 0.36 s, of which only one in a second may start: the last of 10,000 waits 6,400 s.
+    quotas = Quotas(1, 1, math.inf, math.inf, 10**9)
+    outcome = Burst(Scenario("slow start", 10_000, quotas, peak=0), QUICK).run()
+
+    assert outcome.first_limit() == "StartExecution"
+    assert max(outcome.delays) == pytest.approx(10_000 - 3600, rel=0.02)
+
+
+def test_an_endpoint_that_is_too_small_fails_photos_only_after_all_retries() -> None:
+    # An hour's worth for two cores at a second an image, half of it within ten minutes.
+    slow = Timing(QUICK.functions, image_cpu=1000, workflow_seconds=1)
+    hosting = Hosting(least=1, most=1)
+    outcome = Burst(Scenario("too small", 7_200, UNLIMITED, hosting, peak=0.5), slow).run()
+
+    assert outcome.first_limit() == "endpoint"
+    assert len(outcome.delays) == 7_200
+    assert 0 < outcome.failed < 3_600
+    assert max(outcome.delays) > 60
+
+
+def test_the_endpoint_grows_once_its_target_was_exceeded_for_minutes() -> None:
+    # 60 photos a minute against a target of 20 for an instance: three are wanted after three minutes and a launch.
+    hosting = Hosting(least=1, most=8, calls_a_minute=20, alarm_minutes=3, launch_seconds=300)
+    outcome = Burst(Scenario("growing", 3_600, UNLIMITED, hosting, peak=0), QUICK).run()
+
+    assert outcome.instances[:47] == [1] * 47
+    assert outcome.instances[50] >= 3
+    assert max(outcome.instances) <= 5
+
+
+def test_functions_share_the_account_s_concurrency() -> None:
+    # Each holds its slot for a second; with one slot, one photo takes two of them.
+    second = Work(cpu=0, cold_cpu=0, waiting=1000)
+    timing = Timing({"serialize": second, "inference": second, "threshold": NO_WORK}, 1, 2)
+    quotas = Quotas(math.inf, math.inf, math.inf, math.inf, concurrency=1)
+    outcome = Burst(Scenario("one slot", 3_000, quotas, peak=0), timing).run()
+
+    assert outcome.first_limit() == "Lambda concurrency"
+    assert outcome.failed > 0
+
+
+def test_the_same_seed_gives_the_same_burst() -> None:
+    first, second = (Burst(Scenario("twice", 500), QUICK, seed=3).run() for _ in range(2))
+    assert first.delays == second.delays
+
+
+def test_photos_arrive_within_the_hour_and_in_order() -> None:
+    arrivals = Scenario("any", 10_000).arrivals(np.random.default_rng(0))
+    assert len(arrivals) == 10_000
+    assert np.all(np.diff(arrivals) >= 0)
+    assert arrivals[0] >= 0
+    assert arrivals[-1] <= 3600
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "cpu", "waiting", "rate"),
+    [
+        (1, 0.1, 0.3, 2.5),  # alone: one after the other
+        (4, 0.0, 0.4, 10.0),  # nothing but waiting scales with concurrency
+        (64, 0.1, 0.3, 20.0),  # two cores are never idle: 2 / 0.1
+    ],
+)
+def test_a_batch_on_one_machine_is_bound_by_waiting_or_by_cores(
+    concurrency: int, cpu: float, waiting: float, rate: float
+) -> None:
+    assert local_rate(concurrency, 2, cpu, waiting, photos=640) == pytest.approx(rate, rel=0.06)
