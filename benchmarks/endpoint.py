@@ -125,27 +125,59 @@ def serving(folder: Path, cores: set[int]) -> Iterator[tuple[int, psutil.Process
         stop(pid)
 
 
+class Connection:
+    """One client's connection, kept open."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
+        self._reader, self._writer = reader, writer
+        head = "POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+        self._request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    @classmethod
+    async def open(cls, port: int, body: bytes) -> "Connection":
+        """Connect; every request will send this picture."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port), body)
+
+    async def ask(self) -> None:
+        """Send one request and read its answer.
+
+        Raises:
+            RuntimeError: the server does not answer 200.
+        """
+        self._writer.write(self._request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"the server answered {head[:40]!r}")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        await self._reader.readexactly(length)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
+
+
 async def ask(port: int, server: psutil.Process, body: bytes, clients: int) -> Load:
     """Let some clients ask for SECONDS, each for the next answer as soon as it has the last."""
-    request = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-    request += f"Content-Length: {len(body)}\r\n\r\n".encode() + body
     latencies: list[float] = []
 
     async def client(deadline: float) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        connection = await Connection.open(port, body)
         while (asked := time.perf_counter()) < deadline:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(f"the server answered {head[:40]!r}")
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
+            await connection.ask()
             latencies.append(time.perf_counter() - asked)
-        writer.close()
+        connection.close()
 
     cpu, started = sum(server.cpu_times()[:2]), time.perf_counter()
     await asyncio.gather(*(client(started + SECONDS) for _ in range(clients)))
     return Load.of(latencies, time.perf_counter() - started, sum(server.cpu_times()[:2]) - cpu)
+
+
+async def ask_for(port: int, body: bytes, requests: int) -> None:
+    """Let one client ask so many times."""
+    connection = await Connection.open(port, body)
+    for _ in range(requests):
+        await connection.ask()
+    connection.close()
 
 
 def call_directly(threads: int) -> Load:
