@@ -7,6 +7,7 @@ from typing import cast
 import click
 from rich.console import Console
 
+from .document import DOCUMENT, write_tables
 from .results import FOLDER, Result, save, show
 
 # The order of a full run: what is quick first.
@@ -35,6 +36,13 @@ def run(names: tuple[str, ...], runs: int, keep: bool) -> None:
         show(result, console)
         if keep:
             save(result)
+
+
+@main.command()
+def document() -> None:
+    """Write the kept figures into docs/performance.md."""
+    write_tables(FOLDER, DOCUMENT)
+    messages.print(f"written: {DOCUMENT.name}")
 
 
 if __name__ == "__main__":
