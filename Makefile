@@ -13,7 +13,8 @@ demo: setup ## classify photos with the whole stack on this machine, and report 
 	$(VENV) -m monitoring report .local/demo/capture --decisions .local/decisions.json --output .local/report
 
 test: setup ## unit, integration and e2e tests
-	$(VENV) -m pytest tests/unit tests/monitoring tests/integration tests/e2e
+	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/unit tests/monitoring
+	$(VENV) -m pytest tests/integration tests/e2e
 
 setup-training: .venv-training/installed ## install PyTorch and the SageMaker SDK
 
@@ -21,11 +22,40 @@ test-training: setup setup-training ## types and tests of what needs PyTorch or 
 	$(VENV) -m mypy --python-executable .venv-training/bin/python training/container/*.py tests/training/*.py
 	.venv-training/bin/python -m pytest tests/training
 
+soak: setup ## thousands of photos under faults
+	CAMPAIGN_PHOTOS=3000 $(VENV) -m pytest tests/integration/test_campaign.py
+
+fuzz: setup .tools/fuzz/installed ## 100,000 spoilt photos, then five minutes guided by coverage (Linux)
+	FUZZ_EXAMPLES=100000 $(VENV) -m pytest tests/unit/test_fuzz_*.py
+	@mkdir -p .local/fuzz
+	.tools/fuzz/bin/python -m tests.fuzz.photo -max_total_time=300 .local/fuzz
+
 lint: setup ## style, types, template
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
 	SAM_CLI_TELEMETRY=0 .tools/sam/bin/sam validate --lint
+
+scan: setup .tools/scan/installed ## scanners of template, code and dependencies
+	.ci/scan
+
+sbom: .tools/scan/installed ## bills of materials (CycloneDX) in .local/sbom
+	@mkdir -p .local/sbom
+	for function in serialize inference threshold; do \
+		.tools/scan/bin/cyclonedx-py requirements functions/$$function/requirements.txt --output-reproducible \
+			--of JSON --outfile .local/sbom/$$function.json; \
+	done
+	.tools/scan/bin/cyclonedx-py requirements requirements/dev.txt --output-reproducible --of JSON --outfile .local/sbom/dev.json
+
+licences: setup .tools/scan/installed ## list the licence of every dependency in docs/licences.md
+	@mkdir -p .local
+	@{ sed '/^|/d' docs/licences.md; .tools/scan/bin/pip-licenses --python $(VENV) --from mixed --order license \
+		--format markdown --with-urls --packages \
+		$$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements/dev.txt); } > .local/licences.md
+	@mv .local/licences.md docs/licences.md
+
+pictures: setup ## photograph the report that make demo left, for this page (needs chromium)
+	$(VENV) docs/pictures.py .local/report/report.html docs/pictures
 
 lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv==0.13.8
@@ -34,6 +64,8 @@ lock: ## pin every dependency of every environment, with hashes, from pyproject.
 		--excludes requirements/torch.in --output-file requirements/training.txt
 	$(LOCK) requirements/sam.in --output-file requirements/sam.txt
 	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
+	$(LOCK) requirements/scan.in --output-file requirements/scan.txt
+	$(LOCK) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.txt
 	for function in serialize inference threshold; do \
 		$(LOCK) functions/$$function/requirements.in --output-file functions/$$function/requirements.txt; \
 	done
@@ -55,6 +87,9 @@ LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 	$(call install,.venv-training,requirements/training.txt)
 	@.venv-training/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/torch.in
 
+.tools/fuzz/installed: tests/fuzz/requirements.txt
+	$(call install,.tools/fuzz,$<)
+
 .tools/%/installed: requirements/%.txt
 	$(call install,.tools/$*,$<)
 
@@ -65,4 +100,4 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-training lint lock clean
+.PHONY: help setup setup-training demo test test-training soak fuzz lint scan sbom licences pictures lock clean

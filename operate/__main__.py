@@ -16,6 +16,7 @@ from rich.table import Table
 
 from .batch import Batch, manifest_key, recent_batches
 from .deployed import Deployed
+from .presign import presign
 from .replay import find_undone
 from .review import decide, export_reviewed, waiting_photos
 
@@ -203,6 +204,8 @@ def export(deployed: Deployed, folder: Path) -> None:
     count = sum(1 for _ in export_reviewed(deployed, folder))
     click.echo(f"{count} reviewed photos are in {folder}")
 
+
+main.add_command(presign)
 
 if __name__ == "__main__":
     main(prog_name="python -m operate")

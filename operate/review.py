@@ -52,7 +52,8 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> dict[
         deployed.client("dynamodb").update_item(
             TableName=deployed.outputs["DecisionsTable"],
             Key={"photo": {"S": attributes["photo"]}},
-            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+            # What a person decided is final: no replay may claim the photo again.
+            UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in changes)} REMOVE claim_expires_at",
             ConditionExpression="#status = :review",
             ExpressionAttributeNames={f"#{name}": name for name in changes},
             ExpressionAttributeValues={f":{name}": {"S": value} for name, value in changes.items()}
@@ -63,7 +64,7 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> dict[
             raise OperateError(f"{photo} was decided by somebody else in this moment") from error
         raise
     decision = attributes | changes | {"stack": deployed.outputs["StackName"]}
-    deployed.client("events").put_events(
+    answer = deployed.client("events").put_events(
         Entries=[
             {
                 "Source": "loading-bay",
@@ -72,6 +73,8 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> dict[
             }
         ]
     )
+    if answer["FailedEntryCount"]:
+        raise OperateError(f"{photo} is recorded as {decision['status']}, but could not be announced; tell the driver")
     return decision
 
 

@@ -46,7 +46,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
         boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="photos")
         import botocore.client  # noqa: PLC0415
 
-        send = botocore.client.BaseClient._make_api_call
+        send = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
         def record(self: Any, operation: str, parameters: dict[str, Any]) -> Any:
             if operation == "CreateTrainingJob":
@@ -233,7 +233,7 @@ def test_a_refused_job_says_what_helps(
     import botocore.client  # noqa: PLC0415
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
-    send = botocore.client.BaseClient._make_api_call
+    send = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
     def refuse(self: Any, operation: str, parameters: dict[str, Any]) -> Any:
         if operation == "CreateTrainingJob":

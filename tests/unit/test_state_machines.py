@@ -16,7 +16,9 @@ from local.deployment import ROOT, read_template
 DEFINITIONS = sorted((ROOT / "statemachine").glob("*.asl.json"))
 # Raised by AWS itself; https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
 # and the pages of the integrated services.
-AWS_ERRORS = re.compile(r"(CloudWatch|States|Lambda|DynamoDB|EventBridge|S3|Sandbox|Runtime|StepFunctions|Sfn)\.[A-Za-z0-9]+")
+AWS_ERRORS = re.compile(
+    r"(CloudWatch|States|Lambda|DynamoDB|EventBridge|S3|Sandbox|Runtime|StepFunctions|Sfn)\.[A-Za-z0-9]+"
+)
 # Documented fields of a distributed Map that the linter does not know yet.
 NEWER_FIELDS = re.compile(r'Field "(Label|InputType|CSVHeaderLocation)" not allowed')
 PERMANENT = {"PhotoNotFound", "PhotoTooLarge", "UnreadablePhoto", "InvalidPrediction", "LowConfidence"}
