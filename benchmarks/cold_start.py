@@ -197,7 +197,7 @@ def subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
         package.mkdir(parents=True)
         build = ["make", "--silent", "-C", str(ROOT / "functions"), f"build-{logical}Function"]
         build += [f"ARTIFACTS_DIR={package}", f"LAMBDA_PYTHON={sys.executable}"]
-        subprocess.run(build, check=True)
+        subprocess.run(build, check=True, capture_output=True)
         found[name] = partial(service.cold_start, f"{name}.app.handler", events[name], [package])
         if site := _sdk_site():
             place = folder / f"{name}_sdk"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -55,6 +57,11 @@ def interleave(subjects: Mapping[str, Callable[[], float]], runs: int) -> dict[s
         for name, measure in subjects.items():
             values[name].append(measure())
     return {name: Figure.of(found) for name, found in values.items()}
+
+
+def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
+    """Return the k of time = c × size^k that fits best: the slope of a straight line through the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
 def cpu_milliseconds(work: Callable[[], object]) -> Callable[[], float]:

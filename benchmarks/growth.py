@@ -10,13 +10,12 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
 from rich.progress import Progress
 
 from functions.serialize.photo import reduce_photo
 
 from . import batch, captures, endpoint, machine, serialize
-from .figures import Figure, cpu_milliseconds, interleave, three_digits
+from .figures import Figure, cpu_milliseconds, exponent, interleave, three_digits
 from .results import Result, Row
 
 # 0.5, 5 and 50 megapixels.
@@ -26,11 +25,6 @@ PHOTOS = (10, 100, 1000)
 RECORDS = (1_000, 10_000, 100_000)
 # A time that grows with the square of a hundred times the size is a thousand times too long; noise is not that much.
 LINEAR = 1.1
-
-
-def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
-    """Return the k of time = c × size^k that fits best: the slope of a straight line through the logarithms."""
-    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
 def run(runs: int) -> Result:

@@ -8,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import results
-from benchmarks.figures import Figure, fresh_process, interleave, three_digits
-from benchmarks.growth import exponent
+from benchmarks.figures import Figure, exponent, fresh_process, interleave, three_digits
 from benchmarks.results import Reading, Result, Row, change, earlier_figures, ratio, save
 
 
