@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +88,16 @@ def upload(paths: tuple[Path, ...]) -> None:
 
 
 def _upload(stack: Stack, files: list[tuple[str, bytes]]) -> None:
-    s3 = stack.client("s3")
+    """Put photos into the inbox, no faster than this machine can classify them: each takes three processes of it."""
+    s3, sfn = stack.client("s3"), stack.client("stepfunctions")
     bucket, _, prefix = stack.outputs["UploadUri"].removeprefix("s3://").partition("/")
-
-    def put(file: tuple[str, bytes]) -> None:
-        s3.put_object(Bucket=bucket, Key=prefix + file[0], Body=file[1])
-
-    with Progress(console=console, transient=True) as progress, ThreadPoolExecutor(8) as pool:
-        for _ in progress.track(pool.map(put, files), total=len(files), description="uploading"):
-            pass
+    running = {"stateMachineArn": stack.outputs["StateMachineArn"], "statusFilter": "RUNNING"}
+    at_once = max(8, 4 * (os.cpu_count() or 1))
+    with Progress(console=console, transient=True) as progress:
+        for name, data in progress.track(files, description="uploading"):
+            while len(sfn.list_executions(**running)["executions"]) >= at_once:
+                time.sleep(0.05)
+            s3.put_object(Bucket=bucket, Key=prefix + name, Body=data)
 
 
 def _read(stack: Stack) -> list[Decision]:
