@@ -131,8 +131,8 @@ def create_app(model_path: Path, threads: int | None = None) -> Starlette:
 
     """
     model = Model.load(model_path, threads or int(os.environ.get(THREADS_VARIABLE, "1")))
-    # As many images at once as there are cores: more would only wait, and hold their pixels while waiting.
-    at_once = anyio.CapacityLimiter(os.cpu_count() or 1)
+    # As many images at once as there are cores: more would push each other out of the caches, and take longer each.
+    at_once = anyio.CapacityLimiter(usable_cores())
 
     async def ping(request: Request) -> Response:
         return Response()
@@ -155,6 +155,13 @@ def create_app(model_path: Path, threads: int | None = None) -> Starlette:
     app.state.class_names = model.class_names
     app.state.input_size = model.side
     return app
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on: in a container, or pinned, fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 async def read_body(request: Request) -> bytes:
