@@ -131,8 +131,10 @@ def create_app(model_path: Path, threads: int | None = None) -> Starlette:
 
     """
     model = Model.load(model_path, threads or int(os.environ.get(THREADS_VARIABLE, "1")))
-    # As many images at once as there are cores: more would push each other out of the caches, and take longer each.
-    at_once = anyio.CapacityLimiter(usable_cores())
+    # On several cores one image more than cores fills the gap while an answer is handed over (8 % more images on two);
+    # on one core it would only push the other out of the caches (3 % fewer).
+    cores = usable_cores()
+    at_once = anyio.CapacityLimiter(cores + 1 if cores > 1 else 1)
 
     async def ping(request: Request) -> Response:
         return Response()
