@@ -348,6 +348,9 @@ def main(photos_per_month: int | None, photo_mb: float, draw: bool) -> None:
         show_bill(Workload(photos_per_month, photo_mb=photo_mb), timing, prices)
     else:
         show_sizes(timing, prices)
+    console.print(
+        "A serverless endpoint captures no data. Express is no option of this stack: docs/performance.md says why."
+    )
     if draw:
         plot(PLOT, timing, prices)
         console.print(f"drawn: {PLOT.relative_to(ROOT)}")
