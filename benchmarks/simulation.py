@@ -429,8 +429,7 @@ def plot(path: Path, outcomes: list[Outcome]) -> None:
         photos = outcomes[0].scenario.photos
         queue.set(yscale="log", ylabel="photos without an outcome")
         queue.set_title(f"{photos:,} photos in an hour, half of them around its middle", loc="left", fontsize=11)
-        queue.set_ylim(top=3 * max(max(outcome.queues) for outcome in outcomes))
-        queue.legend(frameon=False, loc="upper left", fontsize=9)
+        drawing.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
         instances.set(xlabel="minutes", ylabel="instances")
         instances.set_ylim(bottom=0)
         for axes in (queue, instances):
