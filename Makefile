@@ -25,6 +25,9 @@ test-training: setup setup-training ## types and tests of what needs PyTorch or 
 soak: setup ## thousands of photos under faults
 	CAMPAIGN_PHOTOS=3000 $(VENV) -m pytest tests/integration/test_campaign.py
 
+bench: setup ## every benchmark beside its baseline, and what changed since the last kept run
+	$(VENV) -m benchmarks run
+
 fuzz: setup .tools/fuzz/installed ## 100,000 spoilt photos, then five minutes guided by coverage (Linux)
 	FUZZ_EXAMPLES=100000 $(VENV) -m pytest tests/unit/test_fuzz_*.py
 	@mkdir -p .local/fuzz
@@ -59,7 +62,7 @@ pictures: setup ## photograph the report that make demo left, for this page (nee
 
 lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv==0.13.8
-	$(LOCK) pyproject.toml --extra local --extra monitoring --extra dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --extra local --extra monitoring --extra bench --extra dev --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml requirements/training.in --extra training --extra sagemaker \
 		--excludes requirements/torch.in --output-file requirements/training.txt
 	$(LOCK) requirements/sam.in --output-file requirements/sam.txt
@@ -100,4 +103,4 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-training soak fuzz lint scan sbom licences pictures lock clean
+.PHONY: help setup setup-training demo test test-training soak bench fuzz lint scan sbom licences pictures lock clean
