@@ -25,7 +25,7 @@ test-training: setup setup-training ## types and tests of what needs PyTorch or 
 soak: setup ## thousands of photos under faults
 	CAMPAIGN_PHOTOS=3000 $(VENV) -m pytest tests/integration/test_campaign.py
 
-bench: setup ## every benchmark beside its baseline, and what changed since the last kept run
+bench: setup .venv/installed-bench ## every benchmark beside its baseline, and what changed since the last kept run
 	$(VENV) -m benchmarks run
 
 fuzz: setup .tools/fuzz/installed ## 100,000 spoilt photos, then five minutes guided by coverage (Linux)
@@ -62,7 +62,8 @@ pictures: setup ## photograph the report that make demo left, for this page (nee
 
 lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv==0.13.8
-	$(LOCK) pyproject.toml --extra local --extra monitoring --extra bench --extra dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --extra local --extra monitoring --extra dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --extra bench --output-file requirements/bench.txt
 	$(LOCK) pyproject.toml requirements/training.in --extra training --extra sagemaker \
 		--excludes requirements/torch.in --output-file requirements/training.txt
 	$(LOCK) requirements/sam.in --output-file requirements/sam.txt
@@ -84,6 +85,10 @@ LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed; give one with: make PYTHON=python3.12 …"; exit 1; }
 	$(call install,.venv,requirements/dev.txt)
+
+# What the benchmarks compare with: too much for everybody's environment.
+.venv/installed-bench: requirements/bench.txt .venv/installed
+	$(call install,.venv,requirements/bench.txt)
 
 # PyTorch's build differs by platform, so its version is pinned and its hash is not.
 .venv-training/installed: requirements/training.txt requirements/torch.in
