@@ -58,7 +58,7 @@ licences: setup .tools/scan/installed ## list the licence of every dependency in
 	@mv .local/licences.md docs/licences.md
 
 pictures: setup ## photograph the report that make demo left, for this page (needs chromium)
-	$(VENV) docs/pictures.py .local/report/report.html docs/pictures
+	$(VENV) docs/pictures.py .local/report/report.html docs/images
 
 lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv==0.13.8

@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the report: python docs/pictures.py report/report.html docs/pictures."""
+"""Takes the README's pictures of the report: python docs/pictures.py report/report.html docs/images."""
 
 import tempfile
 from pathlib import Path
