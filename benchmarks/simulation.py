@@ -7,7 +7,7 @@ fails only where its retries run out.
 
 import json
 import math
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +37,8 @@ NOTICEABLE = 1.0
 # The function's client gives the endpoint 5 s twice; then the workflow waits for a while that doubles, up to a minute.
 PATIENCE = 10.0
 ENDPOINT_RETRIES = 10
-# Lambda's throttle is retried five times after 1, 2, 4, 8 and 16 s at most, half of it in the mean.
-THROTTLE_PATIENCE = 15.5
+# Lambda's throttle is retried ten times, after 2, 4, 8, 16, 32 and then 60 s at most; jitter takes half in the mean.
+THROTTLE_PATIENCE = 181.0
 
 Steps = Generator[simpy.Event, Any, None]
 
@@ -118,7 +118,8 @@ class Pool:
     def __init__(self, env: simpy.Environment, servers: int) -> None:
         self._env = env
         self._free = servers
-        self._waiting: dict[simpy.Event, None] = {}
+        # A plain dict finds its first entry the slower the more were removed before it.
+        self._waiting: OrderedDict[simpy.Event, None] = OrderedDict()
         self.servers = servers
 
     @property
@@ -145,8 +146,7 @@ class Pool:
     def give(self) -> None:
         """Hand a server back, to whoever waits longest."""
         if self._waiting:
-            turn = next(iter(self._waiting))
-            del self._waiting[turn]
+            turn, _ = self._waiting.popitem(last=False)
             turn.succeed()
         else:
             self._free += 1
