@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,6 +23,7 @@ from monitoring.sources import Window
 from tests.monitoring.records import lines, place, record, write
 
 NAME = "decisions"
+ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC)
 
 
@@ -196,3 +200,28 @@ def test_the_live_state_follows_the_table_until_it_is_interrupted(table: Any, mo
     assert result.exit_code == 0
     assert looks == [7, 7]
     assert "second.jpg" in result.output
+
+
+def test_decisions_are_read_by_several_threads_from_the_first_one_on() -> None:
+    """Before, the process crashed in about one run of ten: each run here is the first use in a process of its own."""
+    program = """
+import sys, threading
+from monitoring.decisions import decisions_in_file
+from monitoring.sources import Window
+from pathlib import Path
+sys.setswitchinterval(1e-6)
+ready = threading.Barrier(12)
+def read():
+    ready.wait()
+    assert len(list(decisions_in_file(Path(sys.argv[1]), Window()))) == 1
+threads = [threading.Thread(target=read) for _ in range(12)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+    item = {"photo": "a", "status": "ROUTED", "claimed_at": "2026-11-20T04:21:06.123Z", "probabilities": {"a": 0.5}}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump([item], file)
+        file.flush()
+        for _ in range(3):
+            done = subprocess.run([sys.executable, "-c", program, file.name], check=False, cwd=ROOT)
+            assert done.returncode == 0
