@@ -60,7 +60,8 @@ def predict(runtime: Any, endpoint_name: str, image: bytes, *, class_count: int)
 
 
 def _named(error: ClientError, endpoint_name: str) -> Exception:
-    code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    # What something between us and SageMaker made up need not even be text.
+    code, message = str(error.response["Error"]["Code"]), str(error.response["Error"]["Message"])
     said = f"endpoint {endpoint_name} answered {code}: {message}"[:500]
     if code == "ModelError":
         status = str(error.response.get("OriginalStatusCode", 500))

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction, predict
@@ -105,6 +105,7 @@ def test_an_answer_is_a_pair_of_probabilities_or_it_is_none(runtime: object, bod
     body=BODIES
     | st.fixed_dictionaries({"Message": JSON, "OriginalStatusCode": JSON}).map(lambda d: json.dumps(d).encode()),
 )
+@example(status=400, name="ValidationError", body=b'{"Message": null}')
 def test_a_failure_is_named_and_worth_another_try_if_it_may_pass(
     runtime: object, status: int, name: str, body: bytes
 ) -> None:
