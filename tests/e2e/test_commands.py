@@ -4,7 +4,6 @@ import json
 import re
 import struct
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,6 +30,12 @@ def stack(run: Run) -> Iterator[dict[str, str]]:
     assert up.returncode == 0, up.stdout + up.stderr
     run(*LOCAL, "upload", "events/photos")
     yield dict(re.findall(r"^export (\w+)=(.+)$", up.stdout, re.MULTILINE))
+    run(*LOCAL, "down")
+
+
+@pytest.fixture(scope="module")
+def no_stack(run: Run) -> None:
+    """Take down the stack that the tests before this one shared."""
     run(*LOCAL, "down")
 
 
@@ -127,16 +132,6 @@ def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path
         assert machine == 183, f"{library.name} is not for arm64"  # EM_AARCH64 of the ELF header
 
 
-@pytest.mark.parametrize("module", ["local", "operate", "training", "monitoring"])
-def test_every_command_explains_itself(run: Run, module: str) -> None:
-    commands = re.findall(r"^  ([a-z][a-z-]*)  ", run("python", "-m", module, "--help").stdout, re.MULTILINE)
-
-    assert commands
-    with ThreadPoolExecutor(2) as pool:
-        explained = pool.map(lambda command: run("python", "-m", module, command, "--help").stdout, commands)
-    assert all("Usage:" in text for text in explained)
-
-
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -147,9 +142,8 @@ def test_every_command_explains_itself(run: Run, module: str) -> None:
         ((*LOCAL, "upload", "no-such-photo.jpg"), "does not exist"),
     ],
 )
+@pytest.mark.usefixtures("no_stack")
 def test_a_mistake_gets_one_line_that_says_what_to_do(run: Run, command: tuple[str, ...], said: str) -> None:
-    run(*LOCAL, "down")
-
     done = run(*command)
 
     assert done.returncode != 0
