@@ -117,7 +117,7 @@ def _train_seed(
             raise
     if process.returncode:
         if "No module named" in lines[-1]:
-            raise TrainingError(f"{lines[-1]}: install what training needs with pip install -e '.[training]'")
+            raise TrainingError(f"{lines[-1]}: install what training needs with make setup-training")
         raise TrainingError(f"training failed: {lines[-1]}")
     return Trained(seed, folder, json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")))
 

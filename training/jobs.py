@@ -160,9 +160,7 @@ def sdk_session(settings: JobSettings) -> "Session":
         import boto3  # noqa: PLC0415
         from sagemaker.core.helper.session_helper import Session  # noqa: PLC0415
     except ImportError as error:
-        raise TrainingError(
-            f"the SageMaker SDK is missing ({error}): pip install -e '.[training,sagemaker]'"
-        ) from error
+        raise TrainingError(f"the SageMaker SDK is missing ({error}): install it with make setup-training") from error
     with explained("open a SageMaker session"):
         boto_session = boto3.Session(region_name=settings.region)
         if boto_session.region_name is None:

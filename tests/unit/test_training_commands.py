@@ -163,7 +163,7 @@ def test_a_missing_sdk_says_what_to_install(staged: Path, monkeypatch: pytest.Mo
         "train", "--data", str(staged), "--bucket", "photos", "--role", ROLE, "--batch", "4", "--recipe", *recipe
     )
     assert result.exit_code == 1
-    assert "pip install -e '.[training,sagemaker]'" in said(result)
+    assert "install it with make setup-training" in said(result)
 
 
 def test_training_before_staging_says_what_to_run(tmp_path: Path) -> None:
