@@ -42,6 +42,9 @@ lint: setup ## style, types, template
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
 	SAM_CLI_TELEMETRY=0 .tools/sam/bin/sam validate --lint
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yaml
+	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 scan: setup .tools/scan/installed ## scanners of template, code and dependencies
 	.ci/scan
