@@ -27,10 +27,9 @@ soak: setup ## thousands of photos under faults
 
 bench: setup .venv/installed-bench ## every benchmark beside its baseline, and what changed since the last kept run
 	$(VENV) -m benchmarks run
-	$(VENV) benchmarks/captures.py
 	$(VENV) -m benchmarks document
-	$(VENV) -m benchmarks.cost --plot
-	$(VENV) -m benchmarks.simulation --plot
+	$(VENV) -m benchmarks cost --plot
+	$(VENV) -m benchmarks simulation --plot
 
 fuzz: setup .tools/fuzz/installed ## 100,000 spoilt photos, then five minutes guided by coverage (Linux)
 	FUZZ_EXAMPLES=100000 $(VENV) -m pytest tests/unit/test_fuzz_*.py

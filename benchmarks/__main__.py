@@ -1,4 +1,4 @@
-"""Runs the benchmarks: python -m benchmarks run [NAME …]."""
+"""The command line of the benchmarks: python -m benchmarks."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -7,11 +7,12 @@ from typing import cast
 import click
 from rich.console import Console
 
+from . import cost, simulation
 from .document import DOCUMENT, write_tables
 from .results import FOLDER, Result, save, show
 
 # The order of a full run: what is quick first.
-NAMES = ("packages", "serialize", "cold_start", "sizing", "endpoint", "path", "batch", "growth")
+NAMES = ("packages", "serialize", "cold_start", "sizing", "endpoint", "path", "batch", "growth", "captures")
 console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=180)  # in a file or a pipe, tables need not fit a screen
@@ -44,6 +45,9 @@ def document() -> None:
     write_tables(FOLDER, DOCUMENT)
     messages.print(f"written: {DOCUMENT.name}")
 
+
+main.add_command(cost.main, "cost")
+main.add_command(simulation.main, "simulation")
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

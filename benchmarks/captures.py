@@ -1,34 +1,56 @@
-"""How fast, and in how much memory, a million captures are read, beside a plain json loop.
-
-python benchmarks/captures.py --captures FOLDER   # varies the real captures in FOLDER
-python benchmarks/captures.py                     # makes captures of noise in their size and format
-"""
+"""A million captures: time and peak memory of the monitoring report and of its reader, beside a plain json loop."""
 
 import base64
 import io
 import itertools
 import json
-import os
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import click
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+
+from . import machine
+from .figures import Figure, fresh_process
+from .results import Reading, Result, Row
 
 CLASS_NAMES = ("bicycle", "motorcycle")
+RECORDS = 1_000_000
 RECORDS_A_FILE = 100
 START = datetime(2026, 10, 1, tzinfo=UTC)
+# Runs one reader in a process of its own, so that its memory is its own; prints seconds and peak MiB.
+MEASURE = """
+import resource, sys, time
+from pathlib import Path
+from benchmarks.captures import READERS
+started = time.perf_counter()
+READERS[sys.argv[1]](Path(sys.argv[2]))
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def run(runs: int) -> Result:
+    """Read the same captures with each reader, in rounds; they are long, so there are few."""
+    before = machine.load()
+    found: dict[str, list[list[float]]] = {reader: [] for reader in READERS}
+    with tempfile.TemporaryDirectory() as made:
+        size = write_captures(Path(made), RECORDS)
+        for _ in range(max(1, runs // 5)):
+            for reader, measured in found.items():
+                measured.append(fresh_process(MEASURE, reader, made))
+    figures = {
+        unit: {reader: Figure.of([each[index] for each in measured]) for reader, measured in found.items()}
+        for index, unit in enumerate(("s", "MiB"))
+    }
+    rows = [
+        Row(reader, unit, each[reader], Reading(PLAIN, each[PLAIN]))
+        for unit, each in figures.items()
+        for reader in READERS
+        if reader != PLAIN
+    ]
+    return Result("captures", f"{RECORDS:,} captures, {size / 1e9:.1f} GB, warm", rows, before)
 
 
 def plain_json_loop(folder: Path) -> int:
@@ -50,6 +72,8 @@ def plain_json_loop(folder: Path) -> int:
 def streaming_pass(folder: Path) -> int:
     """The pass of the report: every line checked, each record used once, a table at the end."""
     # Imported here, so that the plain loop's memory is its own.
+    from rich.progress import Progress  # noqa: PLC0415
+
     from monitoring.predictions import read_predictions  # noqa: PLC0415
     from monitoring.sources import Window, capture_files  # noqa: PLC0415
 
@@ -60,6 +84,8 @@ def streaming_pass(folder: Path) -> int:
 
 def whole_report(folder: Path) -> int:
     """The pass, and then all figures, plots, the gallery, the page and the Parquet file."""
+    from rich.progress import Progress  # noqa: PLC0415
+
     from monitoring.report import make_report  # noqa: PLC0415
     from monitoring.sources import Window  # noqa: PLC0415
 
@@ -79,14 +105,14 @@ def whole_report(folder: Path) -> int:
     return figures.predictions
 
 
-READERS = {"plain json loop": plain_json_loop, "streaming pass": streaming_pass, "whole report": whole_report}
+PLAIN = "plain json loop"
+READERS = {PLAIN: plain_json_loop, "streaming pass": streaming_pass, "whole report": whole_report}
 
 
-def write_captures(folder: Path, records: int, captures: Path | None, progress: Progress) -> int:
-    """Write captures in SageMaker's layout, each with its own id, time and scores; return the bytes."""
+def write_captures(folder: Path, records: int) -> int:
+    """Write captures of noise in SageMaker's layout, each with its own id, time and scores; return the bytes."""
     chance = np.random.default_rng(0)
-    photos = itertools.cycle(_real_photos(captures) if captures else _noise(chance))
-    task = progress.add_task("Making captures", total=records)
+    photos = itertools.cycle(_noise(chance))
     size = 0
     for first in range(0, records, RECORDS_A_FILE):
         moment = START + timedelta(seconds=2 * first)
@@ -99,7 +125,6 @@ def write_captures(folder: Path, records: int, captures: Path | None, progress: 
         text = "".join(lines)
         size += len(text)
         (place / f"{moment:%M-%S}-000-{first}.jsonl").write_text(text, encoding="utf-8")
-        progress.advance(task, len(lines))
     return size
 
 
@@ -127,12 +152,6 @@ def _line(photo: str, moment: datetime, chance: np.random.Generator) -> str:
     return json.dumps(record, separators=(",", ":")) + "\n"
 
 
-def _real_photos(captures: Path) -> list[str]:
-    records = (json.loads(line) for path in captures.rglob("*.jsonl") for line in path.open(encoding="utf-8"))
-    requests = [record["captureData"]["endpointInput"] for record in records]
-    return [request["data"] for request in requests if request["encoding"] == "BASE64"]
-
-
 def _noise(chance: np.random.Generator) -> list[str]:
     photos = []
     for _ in range(50):
@@ -140,52 +159,3 @@ def _noise(chance: np.random.Generator) -> list[str]:
         Image.frombytes("RGB", (32, 32), chance.bytes(3 * 32 * 32)).save(png, "PNG")
         photos.append(base64.b64encode(png.getvalue()).decode())
     return photos
-
-
-def _measured(reader: str, folder: Path) -> tuple[int, float, float]:
-    """Run a reader in a process of its own; return records, seconds without start-up, and peak MiB."""
-    command = [sys.executable, __file__, "--only", reader, "--folder", str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    found = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    records, seconds, peak = json.loads(found.stdout)
-    return records, seconds, peak
-
-
-@click.command()
-@click.option("--records", default=1_000_000, show_default=True)
-@click.option("--runs", default=3, show_default=True, help="The table shows medians.")
-@click.option("--captures", type=click.Path(exists=True, path_type=Path), help="Folder of real captures to vary.")
-@click.option("--only", type=click.Choice(list(READERS)), hidden=True)
-@click.option("--folder", type=click.Path(exists=True, path_type=Path), hidden=True)
-def main(*, records: int, runs: int, captures: Path | None, only: str | None, folder: Path | None) -> None:
-    """Print a table of time and memory for reading many captures."""
-    if only is not None and folder is not None:
-        start = time.perf_counter()
-        count = READERS[only](folder)
-        seconds = time.perf_counter() - start
-        click.echo(json.dumps([count, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
-        return
-    with (
-        tempfile.TemporaryDirectory() as made,
-        Progress(console=Console(stderr=True), transient=True) as progress,
-    ):
-        size = write_captures(Path(made), records, captures, progress)
-        # Rounds, not blocks: what else the machine does then falls on all readers alike.
-        task = progress.add_task("Reading them", total=runs * len(READERS))
-        found: dict[str, list[tuple[int, float, float]]] = {reader: [] for reader in READERS}
-        for _ in range(runs):
-            for reader in READERS:
-                found[reader].append(_measured(reader, Path(made)))
-                progress.advance(task)
-    table = Table(title=f"{records:,} captures, {size / 1e9:.1f} GB, warm; medians of {runs}", title_justify="left")
-    for name in ("reader", "records", "seconds", "records/s", "peak MiB"):
-        table.add_column(name, justify="left" if name == "reader" else "right")
-    for reader, results in found.items():
-        seconds = statistics.median(each[1] for each in results)
-        peak = statistics.median(each[2] for each in results)
-        table.add_row(reader, f"{results[0][0]:,}", f"{seconds:.1f}", f"{records / seconds:,.0f}", f"{peak:,.0f}")
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The monthly bill of this stack at list prices: python -m benchmarks.cost --photos-per-month N.
+"""The monthly bill of this stack at list prices: python -m benchmarks cost --photos-per-month N.
 
 What a photo takes is counted, not guessed, wherever the project says it: state transitions from the definition of the
 workflow, alarms and metrics from the template, durations from the measurements. The rest are the fields of Workload.
@@ -354,7 +354,3 @@ def main(photos_per_month: int | None, photo_mb: float, draw: bool) -> None:
     if draw:
         plot(PLOT, timing, prices)
         console.print(f"drawn: {PLOT.relative_to(ROOT)}")
-
-
-if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.cost")

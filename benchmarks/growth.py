@@ -10,8 +10,6 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 
-from rich.progress import Progress
-
 from functions.serialize.photo import reduce_photo
 
 from . import batch, captures, endpoint, machine, serialize
@@ -64,12 +62,12 @@ def _ask(port: int, body: bytes, count: int) -> None:
 
 
 def _captures(rounds: int) -> list[Figure]:
-    with tempfile.TemporaryDirectory() as made, Progress(disable=True) as progress, redirect_stdout(StringIO()):
+    with tempfile.TemporaryDirectory() as made, redirect_stdout(StringIO()):
         work = {}
         for records in RECORDS:
             folder = Path(made, str(records))
             folder.mkdir()
-            captures.write_captures(folder, records, None, progress)
+            captures.write_captures(folder, records)
             work[str(records)] = _seconds(partial(captures.streaming_pass, folder))
         for measure in work.values():
             measure()  # modules load at their first use

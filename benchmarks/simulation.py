@@ -1,4 +1,4 @@
-"""A burst of photos, simulated event by event: python -m benchmarks.simulation --photos 1000000.
+"""A burst of photos, simulated event by event: python -m benchmarks simulation --photos 1000000.
 
 Photos arrive over an hour and meet, one after the other, the quotas of Step Functions and Lambda and an endpoint that
 scales with its load. Service times are the measured ones. What is simulated is waiting, not failing machines: a photo
@@ -458,7 +458,3 @@ def main(photos: int, check_only: bool, draw: bool) -> None:
     if draw:
         plot(PLOT, outcomes)
         console.print(f"drawn: {PLOT.relative_to(ROOT)}")
-
-
-if __name__ == "__main__":
-    main(prog_name="python -m benchmarks.simulation")
