@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from pillow_heif import register_heif_opener
 
+from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, central_square
 from training.errors import TrainingError
 
 IMAGE_SIDE: Final = 32
 PHOTO_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
-PHOTO_FORMATS: Final = ("PNG", "JPEG", "WEBP", "HEIF", "AVIF")
+# The template's default, so that no photo is trained on that the pipeline would reject.
+MAX_PIXELS: Final = 50_000_000
 # Of the labelled photos, this share chooses settings and calibrates; it is never trained on.
 VALIDATION_SHARE: Final = 0.15
 # Of the outliers that are not kept for the test, this share is for validation.
@@ -27,8 +27,6 @@ TEST_SHARE: Final = 0.15
 # Two photos correlating more than this (after removing brightness and contrast, mirrored or not) show the
 # same thing. CIFAR-100 is known for such pairs: Barz and Denzler, "Do we train on test data?", 2020.
 DUPLICATE_CORRELATION: Final = 0.8
-
-register_heif_opener()
 
 Pixels = NDArray[np.uint8]
 
@@ -217,13 +215,10 @@ def _folder_photos(folder: Path, label: str) -> list[Photo]:
 
 def _read_photo(path: Path) -> Pixels:
     try:
-        with Image.open(path, formats=PHOTO_FORMATS) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        photo = central_square(path.read_bytes(), size=IMAGE_SIDE, max_pixels=MAX_PIXELS)
+    except (OSError, PhotoTooLarge, UnreadablePhoto) as error:
         raise TrainingError(f"{path} cannot be read: {error}; mend it or take it away") from error
-    if upright.size != (IMAGE_SIDE, IMAGE_SIDE):
-        upright = ImageOps.fit(upright, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.BICUBIC)
-    return np.asarray(upright)
+    return np.asarray(photo.image)
 
 
 def _require_classes(wanted: Sequence[str], present: Iterable[str], where: Path) -> None:

@@ -1,0 +1,147 @@
+"""One way to prepare a photo: the pipeline, training and the model's server make the same pixels of it."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from functions.serialize.photo import reduce_photo
+from training import dataset
+from training.container import serve
+
+pillow_heif.register_heif_opener()
+SIZE = (150, 110)
+COLOURED = Image.merge(
+    "RGB", [Image.radial_gradient("L").resize(SIZE), *(Image.effect_noise(SIZE, 90) for _ in range(2))]
+)
+GREY = Image.linear_gradient("L").resize(SIZE)
+LEFT_HALF = Image.new("L", SIZE, 255)
+LEFT_HALF.paste(0, (SIZE[0] // 2, 0, *SIZE))
+
+
+def encode(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def oriented(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif.tobytes()
+
+
+def png(rows: NDArray[np.uint8], width: int, depth: int, colour_type: int, transparent: bytes = b"") -> bytes:
+    """Write what Pillow cannot: depths of 2, 4 and 16 bits, with a transparent colour; `rows` are packed."""
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour_type, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+        if body or name == b"IEND"
+    )
+
+
+def grey16(value: int, other: int, transparent: int | None = None) -> bytes:
+    """A 16-bit greyscale PNG: `value` on the left, `other` on the right."""
+    rows = np.full((64, 64), value, ">u2")
+    rows[:, 32:] = other
+    return png(rows.view(np.uint8), 64, 16, 0, b"" if transparent is None else struct.pack(">H", transparent))
+
+
+def few_bits(depth: int, transparent: int) -> bytes:
+    """A greyscale PNG of 2 or 4 bits: every byte holds the same pixels, one of them transparent."""
+    return png(np.full((64, 64 * depth // 8), 0b00011011, np.uint8), 64, depth, 0, struct.pack(">H", transparent))
+
+
+PHOTOS = {
+    **{f"{format}, orientation {n}": encode(COLOURED, format, exif=oriented(n))
+       for format in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF") for n in range(1, 9)},
+    **{f"PNG, {mode}": encode(COLOURED.convert(mode), "PNG") for mode in ("1", "L", "P", "RGB")},
+    **{f"{format}, alpha": encode(Image.merge("RGBA", (*COLOURED.split(), GREY)), format, **options)
+       for format, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("AVIF", {}), ("HEIF", {}))},
+    "PNG, grey with alpha": encode(Image.merge("LA", (GREY, LEFT_HALF)), "PNG"),
+    "PNG, palette with a transparent colour": encode(COLOURED.quantize(9), "PNG", transparency=3),
+    "PNG, palette with alpha": encode(COLOURED.quantize(200), "PNG", transparency=bytes(range(200))),
+    "PNG, grey with a transparent grey": encode(GREY, "PNG", transparency=120),
+    "PNG, a transparent colour": encode(COLOURED.quantize(5).convert("RGB"), "PNG", transparency=(1, 2, 3)),
+    "PNG, black is transparent": encode(LEFT_HALF.convert("1"), "PNG", transparency=0),
+    "PNG, 2 bits": few_bits(2, 2),
+    "PNG, 4 bits": few_bits(4, 11),
+    "PNG, 16-bit grey": grey16(20_000, 50_001),
+    "PNG, 16-bit grey with a transparent grey": grey16(20_000, 50_001, 50_001),
+    "PNG, 16-bit colours": png(
+        (np.asarray(COLOURED).astype(">u2") * 257).reshape(SIZE[1], -1).view(np.uint8), SIZE[0], 16, 2,
+        struct.pack(">HHH", 0, 1, 40_000),
+    ),
+    **{f"JPEG, {mode}": encode(COLOURED.convert(mode), "JPEG") for mode in ("L", "CMYK")},
+    "JPEG, progressive": encode(COLOURED, "JPEG", progressive=True),
+    "JPEG, two pictures": encode(COLOURED, "MPO", save_all=True, append_images=[GREY.convert("RGB")]),
+    "JPEG, large": encode(COLOURED.resize((1203, 902)), "JPEG"),
+    **{f"{format}, grey": encode(GREY, format) for format in ("HEIF", "AVIF", "WEBP")},
+    **{f"{format}, animated": encode(COLOURED, format, save_all=True, append_images=[GREY.convert("RGB")])
+       for format in ("PNG", "WEBP", "AVIF")},
+}  # fmt: skip
+
+
+def piped(photo: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(reduce_photo(photo, size=32, max_pixels=50_000_000).png)))
+
+
+@pytest.mark.parametrize("kind", PHOTOS)
+def test_training_prepares_a_photo_as_the_pipeline_does(kind: str, tmp_path: Path) -> None:
+    for label in ("bicycle", "motorcycle"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "photo.jpg").write_bytes(PHOTOS[kind])
+
+    trained_on = dataset.read_folder(tmp_path, ["bicycle", "motorcycle"]).train[0].pixels
+
+    assert np.array_equal(trained_on, piped(PHOTOS[kind]))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PHOTOS if kind.startswith(("PNG", "JPEG, "))])
+def test_the_model_s_server_prepares_a_photo_as_the_pipeline_does(kind: str) -> None:
+    seen = serve.read_pixels(PHOTOS[kind], ("PNG", "JPEG"), 32)
+
+    assert np.array_equal(seen, piped(PHOTOS[kind]))
+
+
+@pytest.mark.parametrize(
+    ("photo", "left", "right"),
+    [
+        (grey16(20_000, 50_001), 78, 195),
+        (grey16(20_000, 50_001, 50_001), 78, 255),
+        (grey16(20_000, 20_001, 20_001), 78, 255),
+        (grey16(20_000, 50_001, 300), 78, 195),
+    ],
+)
+def test_16_bit_greys_keep_their_brightness_and_only_the_transparent_one_is_white(
+    photo: bytes, left: int, right: int
+) -> None:
+    pixels = piped(photo)
+
+    assert np.all(pixels[:, 2:14] == left)
+    assert np.all(pixels[:, 18:30] == right)
+
+
+@pytest.mark.parametrize(("depth", "transparent", "shade"), [(2, 1, 85), (4, 11, 187)])
+def test_the_transparent_grey_of_a_png_of_few_bits_becomes_white(depth: int, transparent: int, shade: int) -> None:
+    row = np.full((64, 64 * depth // 8), 0x55 if depth == 2 else 0xBB, np.uint8)
+
+    assert np.all(piped(png(row, 64, depth, 0, struct.pack(">H", transparent))) == 255)
+    assert np.all(piped(png(row, 64, depth, 0, struct.pack(">H", transparent + 1))) == shade)
+
+
+def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
+    stripes = np.tile(np.array([100, 200], np.uint8), (64, 32))
+
+    pixels = piped(encode(Image.fromarray(stripes), "PNG", transparency=150))
+
+    assert np.all(np.abs(pixels.astype(int) - 150) < 8)
