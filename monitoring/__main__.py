@@ -14,8 +14,8 @@ from monitoring.decisions import Decision, DecisionsTable, SkippedDecision, deci
 from monitoring.errors import MonitoringError
 from monitoring.report import make_report
 from monitoring.sources import Window
-from monitoring.text import percent, whole
 from monitoring.watch import show_once, watch_table
+from pages.text import percent, whole
 
 DEFAULT_BASELINE = Path("training/model/baseline.json")
 
@@ -172,7 +172,7 @@ def report(
         raise click.ClickException(str(error)) from error
     click.echo(
         f"{whole(figures.predictions)} predictions from {whole(figures.records)} records"
-        + (f", {percent(figures.below_threshold.share)} below {threshold:g}" if figures.below_threshold else "")
+        + (f", {percent(figures.below_threshold.value)} below {threshold:g}" if figures.below_threshold else "")
         + f"; against the baseline: {figures.verdict}"
     )
     for reason, count in (figures.skipped | figures.files.skipped).items():

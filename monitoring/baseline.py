@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitoring.errors import BaselineUnusable
+from .errors import BaselineUnusable
 
 
 class Baseline(msgspec.Struct, frozen=True):

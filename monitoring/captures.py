@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from monitoring.sources import CLOCK_TOLERANCE, CaptureFile
+from .sources import CLOCK_TOLERANCE, CaptureFile
 
 # SageMaker takes requests of up to 25 MB, a third more in base64; a longer line is no capture record.
 LONGEST_LINE = 64 << 20

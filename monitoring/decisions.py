@@ -10,8 +10,8 @@ import boto3
 import msgspec
 from boto3.dynamodb.types import TypeDeserializer
 
-from monitoring.errors import DecisionsUnreadable
-from monitoring.sources import Window
+from .errors import DecisionsUnreadable
+from .sources import Window
 
 Status = Literal["ROUTED", "REVIEW", "REJECTED", "FAILED", "CLAIMED"]
 STATUSES: tuple[Status, ...] = get_args(Status)

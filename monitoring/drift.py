@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from monitoring.baseline import Baseline
+from .baseline import Baseline
 
 Measure = Literal["spread", "score", "share"]
 Verdict = Literal["fine", "look", "too few records to say"]

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import numpy as np
 import polars as pl
-from scipy import stats
 
-from monitoring.baseline import Baseline
-from monitoring.decisions import STATUSES, Decision, SkippedDecision
-from monitoring.drift import Check, Verdict, compare, histogram, overall
-from monitoring.predictions import Predictions
-from monitoring.sources import Window
+from pages.shares import Share, share
+
+from .baseline import Baseline
+from .decisions import STATUSES, Decision, SkippedDecision
+from .drift import Check, Verdict, compare, histogram, overall
+from .predictions import Predictions
+from .sources import Window
 
 MOST_TIME_BINS = 60
 # A share of fewer records than this has an interval too wide to draw a line through.
@@ -34,16 +35,6 @@ _STEPS = (
 )
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LATENCY_QUANTILES = (0.5, 0.9, 0.99)
-
-
-class Share(msgspec.Struct, frozen=True):
-    """`count` of `of`, as a share with its 95 % interval (Wilson)."""
-
-    count: int
-    of: int
-    share: float
-    low: float
-    high: float
 
 
 class ClassFigures(msgspec.Struct, frozen=True):
@@ -209,15 +200,6 @@ def measure(
         baseline_below_threshold=float((before.max(axis=1) < threshold).mean()) if before is not None else None,
         decisions=_decisions(*decisions) if decisions is not None else None,
     )
-
-
-def share(count: int, of: int) -> Share:
-    """Return `count` of `of` with its 95 % interval; `of` is at least 1.
-
-    Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
-    """
-    interval = stats.binomtest(count, of).proportion_ci(method="wilson")
-    return Share(count, of, count / of, float(interval.low), float(interval.high))
 
 
 def _variants(predictions: Predictions, threshold: float) -> list[VariantFigures]:

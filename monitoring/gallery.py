@@ -1,17 +1,19 @@
 """Picks the photos a person most wants to see, and takes only those out of the captures."""
 
-import base64
 import io
 import warnings
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import NamedTuple
 
 import polars as pl
 from PIL import Image, UnidentifiedImageError
 
-from monitoring.captures import photos
-from monitoring.predictions import Predictions
+from pages.pictures import Picture
+from pages.text import moment, whole
+
+from .captures import photos
+from .predictions import Predictions
 
 LEAST_CONFIDENT = 12
 MOST_CONFIDENT = 6  # of each class
@@ -35,29 +37,14 @@ _UNDECODABLE = (
 )
 
 
-class Picture(NamedTuple):
-    """A photo with its prediction; `image` is a data URI, or None where no picture could be decoded.
-
-    `times_seen` counts the predictions with exactly these scores: one picture sent again and again.
-    """
-
-    event_id: str
-    time: datetime
-    place: str
-    vehicle: str
-    confidence: float
-    times_seen: int
-    image: str | None
-
-
 class Gallery(NamedTuple):
-    """The least confident photos, most doubtful first, and the most confident ones of each class."""
+    """The least confident photos, most doubtful first, and of each class the most confident that were accepted."""
 
     least_confident: list[Picture]
     most_confident: dict[str, list[Picture]]
 
 
-def choose(predictions: Predictions) -> Gallery:
+def choose(predictions: Predictions, threshold: float) -> Gallery:
     """Choose by confidence, of pictures with exactly equal scores one, and read these from their files."""
     names = predictions.class_names
     scores = [f"p_{k}" for k in range(len(names))]
@@ -67,7 +54,7 @@ def choose(predictions: Predictions) -> Gallery:
     )
     least = distinct.bottom_k(LEAST_CONFIDENT, by="confidence").sort("confidence")
     most = [
-        distinct.filter(pl.col("vehicle") == k)
+        distinct.filter((pl.col("vehicle") == k) & (pl.col("confidence") >= threshold))
         .top_k(MOST_CONFIDENT, by="confidence")
         .sort("confidence", descending=True)
         for k in range(len(names))
@@ -107,13 +94,12 @@ def thumbnail(body: bytes) -> bytes | None:
 def _pictures(rows: pl.DataFrame, predictions: Predictions, images: dict[tuple[int, int], bytes]) -> Iterable[Picture]:
     for row in rows.iter_rows(named=True):
         body = images.get((row["file"], row["line"]))
-        png = thumbnail(body) if body is not None else None
+        again = f" · seen {whole(row['times_seen'])} times" if row["times_seen"] > 1 else ""
         yield Picture(
-            event_id=row["event_id"],
-            time=row["time"].replace(tzinfo=UTC),
+            png=thumbnail(body) if body is not None else None,
+            figure=f"{row['confidence']:.3f}",
+            said=predictions.class_names[row["vehicle"]],
+            notes=[f"{moment(row['time'].replace(tzinfo=UTC))}{again}"],
+            name=row["event_id"],
             place=f"{predictions.files[row['file']].name}, line {row['line']}",
-            vehicle=predictions.class_names[row["vehicle"]],
-            confidence=row["confidence"],
-            times_seen=row["times_seen"],
-            image=f"data:image/png;base64,{base64.b64encode(png).decode()}" if png is not None else None,
         )

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from monitoring.captures import Captured, UnreadableCaptureError, read
-from monitoring.sources import CaptureFile, SkippedFile, Window
+from .captures import Captured, UnreadableCaptureError, read
+from .sources import CaptureFile, SkippedFile, Window
 
 # Python lists hold a record in some 300 bytes, the table in some 100: rows move over this often.
 ROWS_A_CHUNK = 50_000

@@ -8,14 +8,20 @@ import msgspec
 import numpy as np
 from rich.progress import Progress
 
-from monitoring.baseline import read_baseline
-from monitoring.decisions import Decision, SkippedDecision, separated
-from monitoring.figures import Figures, measure
-from monitoring.gallery import choose
-from monitoring.page import render
-from monitoring.plots import Plot, decision_plots, prediction_plots
-from monitoring.predictions import Predictions, read_predictions
-from monitoring.sources import Window, capture_files
+from pages.drawings import Drawing
+from pages.page import render
+
+from .baseline import read_baseline
+from .decisions import Decision, SkippedDecision, separated
+from .figures import Figures, measure
+from .gallery import choose
+from .plots import decision_plots, prediction_plots
+from .predictions import Predictions, read_predictions
+from .sources import Window, capture_files
+
+TEMPLATE = Path(__file__).parent / "report.html"
+# Longer lists of what was skipped are cut on the page; skipped.jsonl has them all.
+LONGEST_LIST = 40
 
 
 def make_report(
@@ -51,7 +57,15 @@ def make_report(
         decisions=decided,
     )
     plots = _plots(figures, predictions, decided[0] if decided is not None else [])
-    page = render(figures, plots, choose(predictions), predictions.skipped, datetime.now(UTC))
+    page = render(
+        TEMPLATE,
+        plots,
+        figures=figures,
+        gallery=choose(predictions, threshold),
+        skipped=predictions.skipped[:LONGEST_LIST],
+        skipped_in_all=len(predictions.skipped),
+        made_at=datetime.now(UTC),
+    )
 
     folder = output / "plots"
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +81,7 @@ def make_report(
     return figures
 
 
-def _plots(figures: Figures, predictions: Predictions, decisions: Sequence[Decision]) -> list[Plot]:
+def _plots(figures: Figures, predictions: Predictions, decisions: Sequence[Decision]) -> list[Drawing]:
     plots = []
     if figures.predictions:
         table = predictions.table

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from rich.progress import Progress
 
-from monitoring.errors import SourceNotFound
+from .errors import SourceNotFound
 
 CAPTURE_SUFFIXES = (".jsonl", ".jsonl.gz")
 

@@ -11,10 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from monitoring.decisions import STATUSES, Decision, DecisionsTable, Status
-from monitoring.figures import share
-from monitoring.sources import Window
-from monitoring.text import duration, percent, printable, whole
+from pages.shares import share
+from pages.text import duration, percent, printable, whole
+
+from .decisions import STATUSES, Decision, DecisionsTable, Status
+from .sources import Window
 
 LAST_DECISIONS = 10
 # The end of a key tells photos apart; in full it would push the rest off a terminal of 80 columns.
@@ -76,7 +77,7 @@ def _review(counts: Mapping[Status, int], reviewed: int, oldest: Decision | None
     answered = counts["ROUTED"] + counts["REVIEW"]
     if answered:
         rate = share(counts["REVIEW"] + reviewed, answered)
-        text.append(percent(rate.share), style="bold")
+        text.append(percent(rate.value), style="bold")
         text.append(f" of {whole(answered)} (95 % interval {percent(rate.low)} to {percent(rate.high)})")
     else:
         text.append("no photo was classified")

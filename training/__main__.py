@@ -254,7 +254,7 @@ def role_arn(value: str | None) -> str:
 @click.option("--region", help="AWS region, if not the configured one.")
 @click.option("--threshold", type=click.FloatRange(0, 1), default=THRESHOLD, help="At which a photo is accepted.")
 @click.option("--wanted-accuracy", type=click.FloatRange(0, 1), default=0.98)
-@click.option("--out", type=Path, default=Path("report"), help="Gets metrics.json and report.html.")
+@click.option("--out", type=Path, default=Path("evaluation"), help="Gets evaluation.json and evaluation.html.")
 def evaluate_command(
     *,
     staged: Path,
@@ -267,7 +267,7 @@ def evaluate_command(
     out: Path,
 ) -> None:
     """Measure a model or an endpoint on the test split and the test outliers."""
-    from training import report  # noqa: PLC0415 - matplotlib takes a second to import
+    from training.evaluation_page import evaluation_page  # noqa: PLC0415 - matplotlib takes a second to import
 
     subject, predictor = chosen_predictor(model, url, endpoint, region)
     test = measured(predictor, staged, "test", subject)
@@ -277,9 +277,9 @@ def evaluate_command(
     show(subject, metrics, recommended)
     out.mkdir(parents=True, exist_ok=True)
     content = asdict(metrics) | {"recommended": asdict(recommended) if recommended else None}
-    records.write(out / "metrics.json", content)
-    (out / "report.html").write_text(report.render(test, metrics, recommended), encoding="utf-8")
-    console.print(f"Written: {out / 'metrics.json'}, {out / 'report.html'}")
+    records.write(out / "evaluation.json", content)
+    (out / "evaluation.html").write_text(evaluation_page(test, metrics, recommended), encoding="utf-8")
+    console.print(f"The report is {out / 'evaluation.html'}")
 
 
 def chosen_predictor(

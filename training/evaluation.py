@@ -1,4 +1,4 @@
-"""Figures of merit: what probabilities on labelled photos and on outliers say about a model. Numpy only."""
+"""Figures of merit: what probabilities on labelled photos and on outliers say about a model. ."""
 
 import math
 from dataclasses import dataclass
@@ -7,28 +7,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pages.shares import Share, share
+from pages.text import percent
+
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 CALIBRATION_BINS: Final = 10
-# The 97.5 % quantile of the normal distribution, for 95 % intervals.
-NORMAL_QUANTILE: Final = 1.959964
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share with its 95 % interval (Wilson, 1927); all three NaN where there is nothing to count."""
-
-    value: float
-    low: float
-    high: float
-    count: int
-    of: int
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How one class fares: of those called so, how many are; of those that are, how many were called so."""
+    """One class: precision and recall, each in [0, 1], NaN where there is nothing to divide by."""
 
     name: str
     photos: int
@@ -85,16 +75,6 @@ class Metrics:
     confusion: list[list[int]]
     reliability: list[ReliabilityBin]
     risk_coverage: list[RiskPoint]
-
-
-def share(count: int, of: int) -> Share:
-    """Give ``count / of`` with its Wilson 95 % interval."""
-    if of == 0:
-        return Share(math.nan, math.nan, math.nan, count, of)
-    value, square = count / of, NORMAL_QUANTILE**2
-    centre = (value + square / (2 * of)) / (1 + square / of)
-    half = NORMAL_QUANTILE * math.sqrt(value * (1 - value) / of + square / (4 * of**2)) / (1 + square / of)
-    return Share(value, max(0.0, centre - half), min(1.0, centre + half), count, of)
 
 
 def evaluate(
@@ -211,14 +191,9 @@ def recommend(
     )
 
 
-def percent(value: float) -> str:
-    """Write a share as a percentage with one decimal, or a dash where there is none."""
-    return "–" if math.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
 def interval(share: Share) -> str:
-    """Write a share's interval and what it counts."""
-    return f"{percent(share.low)} – {percent(share.high)} ({share.count} of {share.of})" if share.of else "nothing"
+    """Return a share's interval and what it counts."""
+    return f"{percent(share.low)} to {percent(share.high)}, {share.count} of {share.of}" if share.of else "nothing"
 
 
 def summary_rows(metrics: Metrics) -> list[tuple[str, str, str]]:

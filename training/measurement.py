@@ -25,6 +25,7 @@ class Measured:
     """Photos [N] and outliers [M] of one split, with the probabilities [N or M, classes] that they got."""
 
     subject: str
+    data: Path
     class_names: list[str]
     photos: list[Photo]
     labels: Labels
@@ -54,6 +55,7 @@ def measure(
     rows = np.array(answers, dtype=float).reshape(-1, len(names))
     return Measured(
         subject=subject,
+        data=staged,
         class_names=names,
         photos=photos,
         labels=np.array([names.index(photo.label) for photo in photos]),

@@ -259,7 +259,7 @@ def test_decisions_give_outcomes_review_rate_and_latency(source: Path) -> None:
 
     found = metrics(source)["decisions"]
     assert found["counts"] == {"ROUTED": 1, "REVIEW": 2, "REJECTED": 0, "FAILED": 0, "CLAIMED": 1}
-    assert found["review_rate"]["share"] == pytest.approx(2 / 3)
+    assert found["review_rate"]["value"] == pytest.approx(2 / 3)
     assert found["oldest_in_review"] == "2026-11-20T04:01:00Z"
     assert (found["latency"]["n"], found["latency"]["longest"], found["latency"]["unusable"]) == (1, 2.5, 2)
     assert [each["photo"] for each in found["skipped"]] == ["s3://inbox/uploads/e.jpg#5", "None"]
@@ -363,7 +363,7 @@ def test_plots_carry_both_sets_of_colours_and_no_colour_of_their_own(source: Pat
 
 def test_the_gallery_shows_the_doubtful_first_and_a_repeated_picture_once(tmp_path: Path) -> None:
     source = tmp_path / "captures"
-    same = [record((0.8, 0.2)) for _ in range(30)]
+    same = [record((0.95, 0.05)) for _ in range(30)]
     write(
         source,
         place(),
@@ -377,6 +377,28 @@ def test_the_gallery_shows_the_doubtful_first_and_a_repeated_picture_once(tmp_pa
     assert least.index("doubtful") < least.index("seen 30 times")
     assert html.count("seen 30 times") == 2  # once among the least, once among the most confident
     assert most.index(">sure<") < most.index("seen 30 times")
+
+
+def test_a_photo_below_the_threshold_is_not_among_the_most_confident(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    write(source, place(), lines(record((0.555, 0.445), event_id="unsure"), record((0.05, 0.95), event_id="sure")))
+
+    report(source)
+
+    assert "Most confident: bicycle" not in page(source)
+    assert "unsure" not in page(source).split("<h3>Most confident: motorcycle</h3>")[1]
+
+
+def test_captures_of_a_second_stand_on_an_axis_of_whole_seconds(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    times = ("2026-11-20T04:10:50Z", "2026-11-20T04:10:51Z")
+    write(source, place(), lines(*(record(time=time) for time in times)))
+
+    report(source)
+
+    drawn = (tmp_path / "out/plots/confidence.svg").read_text(encoding="utf-8")
+    assert not re.findall(r">\d\d\.\d<", drawn)
+    assert "time (UTC)" in drawn
 
 
 @pytest.mark.parametrize(
@@ -436,16 +458,16 @@ def test_no_damaged_picture_is_fatal(data: st.DataObject, format: str) -> None:
 def test_a_capture_file_that_vanishes_before_the_gallery_costs_only_the_picture(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def vanishing(predictions: Predictions) -> Gallery:
+    def vanishing(predictions: Predictions, threshold: float) -> Gallery:
         for file in predictions.files:
             Path(file.path).unlink()
-        return choose(predictions)
+        return choose(predictions, threshold)
 
     monkeypatch.setattr("monitoring.report.choose", vanishing)
 
     assert report(source).exit_code == 0
     assert metrics(source)["predictions"] == 3
-    assert page(source).count("no picture in the capture") == 6
+    assert page(source).count("no picture in the capture") == 3 + 1  # one of them was accepted
 
 
 def test_a_capture_without_a_picture_is_shown_without_one(tmp_path: Path) -> None:

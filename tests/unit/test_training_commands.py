@@ -179,11 +179,12 @@ def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path
     result = run("evaluate", "--data", str(staged), "--model", str(MODEL), "--out", str(tmp_path / "report"))
     assert result.exit_code == 0, result.output
     assert "Accuracy of the accepted" in result.output
-    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    metrics = json.loads((tmp_path / "report" / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert metrics["photos"] == 6
     assert metrics["class_names"] == ["bicycle", "motorcycle"]
-    page = (tmp_path / "report" / "report.html").read_text()
-    assert page.count("<svg") == 5
+    page = (tmp_path / "report" / "evaluation.html").read_text()
+    assert page.count("<svg") == 2 * 5  # each chart for a screen and for a phone
+    assert "<title>Evaluation of model.onnx</title>" in page
     assert "data:image/png;base64," in page
     # One file, and nothing that a browser would fetch.
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]+\"", page.replace("xlink:", ""))
@@ -192,7 +193,7 @@ def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path
 def test_the_same_evaluation_writes_the_same_page(staged: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run("evaluate", "--data", str(staged), "--model", str(MODEL), "--out", str(tmp_path / name))
-    assert (tmp_path / "one/report.html").read_bytes() == (tmp_path / "two/report.html").read_bytes()
+    assert (tmp_path / "one/evaluation.html").read_bytes() == (tmp_path / "two/evaluation.html").read_bytes()
 
 
 def test_a_model_of_other_classes_is_refused(photos: Path, tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pages.shares import share
+from pages.text import percent
 from training.evaluation import (
     calibration_error,
     evaluate,
     interval,
-    percent,
     recommend,
     reliability_bins,
     risk_coverage,
-    share,
 )
 
 NAMES = ["bicycle", "motorcycle"]
