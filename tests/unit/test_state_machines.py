@@ -1,19 +1,17 @@
 """What cfn-lint does not see in a state machine: targets, substitutions, error names, expressions."""
 
 import ast
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jsonata
 import pytest
 from statelint.linter import Linter
 
-from local.deployment import ROOT, read_template
+from local.deployment import ROOT
 
-DEFINITIONS = sorted((ROOT / "statemachine").glob("*.asl.json"))
+from .definitions import DEFINITIONS, definition_of, machine_of, machines, read, states_of, strings_in
+
 # Raised by AWS itself; https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
 # and the pages of the integrated services.
 AWS_ERRORS = re.compile(
@@ -26,25 +24,8 @@ PERMANENT = {"PhotoNotFound", "PhotoTooLarge", "UnreadablePhoto", "InvalidPredic
 every_definition = pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.name)
 
 
-def states_of(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, state in machine["States"].items():
-        yield name, state
-        for inner in [state.get("ItemProcessor"), *state.get("Branches", [])]:
-            if inner:
-                yield from states_of(inner)
-
-
-def read(path: Path) -> dict[str, Any]:
-    machine: dict[str, Any] = json.loads(path.read_text())
-    return machine
-
-
 def declared_substitutions(path: Path) -> set[str]:
-    for resource in read_template()["Resources"].values():
-        properties = resource.get("Properties", {})
-        if properties.get("DefinitionUri") == f"statemachine/{path.name}":
-            return set(properties["DefinitionSubstitutions"])
-    raise AssertionError(f"the template deploys no {path.name}")
+    return set(machines()[machine_of(path)]["DefinitionSubstitutions"])
 
 
 def raised_errors() -> set[str]:
@@ -56,17 +37,6 @@ def raised_errors() -> set[str]:
             ):
                 names.add(node.name)
     return names
-
-
-def strings_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from strings_in(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from strings_in(inner)
 
 
 @every_definition
@@ -95,7 +65,7 @@ def test_every_caught_or_retried_error_is_one_that_something_raises(path: Path) 
 def test_every_error_that_a_function_raises_is_caught_by_name() -> None:
     caught = {
         error
-        for _, state in states_of(read(ROOT / "statemachine" / "classify_photo.asl.json"))
+        for _, state in states_of(definition_of("ClassifyPhoto"))
         for handler in [*state.get("Retry", []), *state.get("Catch", [])]
         for error in handler["ErrorEquals"]
     }
@@ -129,7 +99,7 @@ def test_every_expression_is_jsonata(path: Path) -> None:
 
 
 def test_every_way_through_the_photo_s_workflow_ends_in_a_named_end() -> None:
-    states = read(ROOT / "statemachine" / "classify_photo.asl.json")["States"]
+    states = definition_of("ClassifyPhoto")["States"]
     ends = {name: state.get("Error") for name, state in states.items() if state["Type"] in {"Succeed", "Fail"}}
 
     assert ends == {

@@ -1,0 +1,197 @@
+"""Every role grants what its state machine's tasks and its function's calls need, and nothing beside.
+
+What is needed is derived: from each task's `Resource` and `Arguments`, from each function's calls of boto3's clients.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+
+from local.deployment import ROOT, read_template
+
+from .definitions import Task, as_text, definition_of, machines, states_of, tasks
+
+RESOURCES: dict[str, dict[str, Any]] = read_template()["Resources"]
+# An action on something, both as texts: ("dynamodb:PutItem", "Decisions.Arn").
+Permission = tuple[str, str]
+
+# The actions that a call takes. https://docs.aws.amazon.com/service-authorization/latest/reference/ and, for Step
+# Functions' own patterns, https://docs.aws.amazon.com/step-functions/latest/dg/service-integration-iam-templates.html
+# A read by version takes an action of its own; without s3:ListBucket a missing object looks like a forbidden one.
+READ = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
+ACTIONS = {
+    "cloudwatch:PutMetricData": {"cloudwatch:PutMetricData"},
+    "dynamodb:GetItem": {"dynamodb:GetItem"},
+    "dynamodb:PutItem": {"dynamodb:PutItem"},
+    "dynamodb:Query": {"dynamodb:Query"},
+    "dynamodb:Scan": {"dynamodb:Scan"},
+    "dynamodb:UpdateItem": {"dynamodb:UpdateItem"},
+    "events:PutEvents": {"events:PutEvents"},
+    "lambda:Invoke": {"lambda:InvokeFunction"},
+    "s3:CopyObject": READ | {"s3:PutObject"},
+    "s3:GetObject": READ,
+    "s3:HeadObject": READ,
+    "s3:ListObjectsV2": {"s3:ListBucket"},
+    "sagemaker-runtime:InvokeEndpoint": {"sagemaker:InvokeEndpoint"},
+    "sns:Publish": {"sns:Publish"},
+    "sqs:DeleteMessage": {"sqs:DeleteMessage"},
+    "sqs:ReceiveMessage": {"sqs:ReceiveMessage"},
+    "sqs:SendMessage": {"sqs:SendMessage"},
+    "stepfunctions:DescribeMapRun": {"states:DescribeMapRun"},
+    "stepfunctions:ListMapRuns": {"states:ListMapRuns"},
+    "stepfunctions:StartExecution": {"states:StartExecution"},
+    "stepfunctions:StartSyncExecution": {"states:StartSyncExecution"},
+}
+# To wait for an execution Step Functions follows it, by a rule of its own.
+WAIT = {
+    "states:DescribeExecution",
+    "states:StopExecution",
+    "events:PutTargets",
+    "events:PutRule",
+    "events:DescribeRule",
+}
+# A distributed Map starts executions of its own machine and follows them, reads its items and writes its results.
+DISTRIBUTED = {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"}
+WRITE_RESULTS = {"s3:PutObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"}
+# For the key of one's own, for logs and traces; other tests hold these to their lists.
+EVERYBODY = re.compile(r"kms:.*|xray:.*|logs:.*")
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def granted(role: str) -> set[Permission]:
+    found = set()
+    for policy in RESOURCES[role]["Properties"]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            allowed = statement["Fn::If"][1] if "Fn::If" in statement else statement
+            found |= {
+                (action, as_text(resource))
+                for action in as_list(allowed["Action"])
+                for resource in as_list(allowed["Resource"])
+                if not EVERYBODY.fullmatch(action)
+            }
+    return found
+
+
+def actions(permissions: Iterable[Permission]) -> set[str]:
+    return {action for action, _ in permissions}
+
+
+def needed_by_task(task: Task) -> set[str]:
+    needed: set[str] = set()
+    for integration in task.integrations:
+        needed |= ACTIONS[f"{integration.client}:{integration.operation}"]
+        needed |= WAIT if integration.pattern.startswith("sync") else set()
+    return needed
+
+
+def needed_by_maps(machine: str) -> set[str]:
+    needed: set[str] = set()
+    for _, state in states_of(definition_of(machine)):
+        if state["Type"] == "Map" and state["ItemProcessor"]["ProcessorConfig"]["Mode"] == "DISTRIBUTED":
+            needed |= DISTRIBUTED
+            needed |= WRITE_RESULTS if "ResultWriter" in state else set()
+            reader = state.get("ItemReader", {}).get("Resource", "")
+            needed |= {"s3:ListBucket"} if reader.endswith("s3:listObjectsV2") else set()
+            needed |= {"s3:GetObject"} if reader.endswith("s3:getObject") else set()
+    return needed
+
+
+def named_by(task: Task) -> Iterator[str]:
+    """What of the stack the task's arguments name, as its role's policy writes it."""
+    substitutions = machines()[task.machine]["DefinitionSubstitutions"]
+    arguments = json.dumps(task.state["Arguments"])
+    index = re.search(r"IndexName\W+(\w+)", arguments)
+    for name in re.findall(r"\$\{(\w+)\}", arguments):
+        logical_id = as_text(substitutions[name]).removesuffix(".Arn")
+        kind = RESOURCES.get(logical_id, {}).get("Type")
+        if kind == "AWS::DynamoDB::Table":
+            yield f"{logical_id}.Arn/index/{index[1]}" if index else f"{logical_id}.Arn"
+        elif kind == "AWS::Serverless::Function":
+            yield f"{logical_id}.Arn"
+        elif kind == "AWS::Serverless::StateMachine":
+            yield logical_id
+        elif kind == "AWS::SQS::Queue":
+            yield f"{logical_id}.Arn"
+
+
+def role_of(logical_id: str) -> str:
+    return as_text(RESOURCES[logical_id]["Properties"]["Role"]).removesuffix(".Arn")
+
+
+@pytest.mark.parametrize("machine", machines())
+def test_a_state_machine_may_do_what_its_tasks_do_and_nothing_else(machine: str) -> None:
+    needed = needed_by_maps(machine).union(*(needed_by_task(task) for task in tasks() if task.machine == machine))
+
+    assert actions(granted(role_of(machine))) == needed
+
+
+@pytest.mark.parametrize("task", tasks(), ids=str)
+def test_what_a_task_names_is_what_its_role_may_touch(task: Task) -> None:
+    allowed = granted(role_of(task.machine))
+    for target in named_by(task):
+        assert needed_by_task(task) & actions(each for each in allowed if each[1] == target), target
+
+
+def modules_of(function: str) -> list[Path]:
+    handler = RESOURCES[function]["Properties"]["Handler"]
+    return list((ROOT / "functions" / handler.split(".")[0]).glob("*.py"))
+
+
+def calls_of(modules: Iterable[Path]) -> set[str]:
+    """The operations that these modules call, or sign, of the services that they make clients of."""
+    trees = [ast.parse(module.read_text()) for module in modules]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    methods = [(node.func.attr, node) for node in calls if isinstance(node.func, ast.Attribute)]
+    named = {name: {first_argument(node) for called, node in methods if called == name} for name in NAMING}
+    called = {name for name, _ in methods} | named["generate_presigned_url"] | named["get_paginator"]
+    return {
+        f"{service}:{operation}"
+        for service in named["client"]
+        for operation in SERVICES.get_service_model(service).operation_names
+        if xform_name(operation) in called
+    }
+
+
+# Methods whose first argument names a service or an operation.
+NAMING = ("client", "generate_presigned_url", "get_paginator")
+SERVICES = botocore.session.get_session()
+
+
+def first_argument(call: ast.Call) -> str:
+    argument = call.args[0]
+    assert isinstance(argument, ast.Constant), ast.unparse(call)
+    return str(argument.value)
+
+
+FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_do_what_it_calls_and_nothing_else(function: str) -> None:
+    needed = set().union(*(ACTIONS[call] for call in calls_of(modules_of(function))))
+
+    assert actions(granted(role_of(function))) == needed
+
+
+STARTING = {
+    (name, as_text(target["RoleArn"]).removesuffix(".Arn"), as_text(target["Arn"]))
+    for name, resource in RESOURCES.items()
+    if resource["Type"] == "AWS::Events::Rule"
+    for target in resource["Properties"]["Targets"]
+    if "RoleArn" in target
+}
+
+
+@pytest.mark.parametrize(("rule", "role", "target"), sorted(STARTING))
+def test_a_rule_may_start_what_it_starts_and_nothing_else(rule: str, role: str, target: str) -> None:
+    assert granted(role) == {("states:StartExecution", target)}, rule
