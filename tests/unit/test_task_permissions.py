@@ -3,19 +3,17 @@
 What is needed is derived: from each task's `Resource` and `Arguments`, from each function's calls of boto3's clients.
 """
 
-import ast
 import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
-from botocore import xform_name
 
 from local.deployment import ROOT, read_template
 
+from .calls import calls_of, services_of
 from .definitions import Task, as_text, definition_of, machines, states_of, tasks
 
 RESOURCES: dict[str, dict[str, Any]] = read_template()["Resources"]
@@ -147,38 +145,13 @@ def modules_of(function: str) -> list[Path]:
     return list((ROOT / "functions" / handler.split(".")[0]).glob("*.py"))
 
 
-def calls_of(modules: Iterable[Path]) -> set[str]:
-    """The operations that these modules call, or sign, of the services that they make clients of."""
-    trees = [ast.parse(module.read_text()) for module in modules]
-    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    methods = [(node.func.attr, node) for node in calls if isinstance(node.func, ast.Attribute)]
-    named = {name: {first_argument(node) for called, node in methods if called == name} for name in NAMING}
-    called = {name for name, _ in methods} | named["generate_presigned_url"] | named["get_paginator"]
-    return {
-        f"{service}:{operation}"
-        for service in named["client"]
-        for operation in SERVICES.get_service_model(service).operation_names
-        if xform_name(operation) in called
-    }
-
-
-# Methods whose first argument names a service or an operation.
-NAMING = ("client", "generate_presigned_url", "get_paginator")
-SERVICES = botocore.session.get_session()
-
-
-def first_argument(call: ast.Call) -> str:
-    argument = call.args[0]
-    assert isinstance(argument, ast.Constant), ast.unparse(call)
-    return str(argument.value)
-
-
 FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_may_do_what_it_calls_and_nothing_else(function: str) -> None:
-    needed = set().union(*(ACTIONS[call] for call in calls_of(modules_of(function))))
+    modules = modules_of(function)
+    needed = set().union(*(ACTIONS[call] for call in calls_of(modules, services_of(modules))))
 
     assert actions(granted(role_of(function))) == needed
 

@@ -1,0 +1,39 @@
+"""The policies that docs/deploy.md hands out allow what training does, in every partition."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from local.deployment import ROOT
+
+from .calls import calls_of
+
+POLICIES = sorted((ROOT / "training" / "iam").glob("*.json"))
+SAGEMAKER = [ROOT / "training" / f"{name}.py" for name in ("endpoint", "inventory", "transform")]
+
+
+def allowed(name: str) -> set[str]:
+    statements: list[dict[str, Any]] = json.loads((ROOT / "training" / "iam" / name).read_text())["Statement"]
+    actions = [each["Action"] for each in statements]
+    return {action for each in actions for action in ([each] if isinstance(each, str) else each)}
+
+
+def test_the_trainer_may_do_to_sagemaker_all_that_training_does() -> None:
+    called = calls_of(SAGEMAKER, ["sagemaker", "application-autoscaling", "cloudwatch"])
+
+    assert "sagemaker:CreateTransformJob" in called
+    assert called - allowed("trainer.json") == set()
+
+
+def test_the_execution_role_lets_sagemaker_see_the_alarms_that_roll_an_update_back() -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html"""
+    assert "AutoRollbackConfiguration" in (ROOT / "training" / "endpoint.py").read_text()
+    assert "cloudwatch:DescribeAlarms" in allowed("role.json")
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
+def test_a_policy_names_no_partition_account_or_bucket_of_its_own(path: Any) -> None:
+    for arn in re.findall(r'"(arn:[^"]*)"', path.read_text()):
+        assert re.match(r"arn:PARTITION:[a-z0-9-]+:\*?:(ACCOUNT|\*)?:", arn), arn
