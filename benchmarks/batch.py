@@ -1,6 +1,5 @@
 """ClassifyBatch on the local stack: photos a second by concurrency and by size, and the memory that it takes."""
 
-import os
 import tempfile
 import threading
 import time
@@ -13,10 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from local.deployment import STACK_NAME
 from local.stack import Options, Stack
 from operate.batch import Batch
-from operate.deployed import Deployed
 
 from . import machine
 from .figures import ROOT, Figure
@@ -76,11 +73,9 @@ def classify(stack: Stack, photos: int) -> Measured:
     with ThreadPoolExecutor(8) as pool:
         keys = [f"{prefix}{index}.jpg" for index in range(photos)]
         list(pool.map(lambda key: s3.put_object(Bucket=stack.outputs["InboxBucket"], Key=key, Body=body), keys))
-    os.environ.update(stack.environment())
-    account = Deployed.find(STACK_NAME)
     with Watch(stack) as watch:
         started = time.monotonic()
-        batch = Batch.start(account, prefix=prefix)
+        batch = Batch.start(stack.deployed, prefix=prefix)
         while batch.status() == "RUNNING":
             time.sleep(0.1)
         seconds = time.monotonic() - started

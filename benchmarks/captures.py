@@ -75,7 +75,8 @@ def streaming_pass(folder: Path) -> int:
     from rich.progress import Progress  # noqa: PLC0415
 
     from monitoring.predictions import read_predictions  # noqa: PLC0415
-    from monitoring.sources import Window, capture_files  # noqa: PLC0415
+    from monitoring.sources import capture_files  # noqa: PLC0415
+    from stack.window import Window  # noqa: PLC0415
 
     with Progress(disable=True) as progress:
         found = capture_files(str(folder), Window(), folder / "cache", progress)
@@ -87,7 +88,7 @@ def whole_report(folder: Path) -> int:
     from rich.progress import Progress  # noqa: PLC0415
 
     from monitoring.report import make_report  # noqa: PLC0415
-    from monitoring.sources import Window  # noqa: PLC0415
+    from stack.window import Window  # noqa: PLC0415
 
     with Progress(disable=True) as progress, tempfile.TemporaryDirectory() as output:
         figures = make_report(

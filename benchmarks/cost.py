@@ -18,7 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from local.deployment import read_template
+from stack.template import read_template
 
 from .figures import ROOT
 from .prices import HOURS_A_MONTH, Prices

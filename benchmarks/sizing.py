@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.deployment import read_template
+from stack.template import read_template
 
 from . import machine
 from .cold_start import FUNCTIONS, SETTINGS, LambdaService, subjects

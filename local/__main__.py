@@ -4,21 +4,23 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from operate.__main__ import main as operate
-from operate.decisions import Decision, read_decisions
-from operate.progress import decisions_table, follow, reasons, summary
+from stack.addresses import Address
+from stack.commands import Commands
+from stack.decisions import OUTCOMES, Decision, DecisionsTable
+from stack.deployed import STACK_NAME
+from stack.errors import UserError
+from stack.watch import counts, decisions_table, reasons, watch
 
 from . import photos as demo_photos
-from .deployment import STACK_NAME
-from .errors import LocalError
 from .invocation import invoke_function, run_workflow
 from .stack import HOME, MODEL, Options, Stack
 
@@ -45,12 +47,12 @@ def _up_options(command: Callable[..., None]) -> Callable[..., None]:
 def _options(model: Path, capture_percentage: int, parameters: tuple[str, ...]) -> Options:
     wrong = [parameter for parameter in parameters if "=" not in parameter]
     if wrong:
-        raise LocalError(f"--parameter wants NAME=VALUE, not {wrong[0]}")
+        raise UserError(f"--parameter wants NAME=VALUE, not {wrong[0]}")
     chosen = dict(parameter.split("=", 1) for parameter in parameters)
     return Options(model=model.resolve(), capture_percentage=capture_percentage, parameters=chosen)
 
 
-@click.group()
+@click.group(cls=Commands)
 def main() -> None:
     """Run the whole stack on this machine: the real template, a local AWS, the real model."""
 
@@ -63,7 +65,7 @@ def up(**options: Any) -> None:
     click.echo("\nTo use it with AWS's own tools:\n")
     _print_exports(stack)
     click.echo(f"\naws s3 cp photo.jpg {stack.outputs['UploadUri']}")
-    click.echo("python -m local upload photo.jpg; python -m local watch; python -m local down")
+    click.echo("python -m local upload photo.jpg; python -m operate --local watch; python -m local down")
 
 
 def _print_exports(stack: Stack) -> None:
@@ -84,43 +86,26 @@ def upload(paths: tuple[Path, ...]) -> None:
     stack = Stack.load()
     files = [(name, path.read_bytes()) for name, path in demo_photos.files_below(paths)]
     _upload(stack, files)
-    click.echo(f"{len(files)} photos are in {stack.outputs['UploadUri']}; follow them with: python -m local watch")
+    click.echo(
+        f"{len(files)} photos are in {stack.outputs['UploadUri']}; follow them with: python -m operate --local watch"
+    )
 
 
 def _upload(stack: Stack, files: list[tuple[str, bytes]]) -> None:
     """Put photos into the inbox, no faster than this machine can classify them: each takes three processes of it."""
     s3, sfn = stack.client("s3"), stack.client("stepfunctions")
-    bucket, _, prefix = stack.outputs["UploadUri"].removeprefix("s3://").partition("/")
+    inbox = Address.parse(stack.outputs["UploadUri"])
     running = {"stateMachineArn": stack.outputs["StateMachineArn"], "statusFilter": "RUNNING"}
     at_once = max(8, 4 * (os.cpu_count() or 1))
     with Progress(console=console, transient=True) as progress:
         for name, data in progress.track(files, description="uploading"):
             while len(sfn.list_executions(**running)["executions"]) >= at_once:
                 time.sleep(0.05)
-            s3.put_object(Bucket=bucket, Key=prefix + name, Body=data)
+            s3.put_object(Bucket=inbox.bucket, Key=inbox.prefix + name, Body=data)
 
 
 def _read(stack: Stack) -> list[Decision]:
-    return list(read_decisions(stack.client("dynamodb"), stack.outputs["DecisionsTable"]))
-
-
-@main.command()
-@click.option("--seconds", type=float, help="Stop after this time.  [default: at Ctrl-C]")
-def watch(seconds: float | None) -> None:
-    """Follow what becomes of the photos."""
-    stack = Stack.load()
-    try:
-        decisions = follow(lambda: _read(stack), console, seconds=seconds)
-    except KeyboardInterrupt:
-        decisions = _read(stack)
-    _show(decisions)
-
-
-def _show(decisions: list[Decision]) -> None:
-    console.print(decisions_table(decisions))
-    for line in reasons(decisions):
-        click.echo(line)
-    click.echo(f"\n{summary(decisions)}")
+    return DecisionsTable(stack.client("dynamodb"), stack.outputs["DecisionsTable"]).all()
 
 
 @main.command()
@@ -130,7 +115,7 @@ def status() -> None:
     click.echo(f"local AWS   {stack.aws_url}\nendpoint    {stack.endpoint_url}")
     for name, value in sorted(stack.outputs.items()):
         click.echo(f"{name:<24}{value}")
-    click.echo(summary(_read(stack)))
+    console.print(counts(_read(stack)))
 
 
 @main.command()
@@ -150,17 +135,8 @@ def invoke(target: str, event: Path) -> None:
     else:
         result, error = run_workflow(stack, WORKFLOWS[target], given)
     if error:
-        raise LocalError(error)
+        raise UserError(error)
     click.echo(json.dumps(result, indent=2))
-
-
-@main.command(name="operate", add_help_option=False, context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def operate_local(arguments: tuple[str, ...]) -> None:
-    """Run a command of python -m operate (batch, replay, review) against the local stack."""
-    if "--help" not in arguments:
-        os.environ.update(Stack.load().environment())
-    operate(arguments or ["--help"], prog_name="python -m local operate")
 
 
 @main.command()
@@ -202,23 +178,37 @@ def demo(archive: Path | None, **options: Any) -> None:
     try:
         shutil.rmtree(capture, ignore_errors=True)  # an earlier demonstration's
         _upload(stack, [(photo.name, photo.data) for photo in photos])
-        decisions = follow(lambda: _read(stack), console, expected=len(photos), seconds=120)
+        deadline = time.monotonic() + 120
+        decisions = watch(
+            lambda: _read(stack),
+            console,
+            title="the demonstration's photos",
+            every=0.2,
+            until=lambda found: _all_decided(found, len(photos)) or time.monotonic() > deadline,
+        )
     finally:
         stack.down()
-    _show(decisions)
+    decisions.sort(key=lambda decision: decision.key)
+    console.print(decisions_table(decisions, console.width))
+    for line in reasons(decisions):
+        click.echo(line)
+    console.print(counts(decisions))
     report = HOME / "decisions.json"
-    items = [decision.attributes for decision in sorted(decisions, key=lambda decision: decision.key)]
-    report.write_text(json.dumps(items, indent=2, default=float) + "\n")
+    report.write_text(json.dumps(msgspec.to_builtins(decisions), indent=2) + "\n")
     click.echo(f"decisions are in {report}, captured predictions in {capture}")
-    outcomes = {Path(decision.key).name: (decision.status, decision.vehicle) for decision in decisions}
+    outcomes = {Path(decision.key).name: (decision.status, decision.vehicle or "") for decision in decisions}
     wrong = [
         f"{photo.name}: {' '.join(outcomes.get(photo.name, ('no outcome', ''))).strip()}"
         for photo in photos
         if not photo.is_as_expected(*outcomes.get(photo.name, ("no outcome", "")))
     ]
     if wrong:
-        raise LocalError("not as expected: " + "; ".join(wrong))
+        raise UserError("not as expected: " + "; ".join(wrong))
     click.echo("every photo ended as expected")
+
+
+def _all_decided(decisions: Sequence[Decision], expected: int) -> bool:
+    return sum(decision.status in OUTCOMES for decision in decisions) >= expected
 
 
 if __name__ == "__main__":

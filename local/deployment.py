@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from .errors import LocalError
+from stack.deployed import STACK_NAME
+from stack.errors import UserError
+from stack.template import ROOT, read_template
 
-ROOT = Path(__file__).parent.parent
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
-STACK_NAME = "loading-bay"
 
 # The local AWS calls functions of an own runtime as AWS does, through AWS's runtime client: exceptions then reach
 # Step Functions under their own class names, which its Python runtimes do not give.
@@ -28,29 +28,6 @@ BOOTSTRAP = """#!/bin/sh
 export PYTHONPATH="$LAMBDA_TASK_ROOT" AWS_LAMBDA_LOG_FORMAT=JSON
 exec "{python}" -m awslambdaric "$_HANDLER"
 """
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms, such as !Ref, as their long ones."""
-
-
-def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        value: Any = loader.construct_scalar(node)
-        return {name: value.split(".", 1) if suffix == "GetAtt" else value}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    return {name: loader.construct_mapping(node, deep=True)}  # type: ignore[arg-type]
-
-
-_Loader.add_multi_constructor("!", _long_form)
-
-
-def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
-    """Return the template with every short form written out."""
-    template: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a safe loader
-    return template
 
 
 def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -78,10 +55,10 @@ def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) 
     """Build the template into `folder` and deploy it to the local AWS that `env` points at.
 
     Raises:
-        LocalError: SAM is missing, or failed; its output lies in `folder`.
+        UserError: SAM is missing, or failed; its output lies in `folder`.
     """
     if not SAM.exists():
-        raise LocalError("SAM CLI is not installed here; run: make setup")
+        raise UserError("SAM CLI is not installed here; run: make setup")
     # SAM resolves CodeUri from the template's folder, so the rendered one lies beside the original.
     rendered = ROOT / f".template.{os.getpid()}.yaml"
     built = folder / "build"
@@ -120,4 +97,4 @@ def _sam(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
     if done.returncode:
         lines = [line for line in log.read_text().splitlines() if line.strip()]
         said = "; ".join(lines[-3:])
-        raise LocalError(f"sam {arguments[0]} failed: {said} (all of it in {log})")
+        raise UserError(f"sam {arguments[0]} failed: {said} (all of it in {log})")

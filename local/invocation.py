@@ -4,7 +4,8 @@ import json
 import time
 from typing import Any
 
-from .deployment import STACK_NAME
+from stack.deployed import STACK_NAME
+
 from .stack import Stack
 
 # What came out, or in one line why nothing did.

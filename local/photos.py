@@ -8,9 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from stack.template import ROOT
 from training.dataset import read_cifar
-
-from .deployment import ROOT
 
 SAMPLES = ROOT / "events" / "photos"
 DOWNLOADED = ROOT / "data" / "cifar-100-python.tar.gz"

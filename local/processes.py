@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import LocalError
+from stack.errors import UserError
 
 
 def free_port() -> int:
@@ -41,7 +41,7 @@ def wait_until_healthy(url: str, pid: int, log: Path, *, seconds: float = 30) ->
     """Wait until `url` answers 200.
 
     Raises:
-        LocalError: the process ended first, or the time is over.
+        UserError: the process ended first, or the time is over.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -52,9 +52,9 @@ def wait_until_healthy(url: str, pid: int, log: Path, *, seconds: float = 30) ->
             if answer.status == 200:
                 return
         if not is_alive(pid):
-            raise LocalError(f"a process ended while it started; {log} says why")
+            raise UserError(f"a process ended while it started; {log} says why")
         time.sleep(0.05)
-    raise LocalError(f"{url} does not answer after {seconds:.0f} s; {log} may say why")
+    raise UserError(f"{url} does not answer after {seconds:.0f} s; {log} may say why")
 
 
 def is_alive(pid: int) -> bool:

@@ -6,16 +6,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
+from stack.deployed import STACK_NAME, Deployed, outputs_of, parameters_of
+from stack.errors import UserError
+from stack.template import ROOT
 
 from . import processes
-from .deployment import ROOT, STACK_NAME, deploy
-from .errors import LocalError
+from .deployment import deploy
 
 MINISTACK = ROOT / ".tools" / "ministack" / "bin" / "ministack"
 MODEL = ROOT / "training" / "model" / "model.onnx"
@@ -49,17 +49,18 @@ class Stack:
     endpoint_url: str = ""
     pids: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path = HOME) -> "Stack":
         """Return the stack that runs in `folder`.
 
         Raises:
-            LocalError: none does.
+            UserError: none does.
         """
         stack = cls._recorded(folder)
         if not stack or not stack.outputs or not all(map(processes.is_alive, stack.pids.values())):
-            raise LocalError("no local stack is running; start one with: python -m local up")
+            raise UserError("no local stack is running; start one with: python -m local up")
         return stack
 
     @classmethod
@@ -67,15 +68,15 @@ class Stack:
         """Start the local AWS and the endpoint, build and deploy the template; all or nothing.
 
         Raises:
-            LocalError: one is running already, or something is missing or failed.
+            UserError: one is running already, or something is missing or failed.
         """
         earlier = cls._recorded(folder)
         if earlier and any(map(processes.is_alive, earlier.pids.values())):
-            raise LocalError("a local stack is running already; stop it with: python -m local down")
+            raise UserError("a local stack is running already; stop it with: python -m local down")
         if earlier:
             earlier.down()
         if not MINISTACK.exists():
-            raise LocalError("the local AWS is not installed here; run: make setup")
+            raise UserError("the local AWS is not installed here; run: make setup")
         stack = cls(folder)
         try:
             stack._start(options, say)
@@ -103,14 +104,12 @@ class Stack:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the local AWS."""
-        return boto3.client(
-            service,
-            endpoint_url=self.aws_url,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 - the local AWS takes any
-            region_name=REGION,
-            config=Config(retries={"total_max_attempts": 3}, max_pool_connections=32),
-        )
+        return self.deployed.client(service)
+
+    @property
+    def deployed(self) -> Deployed:
+        """The deployed stack, as operate sees it."""
+        return Deployed.on_this_machine(self.environment(), self.outputs, self.parameters)
 
     @property
     def _record(self) -> Path:
@@ -119,12 +118,16 @@ class Stack:
     @classmethod
     def _recorded(cls, folder: Path) -> "Stack | None":
         try:
-            return cls(**json.loads((folder / "stack.json").read_text()) | {"folder": folder})
+            record = json.loads((folder / "stack.json").read_text())
         except FileNotFoundError:
             return None
+        known = {each.name: record[each.name] for each in fields(cls)}
+        return cls(**known | {"folder": folder})
 
     def _save(self) -> None:
-        self._record.write_text(json.dumps(asdict(self) | {"folder": str(self.folder)}, indent=2) + "\n")
+        self._record.write_text(
+            json.dumps(asdict(self) | {"folder": str(self.folder), "environment": self.environment()}, indent=2) + "\n"
+        )
 
     def _start(self, options: Options, say: Callable[[str], None]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +143,7 @@ class Stack:
         parameters = {"EndpointUrl": self.endpoint_url, "EndpointName": ENDPOINT_NAME, **options.parameters}
         deploy(self.folder, self.environment(), parameters)
         described = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
-        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+        self.outputs, self.parameters = outputs_of(described), parameters_of(described)
         self._save()
         say(f"stack {STACK_NAME} is up after {time.monotonic() - started:.1f} s")
 
@@ -168,7 +171,7 @@ class Stack:
 
     def _start_endpoint(self, options: Options) -> None:
         if not options.model.exists():
-            raise LocalError(f"there is no model at {options.model}; train one with: python -m training train")
+            raise UserError(f"there is no model at {options.model}; train one with: python -m training train")
         port = processes.free_port()
         self.endpoint_url = f"http://127.0.0.1:{port}"
         log = self.folder / "endpoint.log"

@@ -6,16 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from monitoring.decisions import Decision, DecisionsTable, SkippedDecision, decisions_in_file
-from monitoring.errors import MonitoringError
 from monitoring.report import make_report
-from monitoring.sources import Window
-from monitoring.watch import show_once, watch_table
-from pages.text import percent, whole
+from stack.commands import Commands
+from stack.decisions import Decision, DecisionsTable, SkippedDecision, decisions_in_file
+from stack.deployed import client
+from stack.text import percent, whole
+from stack.window import Window
 
 DEFAULT_BASELINE = Path("training/model/baseline.json")
 
@@ -61,7 +60,7 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     return shares
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands)
 def main() -> None:
     """What has the model been doing? Reads data capture and the decisions table."""
 
@@ -74,14 +73,12 @@ def main() -> None:
     "--threshold",
     type=click.FloatRange(0, 1),
     default=0.9,
-    show_default=True,
     help="Less sure than this, and a person looks.",
 )
 @click.option(
     "--class-names",
     callback=_names,
     default="bicycle,motorcycle",
-    show_default=True,
     help="In the order of the endpoint's answer.",
 )
 @click.option(
@@ -100,20 +97,18 @@ def main() -> None:
     "--decisions",
     "decisions_file",
     type=click.Path(path_type=Path),
-    help="A JSON list of the table's items, in place of --table.",
+    help="A file of the table's items, in place of --table: a JSON list, or one JSON object a line.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("report"),
-    show_default=True,
     help="Folder to write into.",
 )
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".local/capture-cache"),
-    show_default=True,
     help="Keeps captures from S3, so that the next run fetches only new ones.",
 )
 def report(
@@ -149,27 +144,24 @@ def report(
     window = Window(since, until)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        decisions: Iterable[Decision | SkippedDecision] | None = None
-        if table is not None:
-            decisions = DecisionsTable(table).within(window)
-        elif decisions_file is not None:
-            decisions = decisions_in_file(decisions_file, window)
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            figures = make_report(
-                source,
-                output,
-                window=window,
-                class_names=class_names,
-                threshold=threshold,
-                baseline=baseline,
-                expected_shares=expected_shares,
-                decisions=decisions,
-                cache=cache,
-                progress=progress,
-            )
-    except (MonitoringError, BotoCoreError, ClientError) as error:
-        raise click.ClickException(str(error)) from error
+    decisions: Iterable[Decision | SkippedDecision] | None = None
+    if table is not None:
+        decisions = DecisionsTable(client("dynamodb"), table).within(window)
+    elif decisions_file is not None:
+        decisions = decisions_in_file(decisions_file, window)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        figures = make_report(
+            source,
+            output,
+            window=window,
+            class_names=class_names,
+            threshold=threshold,
+            baseline=baseline,
+            expected_shares=expected_shares,
+            decisions=decisions,
+            cache=cache,
+            progress=progress,
+        )
     click.echo(
         f"{whole(figures.predictions)} predictions from {whole(figures.records)} records"
         + (f", {percent(figures.below_threshold.value)} below {threshold:g}" if figures.below_threshold else "")
@@ -178,35 +170,6 @@ def report(
     for reason, count in (figures.skipped | figures.files.skipped).items():
         click.echo(f"  not used: {whole(count)} {reason.replace('_', ' ')}")
     click.echo(f"The report is {output / 'report.html'}")
-
-
-@main.command()
-@click.option("--table", required=True, help="Name of the decisions table.")
-@click.option(
-    "--hours",
-    type=click.FloatRange(min=0, min_open=True),
-    default=24.0,
-    show_default=True,
-    help="How far back to count.",
-)
-@click.option(
-    "--every",
-    type=click.FloatRange(min=0.5),
-    default=5.0,
-    show_default=True,
-    help="Seconds between two looks.",
-)
-@click.option("--once", is_flag=True, help="Print the state now and end.")
-def watch(*, table: str, hours: float, every: float, once: bool) -> None:
-    """Show what is happening now: outcomes, review rate, what waits for a person, the last decisions."""
-    try:
-        decisions = DecisionsTable(table)
-        if once:
-            show_once(decisions, timedelta(hours=hours), Console())
-        else:
-            watch_table(decisions, timedelta(hours=hours), every, Console())
-    except (BotoCoreError, ClientError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

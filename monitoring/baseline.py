@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from .errors import BaselineUnusable
+from stack.errors import UserError
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -20,21 +20,21 @@ class Baseline(msgspec.Struct, frozen=True):
 def read_baseline(path: Path, class_names: Sequence[str]) -> Baseline:
     """Read and check the baseline; its classes must be `class_names`, in this order.
 
-    Raises BaselineUnusable with a line that says what to do.
+    Raises UserError with a line that says what to do.
     """
     try:
         baseline = msgspec.json.decode(path.read_bytes(), type=Baseline)
     except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise BaselineUnusable(f"{path} is not a baseline: {error}") from error
+        raise UserError(f"{path} is not a baseline: {error}") from error
     if baseline.class_names != list(class_names):
-        raise BaselineUnusable(
+        raise UserError(
             f"{path} is for the classes {','.join(baseline.class_names)}; "
             "name them with --class-names, give your model's with --baseline, or use --no-baseline"
         )
     if not baseline.scores or any(
         len(scores) != len(class_names) or not math.isclose(sum(scores), 1, abs_tol=0.01) for scores in baseline.scores
     ):
-        raise BaselineUnusable(f"{path}: scores must be one probability a class for each validation photo")
+        raise UserError(f"{path}: scores must be one probability a class for each validation photo")
     if set(baseline.class_balance) != set(class_names):
-        raise BaselineUnusable(f"{path}: class_balance must name each class once")
+        raise UserError(f"{path}: class_balance must name each class once")
     return baseline

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from pages.shares import Share, share
+from stack.decisions import STATUSES, Decision, SkippedDecision
+from stack.window import Window
 
 from .baseline import Baseline
-from .decisions import STATUSES, Decision, SkippedDecision
 from .drift import Check, Verdict, compare, histogram, overall
 from .predictions import Predictions
-from .sources import Window
 
 MOST_TIME_BINS = 60
 # A share of fewer records than this has an interval too wide to draw a line through.

@@ -10,7 +10,7 @@ import polars as pl
 from PIL import Image, UnidentifiedImageError
 
 from pages.pictures import Picture
-from pages.text import moment, whole
+from stack.text import moment, whole
 
 from .captures import photos
 from .predictions import Predictions

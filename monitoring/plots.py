@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from pages.drawings import Drawing, draw, is_narrow, legend
-from pages.text import duration, percent, printable, whole
 from pages.theme import class_colour, colour
+from stack.decisions import STATUSES
+from stack.text import duration, percent, printable, whole
 
-from .decisions import STATUSES
 from .drift import BINS
 from .figures import DecisionFigures, Figures
 

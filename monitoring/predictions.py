@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from stack.window import Window
+
 from .captures import Captured, UnreadableCaptureError, read
-from .sources import CaptureFile, SkippedFile, Window
+from .sources import CaptureFile, SkippedFile
 
 # Python lists hold a record in some 300 bytes, the table in some 100: rows move over this often.
 ROWS_A_CHUNK = 50_000

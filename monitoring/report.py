@@ -10,14 +10,15 @@ from rich.progress import Progress
 
 from pages.drawings import Drawing
 from pages.page import render
+from stack.decisions import Decision, SkippedDecision, separated
+from stack.window import Window
 
 from .baseline import read_baseline
-from .decisions import Decision, SkippedDecision, separated
 from .figures import Figures, measure
 from .gallery import choose
 from .plots import decision_plots, prediction_plots
 from .predictions import Predictions, read_predictions
-from .sources import Window, capture_files
+from .sources import capture_files
 
 TEMPLATE = Path(__file__).parent / "report.html"
 # Longer lists of what was skipped are cut on the page; skipped.jsonl has them all.
@@ -40,7 +41,7 @@ def make_report(
     """Write report.html, metrics.json, predictions.parquet, skipped.jsonl and plots/*.svg into `output`.
 
     `source` is a folder, a file or `s3://bucket/prefix` of captures; `cache` keeps what comes from S3.
-    Raises the errors of monitoring.errors.
+    Raises UserError when the source or the baseline is unusable.
     """
     before = read_baseline(baseline, class_names) if baseline is not None else None
     predictions = read_predictions(capture_files(source, window, cache, progress), class_names, window)

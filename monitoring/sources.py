@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from rich.progress import Progress
 
-from .errors import SourceNotFound
+from stack.addresses import Address
+from stack.deployed import client
+from stack.errors import UserError
+from stack.window import Window
 
 CAPTURE_SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -35,24 +36,6 @@ _BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
 _LAYOUT = re.compile(r"(?:^|/)([^/]+)/([^/]+)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+$")
 _DAY_FOLDER = re.compile(r"(?:^|/)(\d{4})/(\d\d)/(\d\d)/$")
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A span of time, in UTC; `since` belongs to it, `until` does not, None is open."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def holds(self, moment: datetime) -> bool:
-        """Whether the moment lies within."""
-        return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
-
-    def may_hold(self, start: datetime, length: timedelta) -> bool:
-        """Whether a folder for `length` from `start` can hold a record of this window."""
-        if self.since is not None and start + length + CLOCK_TOLERANCE <= self.since:
-            return False
-        return self.until is None or start - CLOCK_TOLERANCE < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +72,26 @@ def capture_files(source: str, window: Window, cache: Path, progress: Progress) 
     `window` are left alone. What is fetched from S3 is kept in the folder `cache`, so that a second run
     fetches only what is new.
 
-    Raises SourceNotFound when there is nothing at all under `source`.
+    Raises UserError when there is nothing at all under `source`.
     """
     if source.startswith("s3://"):
         return _s3_files(source, window, cache, progress)
     return _local_files(Path(source), window, progress)
 
 
+def _may_hold(window: Window, start: datetime, length: timedelta) -> bool:
+    """Tell whether a folder for `length` from `start` can hold a record of this window."""
+    if window.since is not None and start + length + CLOCK_TOLERANCE <= window.since:
+        return False
+    return window.until is None or start - CLOCK_TOLERANCE < window.until
+
+
 def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:
     if not source.exists():
-        raise SourceNotFound(f"{source} does not exist; give a folder, a file or s3://bucket/prefix")
+        raise UserError(f"{source} does not exist; give a folder, a file or s3://bucket/prefix")
     paths = sorted(_walk(source)) if source.is_dir() else [str(source)]
     if not paths:
-        raise SourceNotFound(f"there is no file under {source}")
+        raise UserError(f"there is no file under {source}")
     root = source if source.is_dir() else source.parent
     absolute_root = root.resolve()
     reading = progress.add_task("Reading captures", total=len(paths))
@@ -113,7 +103,7 @@ def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[C
             yield SkippedFile(name, "unreadable", "not a regular file")
         else:
             file = _described(name, path, f"{absolute_root.as_posix()}/{name}")
-            if file.hour is None or window.may_hold(file.hour, timedelta(hours=1)):
+            if file.hour is None or _may_hold(window, file.hour, timedelta(hours=1)):
                 yield file
         progress.advance(reading)
 
@@ -125,29 +115,25 @@ def _walk(folder: Path) -> Iterator[str]:
 
 
 def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:
-    bucket, _, prefix = source.removeprefix("s3://").partition("/")
-    client = boto3.client(
-        "s3",
-        config=Config(max_pool_connections=PARALLEL_REQUESTS, retries={"mode": "standard", "max_attempts": 5}),
-    )
+    address, s3 = Address.parse(source), client("s3")
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # photos are nobody else's business
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
         listing = progress.add_task("Listing", total=None)
         objects: list[_Object] = []
-        for each in _list(client, bucket, prefix, window, pool):
+        for each in _list(s3, address, window, pool):
             objects.append(each)
             progress.update(listing, description=f"Listing: {len(objects)} files")
         progress.update(listing, total=1, completed=1)
         objects.sort(key=lambda each: each.key)
         if not objects and window == Window():
-            raise SourceNotFound(f"there is no object under {source}")
+            raise UserError(f"there is no object under {source}")
         fetching = progress.add_task("Reading captures", total=len(objects))
         ahead: deque[Future[CaptureFile | SkippedFile]] = deque()
         waiting = iter(objects)
         try:
             while True:
                 while len(ahead) < FETCH_AHEAD and (found := next(waiting, None)):
-                    ahead.append(pool.submit(_fetch, client, bucket, found, cache))
+                    ahead.append(pool.submit(_fetch, s3, address.bucket, found, cache))
                 if not ahead:
                     return
                 yield ahead.popleft().result()
@@ -157,27 +143,28 @@ def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> I
                 unread.cancel()
 
 
-def _list(client: Any, bucket: str, prefix: str, window: Window, pool: ThreadPoolExecutor) -> Iterator[_Object]:
+def _list(s3: Any, source: Address, window: Window, pool: ThreadPoolExecutor) -> Iterator[_Object]:
     """Yield all objects under the prefix that the window may hold; folders are listed side by side."""
-    if prefix and not prefix.endswith(("/", *CAPTURE_SUFFIXES)):
-        prefix += "/"
-    running = {pool.submit(_list_folder, client, bucket, prefix)}
+    where = source if source.prefix.endswith(CAPTURE_SUFFIXES) else source.folder
+    running = {pool.submit(_list_folder, s3, where)}
     while running:
         done, running = wait(running, return_when=FIRST_COMPLETED)
         for folder in done:
             objects, inner = folder.result()
             for each in objects:
                 hour = _hour(each.key)
-                if hour is None or window.may_hold(hour, timedelta(hours=1)):
+                if hour is None or _may_hold(window, hour, timedelta(hours=1)):
                     yield each
-            running |= {pool.submit(_list_folder, client, bucket, each) for each in inner if _day_in(each, window)}
+            running |= {
+                pool.submit(_list_folder, s3, Address(where.bucket, each)) for each in inner if _day_in(each, window)
+            }
 
 
-def _list_folder(client: Any, bucket: str, prefix: str) -> tuple[list[_Object], list[str]]:
+def _list_folder(s3: Any, where: Address) -> tuple[list[_Object], list[str]]:
     # A day is listed flat: 24 hour folders would cost 24 calls, and seldom hold 1,000 files together.
-    flat = _DAY_FOLDER.search(prefix) is not None
-    pages = client.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=prefix, **({} if flat else {"Delimiter": "/"})
+    flat = _DAY_FOLDER.search(where.prefix) is not None
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket=where.bucket, Prefix=where.prefix, **({} if flat else {"Delimiter": "/"})
     )
     objects, inner = [], []
     for page in pages:
@@ -193,21 +180,21 @@ def _list_folder(client: Any, bucket: str, prefix: str) -> tuple[list[_Object], 
 def _day_in(prefix: str, window: Window) -> bool:
     found = _DAY_FOLDER.search(prefix)
     day = _moment(*found.groups()) if found else None
-    return day is None or window.may_hold(day, timedelta(days=1))
+    return day is None or _may_hold(window, day, timedelta(days=1))
 
 
-def _fetch(client: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile | SkippedFile:
+def _fetch(s3: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile | SkippedFile:
     name = f"s3://{bucket}/{found.key}"
     if not found.key.endswith(CAPTURE_SUFFIXES):
         return _not_a_capture_file(name)
     # Keys are anything; a digest cannot lead out of the cache, and a changed object has another ETag.
-    identity = f"{client.meta.endpoint_url}\n{bucket}\n{found.key}\n{found.etag}"
+    identity = f"{s3.meta.endpoint_url}\n{bucket}\n{found.key}\n{found.etag}"
     digest = hashlib.sha256(identity.encode()).hexdigest()
     kept = cache / digest[:2] / digest
     if not (kept.exists() and kept.stat().st_size == found.size):
         kept.parent.mkdir(exist_ok=True)
         try:
-            _download(client, bucket, found.key, kept)
+            _download(s3, bucket, found.key, kept)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             return SkippedFile(name, "gone" if code in {"NoSuchKey", "404"} else "unreadable", str(error))
@@ -216,7 +203,7 @@ def _fetch(client: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile
     return _described(name, str(kept), found.key)
 
 
-def _download(client: Any, bucket: str, key: str, kept: Path) -> None:
+def _download(s3: Any, bucket: str, key: str, kept: Path) -> None:
     # Renamed only when whole, so that an interrupted run leaves no half file behind under the name itself.
     part = kept.with_name(f"{kept.name}.{os.getpid()}")
     try:
@@ -224,7 +211,7 @@ def _download(client: Any, bucket: str, key: str, kept: Path) -> None:
         for last in (False,) * (DOWNLOAD_ATTEMPTS - 1) + (True,):
             try:
                 with part.open("wb") as file:
-                    for chunk in client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20):
+                    for chunk in s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20):
                         file.write(chunk)
                 break
             except _BROKEN_OFF:

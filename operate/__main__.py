@@ -4,6 +4,8 @@ import getpass
 import json
 import sys
 import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from stack.commands import Commands
+from stack.decisions import Decision, DecisionsTable, separated, timestamp
+from stack.deployed import STACK_NAME, Deployed
+from stack.text import printable
+from stack.watch import counts, state, watch
+from stack.window import Window
+
 from .batch import Batch, manifest_key, recent_batches
-from .deployed import Deployed
+from .choice import Choice, with_stack
 from .presign import presign
 from .replay import find_undone
 from .review import decide, export_reviewed, waiting_photos
@@ -24,13 +33,43 @@ console = Console(highlight=False)
 messages = Console(highlight=False, stderr=True)
 
 
-@click.group()
-@click.option("--stack-name", default="loading-bay", show_default=True, envvar="LOADING_BAY_STACK")
+@click.group(cls=Commands)
+@click.option("--local", is_flag=True, help="The stack of this machine (python -m local up).")
+@click.option("--stack-name", default=STACK_NAME, envvar="LOADING_BAY_STACK", show_envvar=True, help="A stack on AWS.")
+@click.option("--region", help="AWS region.  [default: the configured one]")
 @click.pass_context
-def main(context: click.Context, stack_name: str) -> None:
-    """Operate a deployed stack, on AWS or (python -m local operate …) on this machine."""
-    if not {"--help", "-h"} & set(sys.argv):
-        context.obj = Deployed.find(stack_name)
+def main(context: click.Context, local: bool, stack_name: str, region: str | None) -> None:
+    """Operate a deployed stack, on AWS or (--local) on this machine."""
+    context.obj = Choice(local, stack_name, region)
+
+
+# --------------------------------------------------------------------------------------------------------- watch ---
+
+
+@main.command(name="watch")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, help="How far back to look.")
+@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between two looks.")
+@click.option("--seconds", type=float, help="Stop after this time.  [default: at Ctrl-C]")
+@click.option("--once", is_flag=True, help="Show the state now and end.")
+@with_stack
+def watch_photos(deployed: Deployed, hours: float, every: float, seconds: float | None, once: bool) -> None:
+    """Show what becomes of the photos: counts, the review rate, the newest decisions; a line each in a pipe."""
+    table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
+    deadline = time.monotonic() + (0 if once else seconds or float("inf"))
+    decisions: list[Decision] = []
+
+    def read() -> list[Decision]:
+        window = Window(since=datetime.now(UTC) - timedelta(hours=hours))
+        decisions[:] = separated(table.within(window))[0]
+        return decisions
+
+    title = f"{deployed.outputs['StackName']}, the last {hours:g} hours"
+    with suppress(KeyboardInterrupt):
+        watch(read, console, title=title, every=every, until=lambda _: time.monotonic() >= deadline)
+    if console.is_terminal:
+        console.print(state(decisions, console, title))
+    else:
+        messages.print(counts(decisions))
 
 
 # ------------------------------------------------------------------------------------------------------- batches ---
@@ -50,7 +89,7 @@ def batch() -> None:
 @click.option("--max-concurrency", type=click.IntRange(1, 1000), help="Photos at once.  [default: the stack's]")
 @click.option("--wait", is_flag=True, help="Follow it to its end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary (or the name) as JSON.")
-@click.pass_obj
+@with_stack
 def start(
     deployed: Deployed,
     prefix: str | None,
@@ -71,7 +110,7 @@ def start(
 @batch.command()
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.pass_obj
+@with_stack
 def follow(deployed: Deployed, name: str, as_json: bool) -> None:
     """Follow a batch to its end; exits with 1 if photos failed."""
     _follow(Batch(deployed, name), as_json)
@@ -81,7 +120,7 @@ def follow(deployed: Deployed, name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--wait", is_flag=True, help="Follow it to its end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary (or the name) as JSON.")
-@click.pass_obj
+@with_stack
 def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
     """Run the photos again that failed in a batch, and only those."""
     again = Batch(deployed, name).retry()
@@ -92,7 +131,7 @@ def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
 
 
 @batch.command(name="list")
-@click.pass_obj
+@with_stack
 def list_batches(deployed: Deployed) -> None:
     """List the last batches."""
     for each in recent_batches(deployed):
@@ -105,7 +144,7 @@ def _started(batch: Batch, wait: bool, as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps({"batch_id": batch.name}))
     else:
-        click.echo(f"batch {batch.name} runs; follow it with: python -m operate batch follow {batch.name}")
+        click.echo(f"batch {batch.name} runs; follow it with: {batch.command('follow')}")
 
 
 def _follow(batch: Batch, as_json: bool) -> None:
@@ -114,7 +153,7 @@ def _follow(batch: Batch, as_json: bool) -> None:
         with Progress(*columns, TextColumn("{task.fields[counts]}"), console=messages, transient=True) as progress:
             _show_progress(batch, progress, progress.add_task("", total=None, rate="", counts=""))
     except KeyboardInterrupt:
-        click.echo(f"the batch goes on; follow it with: python -m operate batch follow {batch.name}", err=True)
+        click.echo(f"the batch goes on; follow it with: {batch.command('follow')}", err=True)
         sys.exit(130)
     summary = batch.summary()
     if as_json:
@@ -122,7 +161,7 @@ def _follow(batch: Batch, as_json: bool) -> None:
     else:
         console.print(_summary_table(summary))
     if summary["failed"]:
-        click.echo(f"run the failed photos again with: python -m operate batch retry {batch.name}", err=True)
+        click.echo(f"run the failed photos again with: {batch.command('retry')}", err=True)
         sys.exit(1)
 
 
@@ -154,12 +193,12 @@ def _summary_table(summary: dict[str, Any]) -> Table:
 
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Only list what would be done.")
-@click.pass_obj
+@with_stack
 def replay(deployed: Deployed, dry_run: bool) -> None:
     """Run again what was not finished: dead-lettered events, failed photos, photos whose execution was ended."""
     undone = list(find_undone(deployed))
     for each in undone:
-        click.echo(f"{each.about}\n    {each.why}")
+        click.echo(f"{printable(each.about)}\n    {printable(each.why)}")
         if not dry_run:
             each.run()
     verb = "to run again" if dry_run else "run again"
@@ -175,12 +214,12 @@ def review() -> None:
 
 
 @review.command(name="list")
-@click.pass_obj
+@with_stack
 def list_waiting(deployed: Deployed) -> None:
     """List the photos that wait for a person, the oldest first."""
     waiting = list(waiting_photos(deployed))
     for decision in waiting:
-        click.echo(f"{decision.attributes['claimed_at']}  {decision.key}\n    {decision.reason}")
+        click.echo(f"{timestamp(decision.claimed_at)}  {printable(decision.key)}\n    {printable(decision.why)}")
     click.echo(f"{len(waiting)} photos wait for review")
 
 
@@ -188,17 +227,16 @@ def list_waiting(deployed: Deployed) -> None:
 @click.argument("photo")
 @click.argument("vehicle")
 @click.option("--reviewer", default=getpass.getuser, help="Who decides.  [default: you]")
-@click.pass_obj
+@with_stack
 def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> None:
     """Say that PHOTO (its key, or its full name) shows VEHICLE, or neither; it is announced as any outcome."""
     decision = decide(deployed, photo, vehicle, reviewer)
-    place = f"goes to bay {decision['bay']} ({decision['order_range']})" if "bay" in decision else "is rejected"
-    click.echo(f"{decision['s3_key']} {place}")
+    click.echo(f"{printable(decision.key)} {f'goes to bay {decision.place}' if decision.bay else 'is rejected'}")
 
 
 @review.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.pass_obj
+@with_stack
 def export(deployed: Deployed, folder: Path) -> None:
     """Download what people decided into FOLDER/<vehicle or neither>/, to train on."""
     count = sum(1 for _ in export_reviewed(deployed, folder))

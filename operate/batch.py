@@ -11,9 +11,10 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
-from .deployed import Deployed, OperateError
+from stack.decisions import STATUSES, Status
+from stack.deployed import Deployed
+from stack.errors import UserError
 
-STATUSES = ("ROUTED", "REVIEW", "REJECTED", "FAILED", "CLAIMED")
 MANIFESTS = {".csv", ".jsonl"}
 
 
@@ -50,7 +51,7 @@ class Batch:
         """Start a batch over a prefix of the inbox or a manifest in it.
 
         Raises:
-            OperateError: there is a batch of this name already.
+            UserError: there is a batch of this name already.
         """
         given = {"prefix": prefix, "manifest": manifest, "max_concurrency": max_concurrency}
         batch = cls(deployed, name or new_name())
@@ -62,15 +63,19 @@ class Batch:
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ExecutionAlreadyExists":
-                raise OperateError(f"there is a batch {batch.name} already; choose another name") from error
+                raise UserError(f"there is a batch {batch.name} already; choose another name") from error
             raise
         return batch
+
+    def command(self, name: str) -> str:
+        """Return the command line that does something more with this batch."""
+        return f"{self._deployed.command} batch {name} {self.name}"
 
     def status(self) -> str:
         """Return RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
 
         Raises:
-            OperateError: there is no batch of this name.
+            UserError: there is no batch of this name.
         """
         return str(self._describe()["status"])
 
@@ -87,7 +92,7 @@ class Batch:
         """Return what the finished batch recorded.
 
         Raises:
-            OperateError: the batch ended without a summary; the message says why.
+            UserError: the batch ended without a summary; the message says why.
         """
         key = {"batch_id": {"S": self.name}}
         item = self._dynamodb.get_item(
@@ -95,13 +100,14 @@ class Batch:
         ).get("Item")
         if not item:
             described = self._describe()
-            raise OperateError(f"batch {self.name} {described['status']}: {described.get('cause', 'no cause given')}")
+            raise UserError(f"batch {self.name} {described['status']}: {described.get('cause', 'no cause given')}")
         deserialize = TypeDeserializer().deserialize
         return {name: deserialize(value) for name, value in item.items() if name != "expires_at"}
 
     def failed_photos(self) -> Iterator[dict[str, str]]:
         """Yield the photos that failed, or whose execution was ended from outside, as a manifest names them."""
-        for status in ("FAILED", "CLAIMED"):
+        unfinished: tuple[Status, ...] = ("FAILED", "CLAIMED")
+        for status in unfinished:
             for page in self._pages(status):
                 for item in page["Items"]:
                     names = [name for name in ("s3_bucket", "s3_key", "etag") if name in item]
@@ -121,14 +127,14 @@ class Batch:
             described: dict[str, Any] = self._sfn.describe_execution(executionArn=self._arn)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
-                raise OperateError(f"there is no batch {self.name}; python -m operate batch list shows them") from error
+                raise UserError(f"there is no batch {self.name}; see {self._deployed.command} batch list") from error
             raise
         return described
 
-    def _count(self, status: str) -> int:
+    def _count(self, status: Status) -> int:
         return sum(page["Count"] for page in self._pages(status, Select="COUNT"))
 
-    def _pages(self, status: str, **options: str) -> Any:
+    def _pages(self, status: Status, **options: str) -> Any:
         return self._dynamodb.get_paginator("query").paginate(
             TableName=self._deployed.outputs["DecisionsTable"],
             IndexName="by_batch_and_status",
@@ -159,13 +165,13 @@ def manifest_key(deployed: Deployed, manifest: str) -> str:
     """Return the key of a manifest: a local file is put into the inbox first.
 
     Raises:
-        OperateError: the file's name does not say what it holds.
+        UserError: the file's name does not say what it holds.
     """
     path = Path(manifest)
     if not path.is_file():
         return manifest
     if path.suffix.lower() not in MANIFESTS:
-        raise OperateError(f"{path.name} is neither .csv (with a header) nor .jsonl; it should name s3_key per photo")
+        raise UserError(f"{path.name} is neither .csv (with a header) nor .jsonl; it should name s3_key per photo")
     return put_manifest(deployed, f"{new_name()}-{path.name}", path.read_bytes())
 
 

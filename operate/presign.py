@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 import click
-from botocore.config import Config
 
-from .deployed import Deployed, OperateError
+from stack.addresses import Address
+from stack.deployed import Deployed
+from stack.errors import UserError
+
+from .choice import with_stack
 
 # What the photo reader takes, and how a file of each kind is named.
 CONTENT_TYPES = {
@@ -46,19 +49,19 @@ def presign_upload(
     Whoever has it can repeat it until it expires, and so replace this photo, but no other.
 
     Raises:
-        OperateError: the driver's name could lead out of the driver's prefix, or the content type is no photo's.
+        UserError: the driver's name could lead out of the driver's prefix, or the content type is no photo's.
     """
     if not DRIVER.fullmatch(driver):
-        raise OperateError(f"{driver!r} is no driver's name: 1 to 64 letters, digits, _ and - are")
+        raise UserError(f"{driver!r} is not a driver's name: use 1 to 64 letters, digits, underscores and hyphens")
     if content_type not in CONTENT_TYPES:
-        raise OperateError(f"{content_type} is not accepted; {', '.join(CONTENT_TYPES)} are")
-    bucket, _, prefix = deployed.outputs["UploadUri"].removeprefix("s3://").partition("/")
-    key = f"{prefix}{driver}/{uuid.uuid4()}.{CONTENT_TYPES[content_type]}"
+        raise UserError(f"{content_type} is not accepted: choose one of {', '.join(CONTENT_TYPES)}")
+    inbox = Address.parse(deployed.outputs["UploadUri"])
+    key = f"{inbox.prefix}{driver}/{uuid.uuid4()}.{CONTENT_TYPES[content_type]}"
     # Buckets with a KMS key take no older signature.
-    s3 = deployed.session.client("s3", config=Config(signature_version="s3v4"))
+    s3 = deployed.client("s3", signature_version="s3v4")
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
     signed = s3.generate_presigned_post(
-        bucket,
+        inbox.bucket,
         key,
         Fields={"Content-Type": content_type},
         Conditions=[{"Content-Type": content_type}, ["content-length-range", 1, max_bytes]],
@@ -73,7 +76,7 @@ def presign_upload(
 @click.option("--max-bytes", type=click.IntRange(1, 104_857_600), default=MAX_BYTES, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 3600), default=300, show_default=True, help="How long it is valid.")
 @click.option("--json", "as_json", is_flag=True, help="Print URL, fields, key and expiry as JSON, for an app.")
-@click.pass_obj
+@with_stack
 def presign(deployed: Deployed, driver: str, content_type: str, max_bytes: int, seconds: int, as_json: bool) -> None:
     """Sign an upload of one photo by DRIVER; prints the curl command that makes it."""
     upload = presign_upload(deployed, driver, content_type, max_bytes=max_bytes, seconds=seconds)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .decisions import Decision, query_decisions, query_expired_claims
-from .deployed import Deployed
+from stack.decisions import STATUSES, Decision, DecisionsTable
+from stack.deployed import Deployed
 
 # What of a record starts the photo's workflow again.
 PHOTO = ("s3_bucket", "s3_key", "etag", "version_id", "batch_id")
@@ -67,17 +67,19 @@ def _about(event: dict[str, Any]) -> str:
 
 
 def _unfinished_photos(deployed: Deployed) -> Iterator[Undone]:
-    dynamodb, table = deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]
-    for decision in query_decisions(dynamodb, table, "FAILED"):
-        yield _again(deployed, decision, f"FAILED: {decision.attributes.get('reason', 'no reason given')}")
-    for status in ("CLAIMED", "ROUTED", "REVIEW", "REJECTED"):
-        for decision in query_expired_claims(dynamodb, table, status):
+    table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
+    for decision in table.with_status("FAILED"):
+        yield _again(deployed, decision, f"FAILED: {decision.reason or 'no reason given'}")
+    for status in STATUSES:
+        if status == "FAILED":
+            continue
+        for decision in table.expired_claims(status):
             yield _again(deployed, decision, f"{status}: its execution was ended before the outcome was announced")
 
 
 def _again(deployed: Deployed, decision: Decision, why: str) -> Undone:
-    photo = {name: decision.attributes[name] for name in PHOTO if name in decision.attributes}
-    return Undone(decision.attributes["photo"], why, partial(_classify, deployed, photo))
+    photo = {name: value for name in PHOTO if (value := getattr(decision, name)) is not None}
+    return Undone(decision.photo, why, partial(_classify, deployed, photo))
 
 
 def _classify(deployed: Deployed, photo: dict[str, Any]) -> None:

@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 
-from .decisions import Decision, query_decisions
-from .deployed import Deployed, OperateError
+from stack.classes import parse_classes
+from stack.decisions import Decision, DecisionsTable, Status, timestamp
+from stack.deployed import Deployed
+from stack.errors import UserError
 
 # What a person answers where a photo shows none of the stack's vehicles; also the folder of such photos.
 NEITHER = "neither"
@@ -17,10 +19,10 @@ NEITHER = "neither"
 
 def waiting_photos(deployed: Deployed) -> Iterator[Decision]:
     """Yield the photos that wait for a person, the oldest first."""
-    return query_decisions(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"], "REVIEW")
+    return DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]).with_status("REVIEW")
 
 
-def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> dict[str, Any]:
+def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decision:
     """Record what a person says of a photo, and announce it as any other outcome; returns the decision.
 
     Args:
@@ -30,28 +32,28 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> dict[
         reviewer: who says so.
 
     Raises:
-        OperateError: no such vehicle, or no such photo waits.
+        UserError: no such vehicle, or no such photo waits.
     """
-    classes = {name: (bay, orders) for name, bay, orders in _classes(deployed)}
+    classes = {each.name: each for each in parse_classes(deployed.outputs["VehicleClasses"])}
     if vehicle not in {*classes, NEITHER}:
-        raise OperateError(f"{vehicle} is not a class of this stack; choose one of {', '.join(classes)}, {NEITHER}")
-    found = [each for each in waiting_photos(deployed) if photo in {each.attributes["photo"], each.key}]
+        raise UserError(f"{vehicle} is not a class of this stack; choose one of {', '.join(classes)}, {NEITHER}")
+    found = [each for each in waiting_photos(deployed) if photo in {each.photo, each.key}]
     if len(found) != 1:
-        raise OperateError(f"{len(found)} photos named {photo} wait for review; see python -m operate review list")
-    attributes = found[0].attributes
+        waiting = f"{len(found)} photos named {photo} wait for review"
+        raise UserError(f"{waiting}; see {deployed.command} review list")
     if vehicle == NEITHER:
         outcome = {"status": "REJECTED", "error": "NoVehicle", "reason": "a person sees none of the vehicles"}
     else:
-        bay, orders = classes[vehicle]
-        outcome = {"status": "ROUTED", "vehicle": vehicle, "bay": bay, "order_range": orders}
+        known = classes[vehicle]
+        outcome = {"status": "ROUTED", "vehicle": vehicle, "bay": known.bay, "order_range": known.orders}
     changes = outcome | {
         "reviewed_by": reviewer,
-        "reviewed_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "reviewed_at": timestamp(datetime.now(UTC)),
     }
     try:
         deployed.client("dynamodb").update_item(
             TableName=deployed.outputs["DecisionsTable"],
-            Key={"photo": {"S": attributes["photo"]}},
+            Key={"photo": {"S": found[0].photo}},
             # What a person decided is final: no replay may claim the photo again.
             UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in changes)} REMOVE claim_expires_at",
             ConditionExpression="#status = :review",
@@ -61,38 +63,37 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> dict[
         )
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-            raise OperateError(f"{photo} was decided by somebody else in this moment") from error
+            raise UserError(f"{photo} has just been decided by somebody else") from error
         raise
-    decision = attributes | changes | {"stack": deployed.outputs["StackName"]}
+    decision = msgspec.to_builtins(found[0]) | changes | {"stack": deployed.outputs["StackName"]}
     answer = deployed.client("events").put_events(
         Entries=[
             {
                 "Source": "loading-bay",
                 "DetailType": "Photo Rejected" if vehicle == NEITHER else "Vehicle Routed",
-                "Detail": json.dumps(decision, default=float),
+                "Detail": json.dumps(decision),
             }
         ]
     )
     if answer["FailedEntryCount"]:
-        raise OperateError(f"{photo} is recorded as {decision['status']}, but could not be announced; tell the driver")
-    return decision
+        raise UserError(f"{photo} is recorded as {decision['status']}, but could not be announced; tell the driver")
+    return msgspec.convert(decision, Decision)
 
 
 def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Path]:
     """Download what people decided into `<folder>/<vehicle or neither>/`, to train on; yields each file."""
-    s3, dynamodb, table = deployed.client("s3"), deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]
-    for status in ("ROUTED", "REJECTED"):
-        for decision in query_decisions(dynamodb, table, status):
-            if "reviewed_by" not in decision.attributes:
+    s3, table = (
+        deployed.client("s3"),
+        DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]),
+    )
+    decided: tuple[Status, ...] = ("ROUTED", "REJECTED")
+    for status in decided:
+        for decision in table.with_status(status):
+            if decision.reviewed_by is None:
                 continue
-            name = f"{decision.attributes['etag'][:8]}-{Path(decision.key).name}"
+            name = f"{(decision.etag or '')[:8]}-{Path(decision.key).name}"
             path = folder / (decision.vehicle or NEITHER) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
-                s3.download_file(decision.attributes["s3_bucket"], decision.key, str(path))
+                s3.download_file(decision.s3_bucket, decision.key, str(path))
             yield path
-
-
-def _classes(deployed: Deployed) -> list[tuple[str, str, str]]:
-    entries = [entry.split(":") for entry in deployed.outputs["VehicleClasses"].split(",")]
-    return [(name, bay, orders) for name, bay, orders in entries]

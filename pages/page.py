@@ -7,8 +7,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from stack.text import duration, moment, percent, printable, whole
+
 from .drawings import Drawing
-from .text import duration, moment, percent, printable, whole
 from .theme import DARK, LIGHT
 
 

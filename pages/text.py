@@ -1,4 +1,4 @@
-"""Text from captures and decisions, made fit to show; numbers and times as a person reads them."""
+"""Text from captures, keys and decisions, made fit to show; numbers and times as a person reads them."""
 
 import math
 from datetime import datetime, timedelta
@@ -7,8 +7,24 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def printable(text: str) -> str:
-    """Replace what no terminal, XML file or reader should meet (control codes, stray surrogates)."""
-    return "".join(each if each.isprintable() or each == NO_BREAK else "\N{REPLACEMENT CHARACTER}" for each in text)
+    """Escape what could command a terminal, forge a line or reorder it: control, bidirectional and stray codes."""
+    return "".join(each if each.isprintable() or each == NO_BREAK else ascii(each)[1:-1] for each in text)
+
+
+def shortened(key: str, width: int) -> str:
+    """Return a photo's key in at most `width` characters: the end of its folder and of its name tell photos apart."""
+    key = printable(key)
+    if len(key) <= width:
+        return key
+    folder, slash, name = key.rpartition("/")
+    if not slash:
+        return _end(name, width)
+    folder = _end(folder.rpartition("/")[2], max(width // 2 - 2, width - len(name) - 1))
+    return f"{folder}/{_end(name, width - len(folder) - 1)}"
+
+
+def _end(text: str, width: int) -> str:
+    return text if len(text) <= width else f"…{text[len(text) - width + 1 :]}"
 
 
 def percent(value: float) -> str:

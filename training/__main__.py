@@ -19,9 +19,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from stack.addresses import Address
+from stack.commands import Commands
+from stack.deployed import client
+from stack.errors import UserError
 from training import (
     artifact,
-    aws,
     bundled,
     cost,
     dataset,
@@ -34,7 +37,6 @@ from training import (
     transform,
 )
 from training import endpoint as endpoints
-from training.errors import TrainingError
 from training.evaluation import Metrics, Recommendation, evaluate, recommend, summary_rows
 from training.measurement import THRESHOLD, Measured, measure
 from training.predictors import Predictor
@@ -51,28 +53,12 @@ SHIPPED_MODEL: Final = Path(__file__).parent / "model" / "model.onnx"
 console = Console()
 
 
-class Commands(click.Group):
-    """A group whose commands end in one clear line when something is missing or wrong."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command.
-
-        Raises:
-            click.ClickException: in place of every TrainingError.
-
-        """
-        try:
-            return super().invoke(ctx)
-        except TrainingError as error:
-            raise click.ClickException(str(error)) from error
-
-
 def class_list(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
     """Read a comma-separated option."""
     return [name.strip() for name in value.split(",") if name.strip()]
 
 
-@click.group(cls=Commands, context_settings={"show_default": True})
+@click.group(cls=Commands)
 def main() -> None:
     """From labelled photos to a monitored SageMaker endpoint, and the same on this machine."""
 
@@ -123,7 +109,7 @@ def stage(
         with Progress(TextColumn("uploading"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
             task = bar.add_task("", total=None)
             sent = staging.upload(
-                aws.client("s3", region),
+                client("s3", region),
                 out,
                 bucket,
                 prefix,
@@ -136,7 +122,7 @@ def fetched(archive: Path | None) -> Path:
     """Give the archive's path: the user's file, said so if it is not the published one, or the download."""
     if archive:
         if not archive.is_file():
-            raise TrainingError(f"there is no file {archive}")
+            raise UserError(f"there is no file {archive}")
         if dataset.file_digest(archive, "md5") != download.CIFAR_MD5:
             console.print(f"{archive} is not the published file (md5 {download.CIFAR_MD5}); using it as it is.")
         return archive
@@ -193,7 +179,7 @@ def train(
         trainer = jobs.bundled_trainer(settings, manifest, options)
     name = jobs.start(trainer)
     console.print(f"Job {name} started on {settings.instance_type}.")
-    description = jobs.follow(aws.client("sagemaker", settings.region), name, console.print)
+    description = jobs.follow(client("sagemaker", settings.region), name, console.print)
     console.print(f"Model: {description['ModelArtifacts']['S3ModelArtifacts']}")
     console.print(f"Next: python -m training deploy --job {name}")
 
@@ -228,13 +214,13 @@ def seed_list(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise TrainingError(f"{text} are no seeds: write whole numbers, 1,2,3") from error
+        raise UserError(f"{text} are no seeds: write whole numbers, 1,2,3") from error
 
 
 def required(value: str | None, option: str, meaning: str) -> str:
     """Give an option's value, or say what it is for."""
     if not value:
-        raise TrainingError(f"give {option}, {meaning}")
+        raise UserError(f"give {option}, {meaning}")
     return value
 
 
@@ -242,7 +228,7 @@ def role_arn(value: str | None) -> str:
     """Check that a role is given, and as an ARN."""
     role = required(value, "--role", "an IAM role that SageMaker may assume (README shows how to make it)")
     if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", role):
-        raise TrainingError(f"{role} is no role ARN: write arn:aws:iam::ACCOUNT:role/NAME")
+        raise UserError(f"{role} is no role ARN: write arn:aws:iam::ACCOUNT:role/NAME")
     return role
 
 
@@ -289,7 +275,7 @@ def chosen_predictor(
     if sum(choice is not None for choice in (model, url, endpoint)) > 1:
         raise click.UsageError("--model, --url and --endpoint exclude each other")
     if endpoint:
-        return f"endpoint {endpoint}", predictors.endpoint_predictor(aws.client("sagemaker-runtime", region), endpoint)
+        return f"endpoint {endpoint}", predictors.endpoint_predictor(client("sagemaker-runtime", region), endpoint)
     if url:
         return url, predictors.url_predictor(url)
     path = model or SHIPPED_MODEL
@@ -339,7 +325,7 @@ def deploy(*, name: str, job: str | None, model: Path | None, region: str | None
     if job and model:
         raise click.UsageError("--job and --model exclude each other")
     if not re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,46}", name):
-        raise TrainingError(f"{name} is no endpoint name: letters, digits and hyphens, 47 at most")
+        raise UserError(f"{name} is no endpoint name: letters, digits and hyphens, 47 at most")
     role = role_arn(how["role"])
     variant = serverless_variant(how) if how["serverless"] else real_time_variant(how)
     photo = probe_photo(how["photo"])
@@ -348,7 +334,7 @@ def deploy(*, name: str, job: str | None, model: Path | None, region: str | None
         if not yes:
             click.confirm("Go on?", abort=True)
     clients = endpoints.Clients.connect(region)
-    predictor = predictors.endpoint_predictor(aws.client("sagemaker-runtime", region), name)
+    predictor = predictors.endpoint_predictor(client("sagemaker-runtime", region), name)
     made = (
         artifact.from_job(clients, job, how["image"])
         if job
@@ -362,7 +348,7 @@ def deploy(*, name: str, job: str | None, model: Path | None, region: str | None
 def serverless_variant(how: dict[str, Any]) -> endpoints.Serverless:
     """Read the options of a serverless endpoint; capture must be off."""
     if how["capture_percent"]:
-        raise TrainingError(
+        raise UserError(
             "a serverless endpoint cannot capture data: AWS leaves capture out there, so monitoring would see "
             "nothing. Give --capture-percent 0 and watch the decisions table, or deploy without --serverless"
         )
@@ -372,7 +358,7 @@ def serverless_variant(how: dict[str, Any]) -> endpoints.Serverless:
 def real_time_variant(how: dict[str, Any]) -> endpoints.RealTime:
     """Read the options of a real-time endpoint."""
     if how["max_instances"] < how["min_instances"]:
-        raise TrainingError("--max-instances is less than --min-instances")
+        raise UserError("--max-instances is less than --min-instances")
     capture = None
     if how["capture_percent"]:
         bucket = required(how["bucket"], "--bucket", "where captures go, or --capture-percent 0")
@@ -390,7 +376,7 @@ def probe_photo(path: Path | None) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @main.command()
@@ -423,7 +409,7 @@ def cleanup(
     found = inventory.status(clients, name)
     uri = f"s3://{bucket}/{capture_prefix}" if bucket else found.capture_uri
     if captures and not uri and found.exists:
-        raise TrainingError(f"endpoint {name} has no data capture configured: give --bucket to say where they are")
+        raise UserError(f"endpoint {name} has no data capture configured: give --bucket to say where they are")
     keys = inventory.captures(clients, uri, name) if captures and uri else []
     if not found.exists and not keys:
         console.print(f"There is nothing of endpoint {name} to delete.")
@@ -466,13 +452,13 @@ def transform_command(
     region: str | None,
 ) -> None:
     """Send every PNG and JPEG below PHOTOS, s3://BUCKET/PREFIX, through the model, with no workflow."""
-    source, target = transform.Address.parse(photos), transform.Address.parse(results)
-    sagemaker = aws.client("sagemaker", region)
+    source, target = Address.parse(photos).folder, Address.parse(results).folder
+    sagemaker = client("sagemaker", region)
     model = model_name or transform.model_of(sagemaker, name)
     job = f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
     transform.start(sagemaker, job, model, source, target, instance_type, instances)
-    transform.follow(sagemaker, job, console.print)
-    counts = transform.collect(aws.client("s3", region), source, target, classes, threshold, out)
+    ran = transform.follow(sagemaker, job, console.print)
+    counts = transform.collect(client("s3", region), source, target, classes, threshold, ran, out)
     listed = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no photos"
     console.print(f"{listed}: {out}")
 

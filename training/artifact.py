@@ -7,9 +7,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.aws import explained
+from stack.errors import UserError, explained
 from training.endpoint import Clients
-from training.errors import TrainingError
 from training.predictors import load_model
 
 
@@ -29,17 +28,17 @@ def from_job(clients: Clients, job: str, image: str | None) -> Artifact:
     be given.
 
     Raises:
-        TrainingError: there is no such job, it has no model, or the image is missing.
+        UserError: there is no such job, it has no model, or the image is missing.
 
     """
     with explained(f"look at training job {job}"):
         description = clients.sagemaker.describe_training_job(TrainingJobName=job)
     status, settings = description["TrainingJobStatus"], description.get("HyperParameters", {})
     if status != "Completed":
-        raise TrainingError(f"training job {job} is {status}: only a completed one has a model")
+        raise UserError(f"training job {job} is {status}: only a completed one has a model")
     builtin = "num_classes" in settings
     if not builtin and not image:
-        raise TrainingError(f"{job} is of the bundled recipe: give --image, the address of our image in ECR")
+        raise UserError(f"{job} is of the bundled recipe: give --image, the address of our image in ECR")
     return Artifact(
         image=image or description["AlgorithmSpecification"]["TrainingImage"],
         uri=description["ModelArtifacts"]["S3ModelArtifacts"],
@@ -51,13 +50,13 @@ def from_file(clients: Clients, model: Path, image: str | None, bucket: str | No
     """Put a local model file into S3, under a name that follows from its content.
 
     Raises:
-        TrainingError: no such model, no image, no bucket, no permission.
+        UserError: no such model, no image, no bucket, no permission.
 
     """
     if not image:
-        raise TrainingError("give --image, the address of our image in ECR (README shows how to push it)")
+        raise UserError("give --image, the address of our image in ECR (README shows how to push it)")
     if not bucket:
-        raise TrainingError("give --bucket, where the model and the captures go")
+        raise UserError("give --bucket, where the model and the captures go")
     classes = len(load_model(model).class_names)
     body = pack(model)
     key = f"loading-bay/models/{hashlib.sha256(body).hexdigest()[:16]}/model.tar.gz"

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from stack.errors import UserError
 from training import records
-from training.errors import TrainingError
 from training.evaluation import Metrics, evaluate
 from training.measurement import THRESHOLD, measure
 from training.predictors import onnx_predictor
@@ -68,7 +68,7 @@ def train(
         progress: told of every epoch.
 
     Raises:
-        TrainingError: nothing is staged, PyTorch is missing, or a run failed; the message is its last line.
+        UserError: nothing is staged, PyTorch is missing, or a run failed; the message is its last line.
 
     """
     manifest = read_manifest(staged)
@@ -117,8 +117,8 @@ def _train_seed(
             raise
     if process.returncode:
         if "No module named" in lines[-1]:
-            raise TrainingError(f"{lines[-1]}: install what training needs with make setup-training")
-        raise TrainingError(f"training failed: {lines[-1]}")
+            raise UserError(f"{lines[-1]}: install what training needs with make setup-training")
+        raise UserError(f"training failed: {lines[-1]}")
     return Trained(seed, folder, json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")))
 
 

@@ -8,8 +8,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from pages.drawings import HALF_WIDTH, Drawing, draw, legend
-from pages.text import percent
 from pages.theme import class_colour, colour
+from stack.text import percent
 
 from .evaluation import Metrics
 from .measurement import Measured

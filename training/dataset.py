@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, central_square
-from training.errors import TrainingError
+from stack.errors import UserError
 
 IMAGE_SIDE: Final = 32
 PHOTO_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
@@ -85,7 +85,7 @@ def read_cifar(archive: Path, class_names: Sequence[str]) -> Source:
     """Read CIFAR-100's archive (https://www.cs.toronto.edu/~kriz/cifar.html, the Python version).
 
     Raises:
-        TrainingError: the file is not that archive, or has no images of a wanted class.
+        UserError: the file is not that archive, or has no images of a wanted class.
 
     """
     try:
@@ -94,7 +94,7 @@ def read_cifar(archive: Path, class_names: Sequence[str]) -> Source:
             names = [name.decode() for name in meta[b"fine_label_names"]]
             splits = {split: _cifar_photos(_unpickle(tar, split), names) for split in ("train", "test")}
     except (OSError, tarfile.TarError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{archive} is not CIFAR-100's Python archive: {error}") from error
+        raise UserError(f"{archive} is not CIFAR-100's Python archive: {error}") from error
     _require_classes(class_names, names, archive)
     wanted = set(class_names)
     return Source(
@@ -128,7 +128,7 @@ def read_folder(folder: Path, class_names: Sequence[str]) -> Source:
     first, third, … outlier in sorted order is for the test.
 
     Raises:
-        TrainingError: there is no such folder, a wanted class has no photos, or one cannot be read.
+        UserError: there is no such folder, a wanted class has no photos, or one cannot be read.
 
     """
     photos = _class_folders(folder)
@@ -148,7 +148,7 @@ def with_outliers(source: Source, folder: Path) -> Source:
     """Add ``<folder>/<class>/*.png`` as outliers; the first, third, … file in sorted order is for the test.
 
     Raises:
-        TrainingError: there is no such folder, it holds no photos, or one cannot be read.
+        UserError: there is no such folder, it holds no photos, or one cannot be read.
 
     """
     photos = _class_folders(folder)
@@ -167,7 +167,7 @@ def with_reviewed(source: Source, folder: Path, class_names: Sequence[str]) -> S
     new model's figures compare with the old one's.
 
     Raises:
-        TrainingError: there is no such folder, it holds no photos, or one cannot be read.
+        UserError: there is no such folder, it holds no photos, or one cannot be read.
 
     """
     photos = _class_folders(folder)
@@ -195,11 +195,11 @@ def limit_outliers(source: Source, limit: int, seed: int) -> Source:
 def _class_folders(folder: Path) -> list[Photo]:
     """Read every photo of every folder in a folder, in sorted order."""
     if not folder.is_dir():
-        raise TrainingError(f"{folder} is not a folder: give one that holds a folder of photos per class")
+        raise UserError(f"{folder} is not a folder: give one that holds a folder of photos per class")
     labels = sorted(child.name for child in folder.iterdir() if child.is_dir())
     photos = [photo for label in labels for photo in _folder_photos(folder / label, label)]
     if not photos:
-        raise TrainingError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
+        raise UserError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
     return photos
 
 
@@ -217,17 +217,17 @@ def _read_photo(path: Path) -> Pixels:
     try:
         photo = central_square(path.read_bytes(), size=IMAGE_SIDE, max_pixels=MAX_PIXELS)
     except (OSError, PhotoTooLarge, UnreadablePhoto) as error:
-        raise TrainingError(f"{path} cannot be read: {error}; mend it or take it away") from error
+        raise UserError(f"{path} cannot be read: {error}; mend it or take it away") from error
     return np.asarray(photo.image)
 
 
 def _require_classes(wanted: Sequence[str], present: Iterable[str], where: Path) -> None:
     if len(set(wanted)) < 2:
-        raise TrainingError(f"two or more different classes are needed, not {', '.join(wanted) or 'none'}")
+        raise UserError(f"two or more different classes are needed, not {', '.join(wanted) or 'none'}")
     present = list(present)
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise TrainingError(f"{where} has no class {', '.join(missing)}; it has {', '.join(present) or 'none'}")
+        raise UserError(f"{where} has no class {', '.join(missing)}; it has {', '.join(present) or 'none'}")
 
 
 def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
@@ -237,7 +237,7 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
     other stay together, so that nothing is validated on what it was trained on.
 
     Raises:
-        TrainingError: a class has too few photos to be split.
+        UserError: a class has too few photos to be split.
 
     """
     generator = np.random.default_rng(seed)
@@ -276,7 +276,7 @@ def _carve(
         members = [index for index, photo in enumerate(photos) if photo.label == label]
         wanted = round(len(members) * share)
         if wanted < 1 or len(members) - wanted < 1:
-            raise TrainingError(f"class {label} has {len(members)} photos, too few to split; add more")
+            raise UserError(f"class {label} has {len(members)} photos, too few to split; add more")
         groups = _groups([photos[index] for index in members])
         count = 0
         for position in generator.permutation(len(groups)):

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from stack.errors import UserError
 from training.dataset import file_digest
-from training.errors import TrainingError
 
 # Both as published at https://www.cs.toronto.edu/~kriz/cifar.html.
 CIFAR_URL: Final = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
@@ -32,7 +32,7 @@ def download(url: str, path: Path, md5: str, progress: Progress) -> None:
         progress: called with (bytes so far, bytes in all or None).
 
     Raises:
-        TrainingError: the server does not answer, the disk is too small, or the checksum is wrong.
+        UserError: the server does not answer, the disk is too small, or the checksum is wrong.
 
     """
     if path.is_file() and file_digest(path, "md5") == md5:
@@ -42,13 +42,13 @@ def download(url: str, path: Path, md5: str, progress: Progress) -> None:
     try:
         _fetch(url, part, progress)
     except (OSError, ValueError) as error:
-        raise TrainingError(
+        raise UserError(
             f"{url} could not be fetched: {error}; run the command again to go on, or give --archive FILE"
         ) from error
     found = file_digest(part, "md5")
     if found != md5:
         part.unlink()
-        raise TrainingError(f"{url} arrived with md5 {found}, not {md5}; it was removed: run the command again")
+        raise UserError(f"{url} arrived with md5 {found}, not {md5}; it was removed: run the command again")
     part.replace(path)
 
 
@@ -80,4 +80,4 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
 def _require_space(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted + SPARE_BYTES:
-        raise TrainingError(f"{folder} has {free >> 20} MB free and {(wanted + SPARE_BYTES) >> 20} MB are needed")
+        raise UserError(f"{folder} has {free >> 20} MB free and {(wanted + SPARE_BYTES) >> 20} MB are needed")

@@ -12,9 +12,8 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from training import aws
-from training.aws import explained
-from training.errors import TrainingError
+from stack.deployed import client
+from stack.errors import UserError, explained, is_missing
 from training.predictors import Predictor
 
 VARIANT: Final = "AllTraffic"
@@ -46,11 +45,11 @@ class Clients:
         """Connect to one region.
 
         Raises:
-            TrainingError: no region is set.
+            UserError: no region is set.
 
         """
         names = ("sagemaker", "application-autoscaling", "cloudwatch", "s3")
-        return cls(*(aws.client(name, region) for name in names))
+        return cls(*(client(name, region) for name in names))
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,8 @@ class Undo:
         for name, delete in reversed(self.steps):
             try:
                 delete()
-            except (ClientError, BotoCoreError, TrainingError) as error:
-                if not (isinstance(error, ClientError) and aws.is_missing(error)):
+            except (ClientError, BotoCoreError, UserError) as error:
+                if not (isinstance(error, ClientError) and is_missing(error)):
                     left.append(name)
         return left
 
@@ -199,7 +198,7 @@ class Deployment:
         after = wait(self.clients, endpoint, self.report, self.poll_seconds)
         if after["EndpointConfigName"] != self.name:
             reason = after.get("FailureReason", "an alarm went off, or new instances did not come up")
-            raise TrainingError(f"AWS rolled the update of {endpoint} back: {reason}")
+            raise UserError(f"AWS rolled the update of {endpoint} back: {reason}")
 
     def switch_back(self, earlier: str) -> None:
         """Let an updated endpoint serve its earlier configuration again, where AWS has not done so itself."""
@@ -248,7 +247,7 @@ def deploy(
         poll_seconds: between two looks at the endpoint's state.
 
     Raises:
-        TrainingError: something failed; what had been created is deleted again, or named.
+        UserError: something failed; what had been created is deleted again, or named.
 
     """
     with explained(f"look at endpoint {hosting.endpoint}"):
@@ -260,13 +259,13 @@ def deploy(
     try:
         with explained(f"deploy endpoint {hosting.endpoint}"):
             deployment.run(probe)
-    except (TrainingError, KeyboardInterrupt) as error:
+    except (UserError, KeyboardInterrupt) as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         report("taking back what was created")
         left = deployment.undo.run()
         kept = "; the endpoint serves its earlier model" if existing else ""
         after = f"could not be deleted and may cost money: {', '.join(left)}" if left else f"all taken back{kept}"
-        raise TrainingError(f"{reason} ({after})") from error
+        raise UserError(f"{reason} ({after})") from error
     if existing:
         deployment.forget(existing["EndpointConfigName"])
 
@@ -276,7 +275,7 @@ def describe(clients: Clients, endpoint: str) -> dict[str, Any] | None:
     try:
         description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
     except ClientError as error:
-        if aws.is_missing(error):
+        if is_missing(error):
             return None
         raise
     return description
@@ -286,18 +285,18 @@ def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
     """Check that an endpoint can be updated to what is wanted.
 
     Raises:
-        TrainingError: it has failed, is being changed, or is of the other kind.
+        UserError: it has failed, is being changed, or is of the other kind.
 
     """
     name, status = hosting.endpoint, existing["EndpointStatus"]
     if status == "Failed":
-        raise TrainingError(f"endpoint {name} has failed: run cleanup, then deploy again")
+        raise UserError(f"endpoint {name} has failed: run cleanup, then deploy again")
     if status != "InService":
-        raise TrainingError(f"endpoint {name} is {status}: wait until it is InService (see status)")
+        raise UserError(f"endpoint {name} is {status}: wait until it is InService (see status)")
     serverless = any("CurrentServerlessConfig" in variant for variant in existing.get("ProductionVariants", []))
     if serverless != isinstance(hosting.variant, Serverless):
         kind, wanted = ("serverless", "real-time") if serverless else ("real-time", "serverless")
-        raise TrainingError(
+        raise UserError(
             f"endpoint {name} is {kind} and AWS cannot make it {wanted}: run cleanup first, or give another --name"
         )
 
@@ -396,7 +395,7 @@ def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -
     """Wait until an endpoint rests: its description, in service.
 
     Raises:
-        TrainingError: it failed; the message is AWS's reason.
+        UserError: it failed; the message is AWS's reason.
 
     """
     said = ""
@@ -410,7 +409,7 @@ def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -
             return description
         if status in {"Failed", "UpdateRollbackFailed", "OutOfService"}:
             reason = " ".join(description.get("FailureReason", "no reason given").split())
-            raise TrainingError(f"endpoint {endpoint} is {status}: {reason}")
+            raise UserError(f"endpoint {endpoint} is {status}: {reason}")
         time.sleep(poll_seconds)
 
 
@@ -428,7 +427,7 @@ def deregister_scaling(clients: Clients, endpoint: str) -> bool:
     try:
         clients.autoscaling.deregister_scalable_target(**scaling_target(endpoint))
     except ClientError as error:
-        if aws.is_missing(error):
+        if is_missing(error):
             return False
         raise
     return True
@@ -445,9 +444,9 @@ def probe(predictor: Predictor, photo: bytes, classes: int | None) -> None:
     """Send one photo and check that the answer is a probability per class.
 
     Raises:
-        TrainingError: no answer, or a wrong one.
+        UserError: no answer, or a wrong one.
 
     """
     answer = predictor(photo)
     if classes is not None and len(answer) != classes:
-        raise TrainingError(f"the endpoint knows {len(answer)} classes, {classes} were expected")
+        raise UserError(f"the endpoint knows {len(answer)} classes, {classes} were expected")

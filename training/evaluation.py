@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pages.shares import Share, share
-from pages.text import percent
+from stack.text import percent
 
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.int64]

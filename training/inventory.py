@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from training.aws import explained
+from stack.addresses import Address
+from stack.errors import UserError, explained
 from training.endpoint import (
     POLL_SECONDS,
     STAMP,
@@ -15,7 +16,6 @@ from training.endpoint import (
     describe,
     scaling_target,
 )
-from training.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def status(clients: Clients, endpoint: str) -> Status:
     """Look at everything that belongs to an endpoint.
 
     Raises:
-        TrainingError: AWS does not let us look.
+        UserError: AWS does not let us look.
 
     """
     with explained(f"look at endpoint {endpoint}"):
@@ -117,7 +117,7 @@ def cleanup(clients: Clients, found: Status, poll_seconds: float = POLL_SECONDS)
     """Delete everything that status found, what costs money first: the names of what was deleted.
 
     Raises:
-        TrainingError: AWS refuses; run again to delete the rest.
+        UserError: AWS refuses; run again to delete the rest.
 
     """
     deleted = []
@@ -143,13 +143,13 @@ def captures(clients: Clients, uri: str, endpoint: str) -> list[dict[str, str]]:
     """List an endpoint's captured records in S3, as delete_objects takes them.
 
     Raises:
-        TrainingError: no such bucket, or no permission.
+        UserError: no such bucket, or no permission.
 
     """
-    bucket, prefix = split_uri(uri)
+    captures = Address.parse(uri).folder
     with explained(f"list {uri}"):
         pages = clients.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=f"{prefix}/{endpoint}/" if prefix else f"{endpoint}/"
+            Bucket=captures.bucket, Prefix=f"{captures.prefix}{endpoint}/"
         )
         return [{"Key": item["Key"]} for page in pages for item in page.get("Contents", [])]
 
@@ -158,27 +158,14 @@ def delete_captures(clients: Clients, uri: str, keys: list[dict[str, str]]) -> N
     """Delete captured records, a thousand a call.
 
     Raises:
-        TrainingError: AWS refuses some; run again to delete the rest.
+        UserError: AWS refuses some; run again to delete the rest.
 
     """
-    bucket, _ = split_uri(uri)
+    bucket = Address.parse(uri).bucket
     with explained(f"delete captures in {uri}"):
         for start in range(0, len(keys), 1000):
             answer = clients.s3.delete_objects(
                 Bucket=bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True}
             )
             if errors := answer.get("Errors"):
-                raise TrainingError(f"{len(errors)} captures in {uri} could not be deleted: {errors[0]['Message']}")
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Split ``s3://bucket/prefix`` into bucket and prefix, without a slash at the end.
-
-    Raises:
-        TrainingError: it is no S3 address.
-
-    """
-    found = re.fullmatch(r"s3://([^/]+)/?(.*?)/*", uri)
-    if not found:
-        raise TrainingError(f"{uri} is no S3 address: write s3://BUCKET/PREFIX")
-    return found[1], found[2]
+                raise UserError(f"{len(errors)} captures in {uri} could not be deleted: {errors[0]['Message']}")

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from training.aws import explained
-from training.errors import TrainingError
+from stack.errors import UserError, explained
 from training.staging import OUTLIER_FOLDERS, Manifest
 
 if TYPE_CHECKING:
@@ -62,12 +61,12 @@ def builtin_hyperparameters(manifest: Manifest, epochs: int, batch: int) -> dict
     of 20 to 110 (https://docs.aws.amazon.com/sagemaker/latest/dg/IC-Hyperparameter.html).
 
     Raises:
-        TrainingError: there are fewer training photos than one batch holds.
+        UserError: there are fewer training photos than one batch holds.
 
     """
     photos = manifest.counts["train"]
     if photos < batch:
-        raise TrainingError(f"{photos} training photos do not fill one batch of {batch}: give a smaller --batch")
+        raise UserError(f"{photos} training photos do not fill one batch of {batch}: give a smaller --batch")
     steps = ",".join(str(round(epochs * part)) for part in (0.5, 0.75))
     return {
         "num_layers": "20",
@@ -151,7 +150,7 @@ def sdk_session(settings: JobSettings) -> "Session":
     """Open the SDK's session on our bucket, so that it creates none of its own.
 
     Raises:
-        TrainingError: the SDK is not installed, or credentials or region are missing.
+        UserError: the SDK is not installed, or credentials or region are missing.
 
     """
     os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"  # it would ask IAM what only administrators may ask
@@ -160,13 +159,13 @@ def sdk_session(settings: JobSettings) -> "Session":
         import boto3  # noqa: PLC0415
         from sagemaker.core.helper.session_helper import Session  # noqa: PLC0415
     except ImportError as error:
-        raise TrainingError(f"the SageMaker SDK is missing ({error}): install it with make setup-training") from error
+        raise UserError(f"the SageMaker SDK is missing ({error}): install it with make setup-training") from error
     with explained("open a SageMaker session"):
         boto_session = boto3.Session(region_name=settings.region)
         if boto_session.region_name is None:
-            raise TrainingError("no AWS region: give --region or set AWS_DEFAULT_REGION")
+            raise UserError("no AWS region: give --region or set AWS_DEFAULT_REGION")
         if boto_session.get_credentials() is None:
-            raise TrainingError("no AWS credentials: run aws configure, or set AWS_PROFILE")
+            raise UserError("no AWS credentials: run aws configure, or set AWS_PROFILE")
         return Session(boto_session, default_bucket=settings.bucket, sagemaker_config=TELEMETRY_OFF)
 
 
@@ -226,7 +225,7 @@ def start(job: "ModelTrainer") -> str:
     """Start a prepared job: its name.
 
     Raises:
-        TrainingError: AWS refuses it: role, quota, permission, bucket.
+        UserError: AWS refuses it: role, quota, permission, bucket.
 
     """
     with explained("start the training job"):
@@ -240,13 +239,13 @@ def interruptible(name: str) -> Iterator[None]:
     """Say on Ctrl-C that the job goes on, and how to stop it.
 
     Raises:
-        TrainingError: the user stopped waiting.
+        UserError: the user stopped waiting.
 
     """
     try:
         yield
     except KeyboardInterrupt as error:
-        raise TrainingError(
+        raise UserError(
             f"stopped waiting; job {name} goes on and costs money: "
             f"aws sagemaker stop-training-job --training-job-name {name}"
         ) from error
@@ -256,7 +255,7 @@ def follow(sagemaker: Any, name: str, report: Report, poll_seconds: float = POLL
     """Report a job's phases and metrics until it ends: AWS's last description of it.
 
     Raises:
-        TrainingError: the job failed or was stopped; the message is AWS's reason.
+        UserError: the job failed or was stopped; the message is AWS's reason.
 
     """
     said: set[str] = set()
@@ -272,7 +271,7 @@ def follow(sagemaker: Any, name: str, report: Report, poll_seconds: float = POLL
             time.sleep(poll_seconds)
     if job["TrainingJobStatus"] != "Completed":
         reason = " ".join(job.get("FailureReason", "no reason given").split())
-        raise TrainingError(
+        raise UserError(
             f"job {name} ended as {job['TrainingJobStatus']}: {reason}; its log is in /aws/sagemaker/TrainingJobs"
         )
     return job

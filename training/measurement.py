@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from stack.errors import UserError
 from training.dataset import Photo
-from training.errors import TrainingError
 from training.evaluation import Labels, Probabilities
 from training.predictors import Predictor, predict_all
 from training.staging import OUTLIER_FOLDERS, read_manifest, read_split
@@ -40,18 +40,18 @@ def measure(
     """Classify every photo and outlier of a split.
 
     Raises:
-        TrainingError: nothing is staged, something was not answered, or the classes are not those staged.
+        UserError: nothing is staged, something was not answered, or the classes are not those staged.
 
     """
     names = read_manifest(staged).class_names
     photos, outliers = read_split(staged / split, names), read_split(staged / OUTLIER_FOLDERS[split])
     if not photos:
-        raise TrainingError(f"{staged / split} holds no photos: run python -m training stage first")
+        raise UserError(f"{staged / split} holds no photos: run python -m training stage first")
     everything = [*photos, *outliers]
     answers = list(track(predict_all(predictor, everything), len(everything)))
     if any(len(answer) != len(names) for answer in answers):
         known = len(answers[0])
-        raise TrainingError(f"{subject} knows {known} classes, the data set in {staged} has {len(names)}")
+        raise UserError(f"{subject} knows {known} classes, the data set in {staged} has {len(names)}")
     rows = np.array(answers, dtype=float).reshape(-1, len(names))
     return Measured(
         subject=subject,

@@ -13,9 +13,9 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 from PIL import Image
 
+from stack.errors import UserError
 from training.container.serve import BadImage, Model
 from training.dataset import Photo, Pixels
-from training.errors import TrainingError
 
 CONTENT_TYPE: Final = "image/png"
 TIMEOUT_SECONDS: Final = 60
@@ -29,7 +29,7 @@ class Predictor(Protocol):
         """Give a probability per class for PNG bytes.
 
         Raises:
-            TrainingError: no answer, or one that is not a list of probabilities.
+            UserError: no answer, or one that is not a list of probabilities.
 
         """
 
@@ -38,21 +38,21 @@ def load_model(path: Path) -> Model:
     """Open a model file as the server does.
 
     Raises:
-        TrainingError: the file is missing or no model.
+        UserError: the file is missing or no model.
 
     """
     try:
         return Model.load(path, threads=1)
     # onnxruntime's own errors share no base class below Exception.
     except Exception as error:
-        raise TrainingError(f"{path} cannot be served: {error}") from error
+        raise UserError(f"{path} cannot be served: {error}") from error
 
 
 def onnx_predictor(path: Path) -> Predictor:
     """Classify in this process with a model file.
 
     Raises:
-        TrainingError: the file is missing or no model.
+        UserError: the file is missing or no model.
 
     """
     model = load_model(path)
@@ -61,7 +61,7 @@ def onnx_predictor(path: Path) -> Predictor:
         try:
             return model.probabilities(body, ("PNG",))
         except BadImage as error:
-            raise TrainingError(str(error)) from error
+            raise UserError(str(error)) from error
 
     return predict
 
@@ -70,11 +70,11 @@ def url_predictor(url: str) -> Predictor:
     """Classify by ``POST <url>/invocations``: our container, wherever it listens.
 
     Raises:
-        TrainingError: the address is not of HTTP.
+        UserError: the address is not of HTTP.
 
     """
     if not url.startswith(("http://", "https://")):
-        raise TrainingError(f"{url} is no address: write http://HOST:PORT")
+        raise UserError(f"{url} is no address: write http://HOST:PORT")
 
     def predict(body: bytes) -> list[float]:
         headers = {"Content-Type": CONTENT_TYPE}
@@ -83,7 +83,7 @@ def url_predictor(url: str) -> Predictor:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
                 return parse_probabilities(answer.read())
         except OSError as error:
-            raise TrainingError(f"{url} does not answer: {error}; is the endpoint running?") from error
+            raise UserError(f"{url} does not answer: {error}; is the endpoint running?") from error
 
     return predict
 
@@ -98,7 +98,7 @@ def endpoint_predictor(runtime: Any, endpoint: str) -> Predictor:
             )
             return parse_probabilities(answer["Body"].read())
         except (ClientError, BotoCoreError) as error:
-            raise TrainingError(f"endpoint {endpoint} does not answer: {error}") from error
+            raise UserError(f"endpoint {endpoint} does not answer: {error}") from error
 
     return predict
 
@@ -107,17 +107,17 @@ def parse_probabilities(answer: bytes) -> list[float]:
     """Read ``[p_0, p_1, …]``.
 
     Raises:
-        TrainingError: it is no list of two or more finite probabilities summing to 1.
+        UserError: it is no list of two or more finite probabilities summing to 1.
 
     """
     try:
         content = json.loads(answer)
         values = np.array(content, dtype=float)
     except (ValueError, TypeError) as error:
-        raise TrainingError(f"the endpoint answered {answer[:80]!r}, not a list of probabilities") from error
+        raise UserError(f"the endpoint answered {answer[:80]!r}, not a list of probabilities") from error
     valid = values.ndim == 1 and len(values) > 1 and np.isfinite(values).all() and (values >= 0).all()
     if not valid or abs(values.sum() - 1) > 0.01:
-        raise TrainingError(f"the endpoint answered {answer[:80]!r}, not a list of probabilities")
+        raise UserError(f"the endpoint answered {answer[:80]!r}, not a list of probabilities")
     return [float(value) for value in values]
 
 
@@ -132,7 +132,7 @@ def predict_all(predictor: Predictor, photos: Iterable[Photo]) -> Iterator[list[
     """Classify photos, several at once, and give the answers in order.
 
     Raises:
-        TrainingError: one of them was not answered.
+        UserError: one of them was not answered.
 
     """
     with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:

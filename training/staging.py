@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from training.aws import explained
+from stack.errors import UserError, explained
 from training.dataset import Dataset, Photo
-from training.errors import TrainingError
 
 MANIFEST: Final = "dataset.json"
 LABELLED_SPLITS: Final = ("train", "validation", "test")
@@ -44,11 +43,11 @@ def write(dataset: Dataset, folder: Path) -> Manifest:
     (https://docs.aws.amazon.com/sagemaker/latest/dg/image-classification.html), and ``dataset.json``.
 
     Raises:
-        TrainingError: the folder holds something else, or the disk is full.
+        UserError: the folder holds something else, or the disk is full.
 
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise TrainingError(f"{folder} holds files that are no staged data set: give another --out")
+        raise UserError(f"{folder} holds files that are no staged data set: give another --out")
     manifest = describe(dataset)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +58,7 @@ def write(dataset: Dataset, folder: Path) -> Manifest:
                 shutil.rmtree(folder)
             new.rename(folder)
     except OSError as error:
-        raise TrainingError(f"{folder} cannot be written: {error.strerror or error}; give another --out") from error
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}; give another --out") from error
     return manifest
 
 
@@ -122,13 +121,13 @@ def read_manifest(folder: Path) -> Manifest:
     """Read what a staged folder says of itself.
 
     Raises:
-        TrainingError: nothing is staged there.
+        UserError: nothing is staged there.
 
     """
     try:
         return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise TrainingError(f"{folder} holds no staged data set: run python -m training stage first") from error
+        raise UserError(f"{folder} holds no staged data set: run python -m training stage first") from error
 
 
 def read_split(folder: Path, labels: list[str] | None = None) -> list[Photo]:
@@ -148,7 +147,7 @@ def upload(s3: Any, folder: Path, bucket: str, prefix: str, progress: Progress) 
     What is there already, with the same content, is not sent again.
 
     Raises:
-        TrainingError: no credentials, no bucket, no permission.
+        UserError: no credentials, no bucket, no permission.
 
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -6,14 +6,18 @@ ClassifyBatch is the way. The results are lines in the form of the decisions tab
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from training.aws import explained
-from training.errors import TrainingError
+import msgspec
+
+from stack.addresses import Address
+from stack.decisions import Decision
+from stack.errors import UserError, explained
 
 POLL_SECONDS: Final = 15
 # The container refuses larger bodies, so that sending them would only cost.
@@ -26,37 +30,11 @@ ANSWER_SECONDS: Final = 60
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Address:
-    """A bucket and a folder in it, its prefix ending with a slash."""
-
-    bucket: str
-    prefix: str
-
-    @classmethod
-    def parse(cls, uri: str) -> "Address":
-        """Read ``s3://bucket/prefix``; a whole folder is meant, with or without its slash.
-
-        Raises:
-            TrainingError: it is no such address.
-
-        """
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        if not uri.startswith("s3://") or not bucket:
-            raise TrainingError(f"{uri} is no S3 address: write s3://BUCKET/PREFIX")
-        return cls(bucket, prefix.rstrip("/") + "/" if prefix else "")
-
-    @property
-    def uri(self) -> str:
-        """The address as it is written."""
-        return f"s3://{self.bucket}/{self.prefix}"
-
-
 def model_of(sagemaker: Any, endpoint: str) -> str:
     """Give the name of the model that an endpoint serves.
 
     Raises:
-        TrainingError: there is no such endpoint, or AWS refuses.
+        UserError: there is no such endpoint, or AWS refuses.
 
     """
     with explained(f"find the model of endpoint {endpoint}"):
@@ -69,7 +47,7 @@ def start(sagemaker: Any, name: str, model: str, photos: Address, results: Addre
     """Start a transform job of one photo a request.
 
     Raises:
-        TrainingError: AWS refuses.
+        UserError: AWS refuses.
 
     """
     with explained(f"start transform job {name}"):
@@ -80,62 +58,80 @@ def start(sagemaker: Any, name: str, model: str, photos: Address, results: Addre
             MaxPayloadInMB=MAX_PAYLOAD_MB,
             ModelClientConfig={"InvocationsTimeoutInSeconds": ANSWER_SECONDS, "InvocationsMaxRetries": RETRIES},
             TransformInput={
-                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": photos.uri}},
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": str(photos)}},
                 "ContentType": CONTENT_TYPE,
                 "SplitType": "None",
             },
-            TransformOutput={"S3OutputPath": results.uri, "Accept": "application/json", "AssembleWith": "None"},
+            TransformOutput={"S3OutputPath": str(results), "Accept": "application/json", "AssembleWith": "None"},
             TransformResources={"InstanceType": instances, "InstanceCount": count},
         )
 
 
-def follow(sagemaker: Any, name: str, report: Report, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait for the end of a job, saying each change of its status.
+def follow(
+    sagemaker: Any, name: str, report: Report, sleep: Callable[[float], None] = time.sleep
+) -> tuple[datetime, datetime]:
+    """Wait for the end of a job, saying each change of its status; returns when it started and ended.
 
     Raises:
-        TrainingError: it failed or was stopped; the message says why.
+        UserError: it failed or was stopped; the message says why.
 
     """
     said = ""
     while True:
         with explained(f"follow transform job {name}"):
-            job = sagemaker.describe_transform_job(TransformJobName=name)
+            job: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName=name)
         status = job["TransformJobStatus"]
         if status != said:
             report(f"job {name}: {status}")
             said = status
         if status == "Completed":
-            return
+            return job["TransformStartTime"], job["TransformEndTime"]
         if status in {"Failed", "Stopped"}:
-            raise TrainingError(f"transform job {name} {status}: {job.get('FailureReason', 'no reason given')}")
+            raise UserError(f"transform job {name} {status}: {job.get('FailureReason', 'no reason given')}")
         sleep(POLL_SECONDS)
 
 
 def collect(
-    s3: Any, photos: Address, results: Address, class_names: Sequence[str], threshold: float, out: Path
-) -> dict[str, int]:
-    """Write one line a photo to ``out``, in the form of the decisions table; gives the photos by status.
+    s3: Any,
+    photos: Address,
+    results: Address,
+    class_names: Sequence[str],
+    threshold: float,
+    ran: tuple[datetime, datetime],
+    out: Path,
+) -> Counter[str]:
+    """Write one line a photo to `out`, in the form of the decisions table; returns the photos by status.
+
+    Args:
+        s3: a boto3 client.
+        photos: where the photos are.
+        results: where SageMaker wrote its answers.
+        class_names: in the order of the answers.
+        threshold: the confidence from which on a photo is routed.
+        ran: when the job started and ended, which stands for each photo's claim and decision.
+        out: the file to write.
 
     Raises:
-        TrainingError: AWS refuses, or an answer is not one probability per class.
-
+        UserError: AWS refuses, or an answer is not one probability per class.
     """
-    counts: dict[str, int] = {}
-    keys = [key for key in _keys(s3, results) if key.endswith(".out")]
-    with out.open("w") as file, ThreadPoolExecutor(16) as pool:
+    counts: Counter[str] = Counter()
+    etags = dict(_objects(s3, photos))
+    keys = [key for key, _ in _objects(s3, results) if key.endswith(".out")]
+    with out.open("wb") as file, ThreadPoolExecutor(16) as pool:
         for key, answer in zip(keys, pool.map(lambda key: _read(s3, results.bucket, key), keys), strict=True):
             # SageMaker lays the results out as the photos lie in their folder.
             photo = photos.prefix + key.removeprefix(results.prefix).removesuffix(".out")
-            decision = _decision(photos.bucket, photo, answer, class_names, threshold)
-            counts[decision["status"]] = counts.get(decision["status"], 0) + 1
-            file.write(json.dumps(decision, ensure_ascii=False) + "\n")
+            probabilities = _probabilities(photo, answer, class_names)
+            decision = _decision(photos.bucket, photo, etags.get(photo), probabilities, threshold, ran)
+            counts[decision.status] += 1
+            file.write(msgspec.json.encode(decision) + b"\n")
     return counts
 
 
-def _keys(s3: Any, where: Address) -> Iterator[str]:
-    with explained(f"list {where.uri}"):
+def _objects(s3: Any, where: Address) -> Iterator[tuple[str, str]]:
+    with explained(f"list {where}"):
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=where.bucket, Prefix=where.prefix):
-            yield from (item["Key"] for item in page.get("Contents", []))
+            yield from ((item["Key"], item["ETag"].strip('"')) for item in page.get("Contents", []))
 
 
 def _read(s3: Any, bucket: str, key: str) -> bytes:
@@ -143,19 +139,32 @@ def _read(s3: Any, bucket: str, key: str) -> bytes:
         return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
-def _decision(bucket: str, key: str, answer: bytes, class_names: Sequence[str], threshold: float) -> dict[str, Any]:
+def _probabilities(key: str, answer: bytes, class_names: Sequence[str]) -> dict[str, float]:
     try:
-        probabilities = dict(zip(class_names, json.loads(answer), strict=True))
-        vehicle = max(probabilities, key=probabilities.__getitem__)
-        confidence = float(probabilities[vehicle])
+        return {name: float(each) for name, each in zip(class_names, json.loads(answer), strict=True)}
     except (ValueError, TypeError) as error:
-        raise TrainingError(f"the answer for {key} is not {len(class_names)} probabilities: {answer[:80]!r}") from error
-    decision: dict[str, Any] = {
-        "photo": f"s3://{bucket}/{key}",
-        "s3_bucket": bucket,
-        "s3_key": key,
-        "status": "ROUTED" if confidence >= threshold else "REVIEW",
-        "confidence": confidence,
-        "probabilities": probabilities,
-    }
-    return decision | ({"vehicle": vehicle} if confidence >= threshold else {})
+        raise UserError(f"the answer for {key} is not {len(class_names)} probabilities: {answer[:80]!r}") from error
+
+
+def _decision(
+    bucket: str,
+    key: str,
+    etag: str | None,
+    probabilities: dict[str, float],
+    threshold: float,
+    ran: tuple[datetime, datetime],
+) -> Decision:
+    vehicle = max(probabilities, key=probabilities.__getitem__)
+    confidence = probabilities[vehicle]
+    return Decision(
+        photo=f"s3://{bucket}/{key}#{etag or 'none'}",
+        s3_bucket=bucket,
+        s3_key=key,
+        etag=etag,
+        status="ROUTED" if confidence >= threshold else "REVIEW",
+        claimed_at=ran[0],
+        decided_at=ran[1],
+        probabilities=probabilities,
+        confidence=confidence,
+        vehicle=vehicle if confidence >= threshold else None,
+    )

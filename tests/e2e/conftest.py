@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.deployment import ROOT
+from stack.template import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

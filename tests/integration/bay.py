@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from local.stack import Stack
-from operate.decisions import FINAL, Decision, read_decisions
+from stack.decisions import OUTCOMES, Decision, DecisionsTable
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Bay:
 
     def decisions(self, key: str) -> list[Decision]:
         """Return every record of photos under this key."""
-        return [decision for decision in read_decisions(self.dynamodb, self.table) if decision.key == key]
+        return [decision for decision in DecisionsTable(self.dynamodb, self.table).all() if decision.key == key]
 
     def outcome(self, key: str) -> Decision:
         """Wait for the outcome of the one photo under this key."""
@@ -70,11 +70,11 @@ class Bay:
         def final() -> Decision | None:
             found = self.decisions(key)
             assert len(found) <= 1
-            return found[0] if found and found[0].status in FINAL else None
+            return found[0] if found and found[0].status in OUTCOMES else None
 
         return wait_for(final)
 
-    def ended(self, execution: str) -> dict[str, Any]:
+    def ended(self, execution: str | None) -> dict[str, Any]:
         """Wait for the end of an execution; returns its description."""
 
         def end() -> dict[str, Any] | None:

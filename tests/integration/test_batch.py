@@ -11,20 +11,15 @@ from starlette.responses import Response
 
 from functions.serialize.photo import reduce_photo
 from operate.batch import Batch, new_name
-from operate.deployed import Deployed, OperateError
+from stack.deployed import Deployed
+from stack.errors import UserError
 from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Endpoint, by_colour, failure
 
 
 @pytest.fixture(scope="module")
 def deployed(bay: Bay) -> Deployed:
-    class Session:
-        """Gives the stack's own clients; a real session would read this machine's credentials."""
-
-        def client(self, service: str, **_: object) -> Any:
-            return bay.stack.client(service)
-
-    return Deployed(Session(), bay.stack.outputs)
+    return bay.stack.deployed
 
 
 def run(deployed: Deployed, **given: Any) -> Batch:
@@ -194,5 +189,5 @@ def test_a_name_is_taken_once(deployed: Deployed) -> None:
     name = new_name()
     run(deployed, prefix="there/is/nothing/here/", name=name)
 
-    with pytest.raises(OperateError, match="choose another name"):
+    with pytest.raises(UserError, match="choose another name"):
         Batch.start(deployed, prefix="elsewhere/", name=name)

@@ -23,7 +23,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from operate.decisions import FINAL, Decision, read_decisions
+from stack.decisions import OUTCOMES, Decision, DecisionsTable
 from tests.integration.bay import Bay, wait_for
 from tests.integration.endpoint import Endpoint
 from tests.integration.faults import Call, Fault, FaultyAws, Storm, signal_worker
@@ -196,8 +196,8 @@ def running(bay: Bay) -> int:
 
 def by_photo(bay: Bay) -> dict[tuple[str, str], Decision]:
     found: dict[tuple[str, str], Decision] = {}
-    for decision in read_decisions(bay.dynamodb, bay.table):
-        etag = decision.attributes["photo"].rpartition("#")[2]
+    for decision in DecisionsTable(bay.dynamodb, bay.table).all():
+        etag = decision.photo.rpartition("#")[2]
         assert (decision.key, etag) not in found, f"two records of {decision.key}"
         found[decision.key, etag] = decision
     return found
@@ -209,17 +209,17 @@ def run_again(bay: Bay, photos: list[Photo]) -> Counter[str]:
     decisions = by_photo(bay)
     for photo in photos:
         decision = decisions.get((photo.key, photo.etag))
-        if decision and decision.status in FINAL - {"FAILED"} and "claim_expires_at" not in decision.attributes:
+        if decision and decision.status in OUTCOMES - {"FAILED"} and decision.claim_expires_at is None:
             continue
         if not decision:
             why["its event was lost at the restart of the local AWS"] += 1
         elif decision.status == "FAILED":
-            why[f"failed: {decision.attributes['error']}"] += 1
+            why[f"failed: {decision.error}"] += 1
         else:
             why[f"left behind as {decision.status}"] += 1
             bay.dynamodb.update_item(  # an hour passes
                 TableName=bay.table,
-                Key={"photo": {"S": decision.attributes["photo"]}},
+                Key={"photo": {"S": decision.photo}},
                 UpdateExpression="SET claim_expires_at = :past",
                 ExpressionAttributeValues={":past": {"N": str(int(time.time()) - 1)}},
             )
@@ -282,7 +282,7 @@ def settled(troubled_bay: Bay, aws: FaultyAws, endpoint: Endpoint) -> Settled:
 
 
 def outcome(decision: Decision) -> str:
-    return f"{decision.status} {decision.vehicle}".strip()
+    return f"{decision.status} {decision.vehicle or ''}".strip()
 
 
 def test_the_ledger_balances(settled: Settled, capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,7 +294,7 @@ def test_the_ledger_balances(settled: Settled, capsys: pytest.CaptureFixture[str
     for kind in sorted({photo.kind for photo in settled.photos}):
         decisions = [settled.decisions[photo.key, photo.etag] for photo in settled.photos if photo.kind == kind]
         ended = Counter(outcome(decision) for decision in decisions)
-        told = [announced[decision.attributes["photo"]] for decision in decisions]
+        told = [announced[decision.photo] for decision in decisions]
         row = [len(decisions), *(ended[name] for name in outcomes), sum(map(bool, told)), sum(told) - len(told)]
         ledger.add_row(kind, *(str(number or "") for number in row))
     faults = Counter(f"{call.call}: {call.fault}" for call in settled.journal if call.fault)
@@ -327,8 +327,7 @@ def test_every_recorded_outcome_was_announced_as_it_is_recorded(settled: Settled
     }
 
     for decision in settled.decisions.values():
-        about = decision.attributes
-        assert (about["photo"], about["execution_arn"], about["status"]) in heard
+        assert (decision.photo, decision.execution_arn, decision.status) in heard
 
 
 def test_nothing_was_announced_that_had_not_been_recorded(settled: Settled) -> None:
@@ -359,7 +358,7 @@ def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
         if (call.call, call.phase) == ("dynamodb:updateItem", "done")
         and ":now" in call.request["ExpressionAttributeValues"]
     }
-    final = {decision.attributes["execution_arn"] for decision in settled.decisions.values()}
+    final = {decision.execution_arn for decision in settled.decisions.values()}
     told = Counter((event["detail"]["execution_arn"], event["detail"]["status"]) for event in settled.announced)
 
     for (execution, status), times in told.items():

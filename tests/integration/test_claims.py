@@ -41,7 +41,7 @@ def test_what_an_aborted_execution_left_behind_is_run_again_once_its_claim_expir
 
     assert ended["status"] == "SUCCEEDED"
     assert len(wait_for(lambda: bay.announced(key))) == 1
-    assert bay.outcome(key).attributes["execution_arn"] == ended["executionArn"]
+    assert bay.outcome(key).execution_arn == ended["executionArn"]
 
 
 @pytest.mark.parametrize("status", ["CLAIMED", "ROUTED"])
@@ -59,8 +59,10 @@ def test_an_announced_outcome_is_nobody_s_to_claim_again(bay: Bay) -> None:
     key = bay.upload(picture("red"))
 
     decision = bay.outcome(key)
-    bay.ended(decision.attributes["execution_arn"])
+    bay.ended(decision.execution_arn)
 
     (settled,) = bay.decisions(key)
-    assert settled.attributes["announced_at"] >= decision.attributes["decided_at"]
-    assert "claim_expires_at" not in settled.attributes
+    assert settled.announced_at
+    assert decision.decided_at
+    assert settled.announced_at >= decision.decided_at
+    assert settled.claim_expires_at is None

@@ -35,14 +35,14 @@ def test_each_of_three_classes_has_its_bay_and_orders(bay: Bay, endpoint: Endpoi
     ]:
         with endpoint.answering(partial(_always, answer)):
             decision = bay.outcome(bay.upload(picture("red")))
-        assert (decision.status, decision.vehicle, decision.bay) == ("ROUTED", vehicle, place)
+        assert (decision.status, decision.vehicle, decision.place) == ("ROUTED", vehicle, place)
 
 
 def test_two_probabilities_are_no_answer_where_there_are_three_classes(bay: Bay, endpoint: Endpoint) -> None:
     with endpoint.answering(lambda body: scores(0.9, 0.1)):
         decision = bay.outcome(bay.upload(picture("red")))
 
-    assert (decision.status, decision.attributes["error"]) == ("FAILED", "InvalidPrediction")
+    assert (decision.status, decision.error) == ("FAILED", "InvalidPrediction")
 
 
 def test_the_threshold_is_a_parameter_too_and_a_review_names_every_score(bay: Bay, endpoint: Endpoint) -> None:

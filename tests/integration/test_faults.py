@@ -101,7 +101,7 @@ def test_an_outcome_that_was_neither_announced_nor_released_is_decided_again_whe
     decision = troubled_bay.outcome(photo["s3_key"])
     assert decision.status == "ROUTED"
     assert not statuses_announced(troubled_bay, photo["s3_key"])
-    expire_claim(troubled_bay, decision.attributes["photo"])
+    expire_claim(troubled_bay, decision.photo)
 
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
     assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED"]
@@ -142,7 +142,7 @@ def test_a_photo_that_fails_before_its_claim_again_says_so_again(troubled_bay: B
         ended = troubled_bay.ended(troubled_bay.start(photo))
         assert (ended["status"], ended["error"]) == ("FAILED", "ClassificationFailed")
 
-    assert troubled_bay.outcome(photo["s3_key"]).attributes["execution_arn"] == ended["executionArn"]
+    assert troubled_bay.outcome(photo["s3_key"]).execution_arn == ended["executionArn"]
     assert wait_for(lambda: statuses_announced(troubled_bay, photo["s3_key"])) == ["FAILED", "FAILED"]
 
 

@@ -30,7 +30,7 @@ def test_any_key_that_s3_takes_is_classified_under_its_raw_name(bay: Bay, name: 
     decision = bay.outcome(key)
 
     assert (decision.status, decision.key) == ("ROUTED", f"uploads/{name}")
-    assert decision.attributes["photo"].startswith(f"s3://{bay.bucket}/uploads/{name}#")
+    assert decision.photo.startswith(f"s3://{bay.bucket}/uploads/{name}#")
 
 
 def test_the_same_event_delivered_many_times_at_once_is_decided_and_announced_once(bay: Bay) -> None:
@@ -66,7 +66,7 @@ def test_another_photo_under_the_same_key_is_a_photo_of_its_own(bay: Bay) -> Non
 
     both = wait_for(lambda: [each for each in [bay.decisions(key)] if len(each) == 2])[0]
     wait_for(lambda: {decision.vehicle for decision in bay.decisions(key)} == {"bicycle", "motorcycle"})
-    assert len({decision.attributes["photo"] for decision in both}) == 2
+    assert len({decision.photo for decision in both}) == 2
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_state_stays_below_32_kib_for_any_photo(bay: Bay) -> None:
     Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3)).save(noise, "PNG")
     key = bay.upload(noise.getvalue(), "é" * 440 + ".png")
 
-    execution = bay.outcome(key).attributes["execution_arn"]
+    execution = bay.outcome(key).execution_arn
 
     bay.ended(execution)
     pages = bay.sfn.get_paginator("get_execution_history").paginate(executionArn=execution)

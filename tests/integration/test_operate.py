@@ -119,8 +119,8 @@ def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate
     assert decided.exit_code == 0, decided.output
     assert "goes to bay 2 (far)" in decided.output
     decision = bay.outcome(key)
-    assert (decision.status, decision.vehicle, decision.bay) == ("ROUTED", "motorcycle", "2 (far)")
-    assert decision.attributes["reviewed_by"] == "Kim"
+    assert (decision.status, decision.vehicle, decision.place) == ("ROUTED", "motorcycle", "2 (far)")
+    assert decision.reviewed_by == "Kim"
     kinds = wait_for(lambda: [event["detail-type"] for event in bay.announced(key) if len(bay.announced(key)) == 2])
     assert kinds == ["Photo Needs Review", "Vehicle Routed"]
     assert key not in operate("review", "list").output
@@ -137,7 +137,7 @@ def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Ope
     assert "is rejected" in operate("review", "decide", key, "neither").output
 
     decision = bay.outcome(key)
-    assert (decision.status, decision.attributes["error"]) == ("REJECTED", "NoVehicle")
+    assert (decision.status, decision.error) == ("REJECTED", "NoVehicle")
     assert wait_for(lambda: bay.announced(key)[1:])[0]["detail-type"] == "Photo Rejected"
     operate("review", "export", str(tmp_path))
     assert [path.name.partition("-")[2] for path in (tmp_path / "neither").iterdir()] == ["cat.jpg"]

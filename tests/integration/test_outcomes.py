@@ -29,9 +29,9 @@ def test_a_sure_photo_routes_its_driver(
 
     decision = bay.outcome(key)
 
-    assert (decision.status, decision.vehicle, decision.bay) == ("ROUTED", vehicle, place)
+    assert (decision.status, decision.vehicle, decision.place) == ("ROUTED", vehicle, place)
     assert decision.confidence == pytest.approx(probabilities[vehicle])
-    ended = bay.ended(decision.attributes["execution_arn"])
+    ended = bay.ended(decision.execution_arn)
     assert ended["status"] == "SUCCEEDED"
     detail = assert_told_once(bay, key, "Vehicle Routed")
     assert detail["vehicle"] == vehicle
@@ -47,7 +47,7 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
     assert decision.status == "REVIEW"
     assert decision.confidence == pytest.approx(0.52)
     assert not decision.vehicle
-    ended = bay.ended(decision.attributes["execution_arn"])
+    ended = bay.ended(decision.execution_arn)
     assert (ended["status"], ended["error"]) == ("FAILED", "LowConfidence")
     assert_told_once(bay, key, "Photo Needs Review")
     (message,) = wait_for(lambda: bay.notified(key))
@@ -75,9 +75,9 @@ def test_what_is_no_usable_photo_is_rejected_with_a_reason(
         assert endpoint.calls == 0
 
     assert decision.status == "REJECTED"
-    assert decision.attributes["error"] == error
-    assert reason in decision.attributes["reason"]
-    ended = bay.ended(decision.attributes["execution_arn"])
+    assert decision.error == error
+    assert reason in decision.why
+    ended = bay.ended(decision.execution_arn)
     assert (ended["status"], ended["error"]) == ("FAILED", "PhotoRejected")
     assert_told_once(bay, key, "Photo Rejected")
     (message,) = wait_for(lambda: bay.notified(key))
@@ -89,7 +89,7 @@ def test_a_photo_that_is_gone_before_it_is_read_is_rejected(bay: Bay) -> None:
 
     assert ended["error"] == "PhotoRejected"
     decision = bay.outcome("uploads/never-was.jpg")
-    assert (decision.status, decision.attributes["error"]) == ("REJECTED", "PhotoNotFound")
+    assert (decision.status, decision.error) == ("REJECTED", "PhotoNotFound")
 
 
 def test_a_photo_overwritten_before_it_is_read_is_not_mistaken_for_the_new_one(bay: Bay) -> None:
@@ -132,8 +132,8 @@ def test_an_endpoint_that_never_comes_back_fails_the_photo_which_can_be_run_agai
         decision = bay.outcome(key)
         assert endpoint.calls >= 11  # the first call and ten retries of the state machine
 
-    assert (decision.status, decision.attributes["error"]) == ("FAILED", "EndpointUnavailable")
-    ended = bay.ended(decision.attributes["execution_arn"])
+    assert (decision.status, decision.error) == ("FAILED", "EndpointUnavailable")
+    ended = bay.ended(decision.execution_arn)
     assert (ended["status"], ended["error"]) == ("FAILED", "ClassificationFailed")
     assert_told_once(bay, key, "Classification Failed")
 
@@ -162,6 +162,6 @@ def test_a_useless_answer_fails_the_photo_at_once(bay: Bay, endpoint: Endpoint, 
         decision = bay.outcome(key)
         assert endpoint.calls == 1
 
-    assert (decision.status, decision.attributes["error"]) == ("FAILED", "InvalidPrediction")
-    assert bay.ended(decision.attributes["execution_arn"])["error"] == "ClassificationFailed"
+    assert (decision.status, decision.error) == ("FAILED", "InvalidPrediction")
+    assert bay.ended(decision.execution_arn)["error"] == "ClassificationFailed"
     assert_told_once(bay, key, "Classification Failed")

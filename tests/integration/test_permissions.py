@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from local.deployment import STACK_NAME, read_template
 from local.stack import ENDPOINT_NAME, REGION, Options, Stack
-from operate.decisions import Decision
+from stack.decisions import Decision
+from stack.deployed import STACK_NAME
+from stack.template import read_template
 from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Endpoint, by_colour, failure
 
@@ -132,9 +133,7 @@ def run(bay: Bay, execution_input: dict[str, str]) -> Decision:
     execution = bay.start(execution_input)
     bay.ended(execution)
     (decision,) = wait_for(
-        lambda: [
-            each for each in bay.decisions(execution_input["s3_key"]) if each.attributes["execution_arn"] == execution
-        ]
+        lambda: [each for each in bay.decisions(execution_input["s3_key"]) if each.execution_arn == execution]
     )
     return decision
 
@@ -148,9 +147,9 @@ NEEDED = {
 
 def test_with_their_roles_the_functions_do_everything(guarded_bay: Bay) -> None:
     for decision in (classify_upload(guarded_bay), classify_version(guarded_bay)):
-        assert (decision.status, decision.vehicle, decision.reason) == ("ROUTED", "bicycle", "")
+        assert (decision.status, decision.vehicle, decision.why) == ("ROUTED", "bicycle", "")
     missing = classify_missing(guarded_bay)
-    assert (missing.status, missing.attributes["error"]) == ("REJECTED", "PhotoNotFound"), missing.reason
+    assert (missing.status, missing.error) == ("REJECTED", "PhotoNotFound"), missing.why
 
 
 @pytest.mark.parametrize(("name", "action"), NEEDED, ids=lambda part: part)
@@ -161,7 +160,7 @@ def test_without_any_one_permission_something_fails(
         decision = NEEDED[name, action](guarded_bay)
 
     assert decision.status == "FAILED"
-    assert "AccessDenied" in decision.attributes["reason"]
+    assert "AccessDenied" in decision.why
 
 
 def test_without_tls_nobody_reads_the_inbox(guarded_bay: Bay) -> None:
@@ -183,7 +182,7 @@ def test_without_tls_nobody_reads_the_inbox(guarded_bay: Bay) -> None:
         guarded_bay.s3.delete_bucket_policy(Bucket=guarded_bay.bucket)
 
     assert decision.status == "FAILED"
-    assert "explicit deny in a resource-based policy" in decision.attributes["reason"]
+    assert "explicit deny in a resource-based policy" in decision.why
 
 
 def test_no_role_holds_a_permission_that_is_not_shown_to_be_needed(roles: dict[str, Role]) -> None:

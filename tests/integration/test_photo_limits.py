@@ -9,7 +9,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from local.deployment import ROOT, read_template
+from stack.template import ROOT, read_template
 
 pillow_heif.register_heif_opener()
 TEMPLATE = read_template()

@@ -6,20 +6,16 @@ signatures made with the keys of its own users; tests/unit/test_presign.py holds
 
 import uuid
 
-import boto3
 import pytest
 import requests
 
-from operate.deployed import Deployed
 from operate.presign import PresignedUpload, presign_upload
 from tests.integration.bay import Bay, picture
 
 
 @pytest.fixture
-def upload(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> PresignedUpload:
-    for name, value in bay.stack.environment().items():
-        monkeypatch.setenv(name, value)
-    return presign_upload(Deployed(boto3.Session(), bay.stack.outputs), "driver-7", "image/jpeg", max_bytes=100_000)
+def upload(bay: Bay) -> PresignedUpload:
+    return presign_upload(bay.stack.deployed, "driver-7", "image/jpeg", max_bytes=100_000)
 
 
 def post(upload: PresignedUpload, data: bytes, **changed: str) -> int:

@@ -17,9 +17,10 @@ from moto import mock_aws
 from rich.progress import Progress
 
 from monitoring.__main__ import main
-from monitoring.errors import SourceNotFound
 from monitoring.predictions import Predictions, read_predictions
-from monitoring.sources import Window, capture_files
+from monitoring.sources import capture_files
+from stack.errors import UserError
+from stack.window import Window
 from tests.monitoring.records import HOUR, lines, place, record
 
 BUCKET = "captures"
@@ -235,5 +236,5 @@ def test_a_bucket_that_is_not_there_is_one_line(s3: Any, tmp_path: Path) -> None
 
 
 def test_an_empty_prefix_says_so(s3: Any, tmp_path: Path) -> None:
-    with pytest.raises(SourceNotFound, match="no object under"):
+    with pytest.raises(UserError, match="no object under"):
         read(tmp_path, "nothing/here")

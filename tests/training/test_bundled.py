@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from stack.errors import UserError
 from tests.training.test_train import draw
 from training import bundled, staging
 from training.dataset import Dataset, Photo
-from training.errors import TrainingError
 
 OPTIONS = ["--epochs", "1", "--network-side", "32", "--threads", "1"]
 
@@ -56,10 +56,10 @@ def test_the_best_seed_by_validation_is_kept_with_the_record_of_all(staged: Path
 
 
 def test_a_failing_run_ends_in_its_last_line(staged: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"training failed: Error: .*multiple of 32"):
+    with pytest.raises(UserError, match=r"training failed: Error: .*multiple of 32"):
         bundled.train(staged, tmp_path, [1], ["--network-side", "33"], lambda epoch: None)
 
 
 def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="python -m training stage"):
+    with pytest.raises(UserError, match="python -m training stage"):
         bundled.train(tmp_path, tmp_path, [1], [], lambda epoch: None)

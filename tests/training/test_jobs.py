@@ -11,8 +11,8 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from stack.errors import UserError
 from training import jobs
-from training.errors import TrainingError
 from training.jobs import JobSettings
 from training.staging import Manifest
 
@@ -197,7 +197,7 @@ def test_the_sdks_telemetry_is_off(requests: list[dict[str, Any]], caplog: pytes
 
 
 def test_fewer_photos_than_a_batch_are_refused_before_anything_is_sent() -> None:
-    with pytest.raises(TrainingError, match="20 training photos do not fill one batch of 32"):
+    with pytest.raises(UserError, match="20 training photos do not fill one batch of 32"):
         jobs.builtin_hyperparameters(replace(MANIFEST, counts={"train": 20}), epochs=60, batch=32)
 
 
@@ -207,7 +207,7 @@ def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(TrainingError, match="no AWS credentials: run aws configure"):
+    with pytest.raises(UserError, match="no AWS credentials: run aws configure"):
         jobs.builtin_trainer(SETTINGS, MANIFEST, epochs=60, batch=32)
 
 
@@ -215,7 +215,7 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    with pytest.raises(TrainingError, match="no AWS region: give --region"):
+    with pytest.raises(UserError, match="no AWS region: give --region"):
         jobs.builtin_trainer(replace(SETTINGS, region=None), MANIFEST, epochs=60, batch=32)
 
 
@@ -242,7 +242,7 @@ def test_a_refused_job_says_what_helps(
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", refuse)
     trainer = jobs.builtin_trainer(SETTINGS, MANIFEST, epochs=60, batch=32)
-    with pytest.raises(TrainingError, match=re.escape(said)):
+    with pytest.raises(UserError, match=re.escape(said)):
         jobs.start(trainer)
 
 
@@ -305,7 +305,7 @@ def test_a_job_that_does_not_complete_ends_with_awss_reason(sagemaker: tuple[Any
     client, stub = sagemaker
     reason = "AlgorithmError:\nClientError: images are smaller than image_shape"
     stub.add_response("describe_training_job", description(status, FailureReason=reason))
-    with pytest.raises(TrainingError, match=rf"job ended as {status}: AlgorithmError: ClientError: images are smaller"):
+    with pytest.raises(UserError, match=rf"job ended as {status}: AlgorithmError: ClientError: images are smaller"):
         jobs.follow(client, "job", lambda line: None, poll_seconds=0)
 
 
@@ -318,5 +318,5 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(
     client, stub = sagemaker
     stub.add_response("describe_training_job", description("InProgress"))
     monkeypatch.setattr("time.sleep", interrupt)
-    with pytest.raises(TrainingError, match="stop-training-job --training-job-name job"):
+    with pytest.raises(UserError, match="stop-training-job --training-job-name job"):
         jobs.follow(client, "job", lambda line: None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from local.deployment import ROOT, read_template
+from stack.template import ROOT, read_template
 
 DEFINITIONS = sorted((ROOT / "statemachine").glob("*.asl.*"))
 # arn:PARTITION:states:::[aws-sdk:]SERVICE:ACTION[.PATTERN]; the partition may be a substitution.

@@ -11,7 +11,7 @@ import jsonata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.deployment import ROOT
+from stack.template import ROOT
 
 CHECK_INPUT = json.loads((ROOT / "statemachine" / "classify_photo.asl.json").read_text())["States"]["CheckInput"]
 CONTEXT = {"Execution": {"Id": "arn:execution", "StartTime": "2026-11-20T04:00:00.000Z"}}

@@ -22,12 +22,11 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_every_command_says_what_it_does_and_what_it_takes(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_says_what_it_does_and_what_it_takes(line: str) -> None:
     found = list(commands(LINES[line]))
 
-    assert len(found) >= 2
+    assert found
     for path in found:
-        monkeypatch.setattr("sys.argv", [line, *path, "--help"])
         explained = CliRunner().invoke(LINES[line], [*path, "--help"])
         assert explained.exit_code == 0, explained.output
         assert "Usage:" in explained.output, path

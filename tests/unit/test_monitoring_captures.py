@@ -13,7 +13,8 @@ from rich.progress import Progress
 
 from monitoring import captures
 from monitoring.predictions import Predictions, read_predictions
-from monitoring.sources import Window, capture_files
+from monitoring.sources import capture_files
+from stack.window import Window
 from tests.monitoring.records import HOUR, lines, place, record, write
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from monitoring.errors import SourceNotFound
-from monitoring.sources import CaptureFile, SkippedFile, Window, capture_files
+from monitoring.sources import CaptureFile, SkippedFile, capture_files
+from stack.errors import UserError
+from stack.window import Window
 from tests.monitoring.records import HOUR, lines, place, record, write
 
 
@@ -90,7 +91,7 @@ def test_only_hours_that_can_hold_the_window_are_read(
 
 
 def test_a_source_with_nothing_in_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SourceNotFound, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         find(tmp_path / "nowhere")
-    with pytest.raises(SourceNotFound, match="no file under"):
+    with pytest.raises(UserError, match="no file under"):
         find(tmp_path)

@@ -9,8 +9,10 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
-from operate.deployed import Deployed, OperateError
+from operate.choice import Choice
 from operate.presign import MAX_BYTES, PresignedUpload, presign, presign_upload
+from stack.deployed import Deployed
+from stack.errors import UserError
 
 SECRET = "not a real secret"  # noqa: S105
 
@@ -18,7 +20,7 @@ SECRET = "not a real secret"  # noqa: S105
 @pytest.fixture
 def deployed() -> Deployed:
     session = boto3.Session(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key=SECRET, region_name="eu-central-1")
-    return Deployed(session, {"UploadUri": "s3://inbox/uploads/"})
+    return Deployed(session, {"UploadUri": "s3://inbox/uploads/"}, {"MaxPhotoBytes": "26214400"})
 
 
 def policy_of(upload: PresignedUpload) -> dict[str, Any]:
@@ -69,19 +71,24 @@ def test_it_is_signed_as_buckets_with_a_key_of_their_own_demand_and_tells_no_sec
 
 @pytest.mark.parametrize("driver", ["", "..", "../other", "a/b", "a b", "driver-7/", "%2e%2e", "é", "x" * 65, "a\n"])
 def test_no_driver_s_name_leads_out_of_the_driver_s_prefix(deployed: Deployed, driver: str) -> None:
-    with pytest.raises(OperateError, match="no driver's name"):
+    with pytest.raises(UserError, match="not a driver's name"):
         presign_upload(deployed, driver, "image/jpeg")
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "image/svg+xml", "image/gif", "", "image/jpeg\n"])
 def test_nothing_but_photos_is_signed(deployed: Deployed, content_type: str) -> None:
-    with pytest.raises(OperateError, match="not accepted"):
+    with pytest.raises(UserError, match="not accepted"):
         presign_upload(deployed, "driver-7", content_type)
 
 
 def test_the_command_prints_what_an_app_needs_or_what_a_person_types(deployed: Deployed) -> None:
-    as_json = CliRunner().invoke(presign, ["driver-7", "--json"], obj=deployed)
-    typed = CliRunner().invoke(presign, ["driver-7"], obj=deployed)
+    class Found(Choice):
+        def find(self) -> Deployed:
+            return deployed
+
+    choice = Found(local=False, stack_name="loading-bay", region=None)
+    as_json = CliRunner().invoke(presign, ["driver-7", "--json"], obj=choice)
+    typed = CliRunner().invoke(presign, ["driver-7"], obj=choice)
 
     assert set(json.loads(as_json.output)) == {"url", "fields", "key", "expires_at"}
     assert "curl --fail -F Content-Type=image/jpeg" in typed.output

@@ -8,7 +8,7 @@ import jsonata
 import pytest
 from statelint.linter import Linter
 
-from local.deployment import ROOT
+from stack.template import ROOT
 
 from .definitions import DEFINITIONS, definition_of, machine_of, machines, read, states_of, strings_in
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from local.deployment import ROOT, read_template
+from stack.template import ROOT, read_template
 
 from .calls import calls_of, services_of
 from .definitions import Task, as_text, definition_of, machines, states_of, tasks

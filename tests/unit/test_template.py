@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from local.deployment import ROOT, read_template, render_local
+from local.deployment import render_local
+from stack.template import ROOT, read_template
 
 TEMPLATE = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]

@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 from PIL import Image
 
+from stack.errors import UserError
 from training import __main__ as commands
 from training import endpoint, predictors
 from training.__main__ import main
-from training.errors import TrainingError
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 MODEL = Path("training/model/model.onnx").resolve()
@@ -292,7 +292,7 @@ def test_a_role_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_dead_answer_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     def dead(body: bytes) -> list[float]:
-        raise TrainingError("endpoint bay does not answer")
+        raise UserError("endpoint bay does not answer")
 
     monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: dead)
     result = run(*DEPLOY, "--yes")

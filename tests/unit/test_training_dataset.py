@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stack.errors import UserError
 from training import dataset
 from training.dataset import Photo, Source
-from training.errors import TrainingError
 
 CLASSES = ["bicycle", "motorcycle"]
 
@@ -75,7 +75,7 @@ def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "evil.tar.gz"
     cifar_archive(path, [("bike_s_1.png", 0)], payload=Evil())
-    with pytest.raises(TrainingError, match="has no place in a data set"):
+    with pytest.raises(UserError, match="has no place in a data set"):
         dataset.read_cifar(path, CLASSES)
     assert not (tmp_path / "ran").exists()
 
@@ -84,7 +84,7 @@ def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(content)
-    with pytest.raises(TrainingError, match="is not CIFAR-100's Python archive"):
+    with pytest.raises(UserError, match="is not CIFAR-100's Python archive"):
         dataset.read_cifar(path, CLASSES)
 
 
@@ -95,7 +95,7 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> N
 def test_wanted_classes_are_checked(tmp_path: Path, classes: list[str], message: str) -> None:
     path = tmp_path / "cifar.tar.gz"
     cifar_archive(path, [("bike_s_1.png", 0)])
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(UserError, match=message):
         dataset.read_cifar(path, classes)
 
 
@@ -118,12 +118,12 @@ def test_a_damaged_photo_is_named(tmp_path: Path) -> None:
     for label in CLASSES:
         (tmp_path / label).mkdir()
     (tmp_path / "bicycle" / "bad.jpg").write_bytes(b"\xff\xd8 no more")
-    with pytest.raises(TrainingError, match=r"bad\.jpg cannot be read"):
+    with pytest.raises(UserError, match=r"bad\.jpg cannot be read"):
         dataset.read_folder(tmp_path, CLASSES)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="is not a folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         dataset.read_folder(tmp_path / "none", CLASSES)
 
 
@@ -145,7 +145,7 @@ def test_odd_numbered_outliers_are_for_the_test_only(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_outliers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="holds no photos"):
+    with pytest.raises(UserError, match="holds no photos"):
         dataset.with_outliers(source(), tmp_path)
 
 
@@ -212,7 +212,7 @@ def test_near_duplicates_of_each_other_stay_in_one_split() -> None:
 
 
 def test_too_few_photos_to_split_are_named() -> None:
-    with pytest.raises(TrainingError, match="class bicycle has 2 photos, too few to split"):
+    with pytest.raises(UserError, match="class bicycle has 2 photos, too few to split"):
         dataset.split(source(count=2, test=1), CLASSES, seed=1)
 
 

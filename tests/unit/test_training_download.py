@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from stack.errors import UserError
 from training import download
-from training.errors import TrainingError
 
 CONTENT = bytes(range(256)) * 4096
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
@@ -84,7 +84,7 @@ def test_a_complete_file_is_not_fetched_again(site: Site, tmp_path: Path) -> Non
 
 def test_a_broken_download_goes_on_where_it_stopped(site: Site, tmp_path: Path) -> None:
     site.cut_after = 300_000
-    with pytest.raises(TrainingError, match="run the command again to go on"):
+    with pytest.raises(UserError, match="run the command again to go on"):
         fetch(site, tmp_path / "file")
     assert 0 < (tmp_path / "file.part").stat().st_size <= 300_000
     site.cut_after = None
@@ -109,19 +109,19 @@ def test_a_part_that_is_whole_is_taken(site: Site, tmp_path: Path) -> None:
 
 def test_a_wrong_checksum_removes_the_file_and_says_so(site: Site, tmp_path: Path) -> None:
     site.content = CONTENT[::-1]
-    with pytest.raises(TrainingError, match=f"not {MD5}; it was removed"):
+    with pytest.raises(UserError, match=f"not {MD5}; it was removed"):
         fetch(site, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_refusing_server_is_named(site: Site, tmp_path: Path) -> None:
     site.status = 503
-    with pytest.raises(TrainingError, match=r"503.*--archive FILE"):
+    with pytest.raises(UserError, match=r"503.*--archive FILE"):
         fetch(site, tmp_path / "file")
 
 
 def test_no_server_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="could not be fetched"):
+    with pytest.raises(UserError, match="could not be fetched"):
         download.download("http://127.0.0.1:9/file", tmp_path / "file", MD5, lambda done, total: None)
 
 
@@ -130,6 +130,6 @@ def test_a_full_disk_is_named_before_anything_is_written(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 1 << 20))
-    with pytest.raises(TrainingError, match="has 1 MB free and 257 MB are needed"):
+    with pytest.raises(UserError, match="has 1 MB free and 257 MB are needed"):
         fetch(site, tmp_path / "file")
     assert not (tmp_path / "file.part").exists()

@@ -14,9 +14,9 @@ import pytest
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
+from stack.errors import UserError
 from training import artifact, cost, endpoint, inventory
 from training.endpoint import Capture, Clients, Hosting, RealTime, Serverless
-from training.errors import TrainingError
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 REAL_TIME = RealTime("ml.m5.large", 1, 3, 1000, Capture(50, "s3://photos/captures"))
@@ -177,9 +177,9 @@ def test_a_serverless_endpoint_has_no_instances_capture_alarms_or_scaling(accoun
 
 def test_a_wrong_answer_takes_a_new_endpoint_back(account: Account) -> None:
     def wrong() -> None:
-        raise TrainingError("the endpoint knows 3 classes, 2 were expected")
+        raise UserError("the endpoint knows 3 classes, 2 were expected")
 
-    with pytest.raises(TrainingError, match=r"3 classes, 2 were expected \(all taken back\)"):
+    with pytest.raises(UserError, match=r"3 classes, 2 were expected \(all taken back\)"):
         deploy(account, probe=wrong)
     assert not left(account).exists
 
@@ -188,7 +188,7 @@ def test_ctrl_c_takes_a_new_endpoint_back(account: Account) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(TrainingError, match="interrupted"):
+    with pytest.raises(UserError, match="interrupted"):
         deploy(account, probe=interrupt)
     assert not left(account).exists
 
@@ -262,7 +262,7 @@ def test_a_failed_endpoint_is_taken_back_with_awss_reason(scripted: tuple[Client
     stubs["cloudwatch"].add_response("delete_alarms", {}, {"AlarmNames": ["bay-errors", "bay-latency"]})
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": ANY})
     sagemaker.add_response("delete_model", {}, {"ModelName": ANY})
-    with pytest.raises(TrainingError, match=r"is Failed: The image could not be pulled\. \(all taken back\)"):
+    with pytest.raises(UserError, match=r"is Failed: The image could not be pulled\. \(all taken back\)"):
         endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
@@ -277,7 +277,7 @@ def test_what_cannot_be_taken_back_is_named(scripted: tuple[Clients, dict[str, S
     stubs["cloudwatch"].add_response("delete_alarms", {})
     sagemaker.add_response("delete_endpoint_config", {})
     sagemaker.add_response("delete_model", {})
-    with pytest.raises(TrainingError, match="could not be deleted and may cost money: endpoint bay"):
+    with pytest.raises(UserError, match="could not be deleted and may cost money: endpoint bay"):
         endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
@@ -295,7 +295,7 @@ def test_a_refused_alarm_leaves_no_other(scripted: tuple[Clients, dict[str, Stub
     stubs["cloudwatch"].add_response("delete_alarms", {}, {"AlarmNames": ["bay-errors", "bay-latency"]})
     sagemaker.add_response("delete_endpoint_config", {})
     sagemaker.add_response("delete_model", {})
-    with pytest.raises(TrainingError, match=r"too many alarms \(all taken back\)"):
+    with pytest.raises(UserError, match=r"too many alarms \(all taken back\)"):
         endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
@@ -308,7 +308,7 @@ def test_a_used_up_quota_says_where_to_ask_for_more(scripted: tuple[Clients, dic
     stubs["cloudwatch"].add_response("delete_alarms", {})
     sagemaker.add_response("delete_endpoint_config", {})
     sagemaker.add_response("delete_model", {})
-    with pytest.raises(TrainingError, match=r"usage is 0 .*Service Quotas, SageMaker"):
+    with pytest.raises(UserError, match=r"usage is 0 .*Service Quotas, SageMaker"):
         endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
@@ -316,7 +316,7 @@ def test_a_role_that_sagemaker_may_not_assume_is_passed_on(scripted: tuple[Clien
     clients, stubs = scripted
     missing(stubs["sagemaker"])
     stubs["sagemaker"].add_client_error("create_model", "ValidationException", f"Could not assume role {ROLE}")
-    with pytest.raises(TrainingError, match=f"Could not assume role {ROLE}"):
+    with pytest.raises(UserError, match=f"Could not assume role {ROLE}"):
         endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
@@ -428,14 +428,14 @@ def test_an_update_that_aws_rolled_back_is_a_failure_and_leaves_the_old_model(
     stubs["autoscaling"].add_response("put_scaling_policy", {"PolicyARN": "arn"})
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NEW})
     sagemaker.add_response("delete_model", {}, {"ModelName": NEW})
-    with pytest.raises(TrainingError, match=r"rolled .* back: Alarm bay-errors .*serves its earlier model"):
+    with pytest.raises(UserError, match=r"rolled .* back: Alarm bay-errors .*serves its earlier model"):
         endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
 @pytest.mark.usefixtures("at_new_years_second")
 def test_an_update_that_answers_wrongly_is_switched_back(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     def wrong() -> None:
-        raise TrainingError("not a list of probabilities")
+        raise UserError("not a list of probabilities")
 
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
@@ -450,7 +450,7 @@ def test_an_update_that_answers_wrongly_is_switched_back(scripted: tuple[Clients
     stubs["autoscaling"].add_response("put_scaling_policy", {"PolicyARN": "arn"})
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NEW})
     sagemaker.add_response("delete_model", {}, {"ModelName": NEW})
-    with pytest.raises(TrainingError, match=r"not a list of probabilities .*serves its earlier model"):
+    with pytest.raises(UserError, match=r"not a list of probabilities .*serves its earlier model"):
         endpoint.deploy(clients, HOSTING, wrong, quiet, poll_seconds=0)
 
 
@@ -476,7 +476,7 @@ def test_an_endpoint_that_cannot_be_updated_is_left_alone(
 ) -> None:
     clients, stubs = scripted
     stubs["sagemaker"].add_response("describe_endpoint", existing)
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(UserError, match=message):
         endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
@@ -485,7 +485,7 @@ def test_an_endpoint_that_cannot_be_updated_is_left_alone(
 
 def test_the_probe_wants_a_score_per_class() -> None:
     endpoint.probe(lambda body: [0.5, 0.5], b"photo", 2)
-    with pytest.raises(TrainingError, match="knows 3 classes, 2 were expected"):
+    with pytest.raises(UserError, match="knows 3 classes, 2 were expected"):
         endpoint.probe(lambda body: [0.2, 0.3, 0.5], b"photo", 2)
 
 
@@ -522,7 +522,7 @@ def test_the_shipped_model_is_uploaded_under_its_content(account: Account) -> No
 def test_what_is_missing_for_a_local_model_is_named(
     account: Account, model: str, image: str | None, bucket: str | None, message: str
 ) -> None:
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(UserError, match=message):
         artifact.from_file(account.clients, Path(model), image, bucket)
 
 
@@ -552,7 +552,7 @@ def test_a_job_of_the_bundled_recipe_needs_our_image(scripted: tuple[Clients, di
     clients, stubs = scripted
     for _ in range(2):
         stubs["sagemaker"].add_response("describe_training_job", job("Completed", {"classes": "a,b,c"}))
-    with pytest.raises(TrainingError, match="give --image"):
+    with pytest.raises(UserError, match="give --image"):
         artifact.from_job(clients, "job", None)
     made = artifact.from_job(clients, "job", "ours")
     assert (made.image, made.classes) == ("ours", 3)
@@ -561,7 +561,7 @@ def test_a_job_of_the_bundled_recipe_needs_our_image(scripted: tuple[Clients, di
 def test_a_running_job_has_no_model(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     stubs["sagemaker"].add_response("describe_training_job", job("InProgress", {}))
-    with pytest.raises(TrainingError, match="is InProgress"):
+    with pytest.raises(UserError, match="is InProgress"):
         artifact.from_job(clients, "job", None)
 
 
@@ -618,7 +618,7 @@ def test_captures_of_a_whole_bucket_are_found(account: Account) -> None:
 
 
 def test_an_address_that_is_not_of_s3_is_refused(account: Account) -> None:
-    with pytest.raises(TrainingError, match="s3://BUCKET/PREFIX"):
+    with pytest.raises(UserError, match="s3://BUCKET/PREFIX"):
         inventory.captures(account.clients, "photos/captures", "bay")
 
 
@@ -627,7 +627,7 @@ def test_no_region_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    with pytest.raises(TrainingError, match="no AWS region; give --region"):
+    with pytest.raises(UserError, match="no AWS region; give --region"):
         Clients.connect(None)
 
 

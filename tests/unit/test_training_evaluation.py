@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pages.shares import share
-from pages.text import percent
+from stack.text import percent
 from training.evaluation import (
     calibration_error,
     evaluate,

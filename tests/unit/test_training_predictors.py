@@ -12,9 +12,9 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from stack.errors import UserError
 from training import predictors
 from training.dataset import Photo
-from training.errors import TrainingError
 
 GREY = predictors.encode(np.full((32, 32, 3), 128, dtype=np.uint8))
 
@@ -52,7 +52,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None)
     path = tmp_path / "m.onnx"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"m\.onnx cannot be served"):
+    with pytest.raises(UserError, match=r"m\.onnx cannot be served"):
         predictors.onnx_predictor(path)
 
 
@@ -62,9 +62,9 @@ def test_an_address_answers(address: str, slash: str) -> None:
 
 
 def test_an_address_that_is_dead_or_wrong_is_named() -> None:
-    with pytest.raises(TrainingError, match="is the endpoint running"):
+    with pytest.raises(UserError, match="is the endpoint running"):
         predictors.url_predictor("http://127.0.0.1:9")(GREY)
-    with pytest.raises(TrainingError, match="write http://HOST:PORT"):
+    with pytest.raises(UserError, match="write http://HOST:PORT"):
         predictors.url_predictor("file:///etc/passwd")
 
 
@@ -76,7 +76,7 @@ def test_a_sagemaker_endpoint_answers() -> None:
         stub.add_response("invoke_endpoint", {"Body": body}, expected)
         assert predictors.endpoint_predictor(runtime, "bay")(GREY) == [0.0073, 0.9927]
         stub.add_client_error("invoke_endpoint", "ValidationError", "Endpoint bay of account 1 not found.")
-        with pytest.raises(TrainingError, match=r"endpoint bay does not answer: .*not found"):
+        with pytest.raises(UserError, match=r"endpoint bay does not answer: .*not found"):
             predictors.endpoint_predictor(runtime, "bay")(GREY)
 
 
@@ -96,7 +96,7 @@ def test_a_sagemaker_endpoint_answers() -> None:
     ],
 )
 def test_an_answer_that_is_no_list_of_probabilities_is_shown(answer: bytes) -> None:
-    with pytest.raises(TrainingError, match="not a list of probabilities"):
+    with pytest.raises(UserError, match="not a list of probabilities"):
         predictors.parse_probabilities(answer)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from moto import mock_aws
 
+from stack.errors import UserError
 from training import staging
 from training.dataset import Dataset, Photo
-from training.errors import TrainingError
 
 
 def photo(label: str, name: str) -> Photo:
@@ -104,19 +104,19 @@ def test_staging_again_replaces_what_was_staged(folder: Path) -> None:
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("ten years of work")
-    with pytest.raises(TrainingError, match="no staged data set: give another --out"):
+    with pytest.raises(UserError, match="no staged data set: give another --out"):
         staging.write(data(), tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
 
 def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="python -m training stage"):
+    with pytest.raises(UserError, match="python -m training stage"):
         staging.read_manifest(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingError, match=r"cannot be written: .*give another --out"):
+    with pytest.raises(UserError, match=r"cannot be written: .*give another --out"):
         staging.write(data(), tmp_path / "file" / "staged")
 
 
@@ -141,7 +141,7 @@ def test_progress_counts_every_file(s3: Any, folder: Path) -> None:
 
 
 def test_a_missing_bucket_says_how_to_make_one(s3: Any, folder: Path) -> None:
-    with pytest.raises(TrainingError, match="aws s3 mb"):
+    with pytest.raises(UserError, match="aws s3 mb"):
         staging.upload(s3, folder, "nowhere", "cifar", lambda done, total: None)
 
 
@@ -152,5 +152,5 @@ def test_missing_credentials_say_what_to_run(folder: Path, monkeypatch: pytest.M
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     client = boto3.session.Session().client("s3", region_name="us-east-1")
-    with pytest.raises(TrainingError, match="no AWS credentials; run aws configure"):
+    with pytest.raises(UserError, match="no AWS credentials; run aws configure"):
         staging.upload(client, folder, "photos", "cifar", lambda done, total: None)

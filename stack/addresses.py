@@ -1,0 +1,35 @@
+"""Where something lies in S3: s3://bucket/prefix."""
+
+from dataclasses import dataclass
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class Address:
+    """A bucket and a prefix in it."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, uri: str) -> "Address":
+        """Read `s3://bucket/prefix`.
+
+        Raises:
+            UserError: it is no such address.
+        """
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or not bucket:
+            raise UserError(f"{uri} is no S3 address: write s3://BUCKET/PREFIX")
+        return cls(bucket, prefix)
+
+    @property
+    def folder(self) -> "Address":
+        """The same address as a whole folder: its prefix is empty or ends with one slash."""
+        prefix = self.prefix.rstrip("/")
+        return Address(self.bucket, f"{prefix}/" if prefix else "")
+
+    def __str__(self) -> str:
+        """Return the address as it is written."""
+        return f"s3://{self.bucket}/{self.prefix}"

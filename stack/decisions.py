@@ -1,0 +1,210 @@
+"""What became of each photo: a record of the decisions table, and all its readers."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from time import time
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from boto3.dynamodb.types import TypeDeserializer
+
+from .errors import UserError
+from .window import Window
+
+Status = Literal["ROUTED", "REVIEW", "REJECTED", "FAILED", "CLAIMED"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+# What a photo has once it is decided, for good or until it is run again.
+OUTCOMES = frozenset(STATUSES) - {"CLAIMED"}
+COLOURS: dict[Status, str] = {
+    "ROUTED": "green",
+    "REVIEW": "yellow",
+    "REJECTED": "magenta",
+    "FAILED": "red",
+    "CLAIMED": "cyan",
+}
+# Reads of the whole table go side by side, each over its share of it.
+SEGMENTS = 8
+
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One photo's item in the decisions table; times in UTC, `None` where the item has no such attribute."""
+
+    photo: str
+    status: Status
+    claimed_at: _Moment
+    s3_bucket: str | None = None
+    s3_key: str | None = None
+    etag: str | None = None
+    version_id: str | None = None
+    batch_id: str | None = None
+    execution_arn: str | None = None
+    uploaded_at: _Moment | None = None
+    decided_at: _Moment | None = None
+    announced_at: _Moment | None = None
+    claim_expires_at: int | None = None
+    probabilities: dict[str, float] | None = None
+    confidence: float | None = None
+    variant: str | None = None
+    vehicle: str | None = None
+    bay: str | None = None
+    order_range: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    reviewed_by: str | None = None
+    reviewed_at: _Moment | None = None
+
+    @property
+    def key(self) -> str:
+        """The photo's key: what lies between bucket and ETag in `s3://bucket/key#etag`."""
+        return self.photo.removeprefix("s3://").partition("/")[2].rpartition("#")[0] or self.photo
+
+    @property
+    def place(self) -> str:
+        """Where the driver goes and which orders to take, or an empty string."""
+        return f"{self.bay} ({self.order_range})" if self.bay else ""
+
+    @property
+    def why(self) -> str:
+        """Why the photo was not routed, or an empty string."""
+        return f"{self.error}: {self.reason}" if self.reason else ""
+
+    @property
+    def went_to_a_person(self) -> bool:
+        """Whether the model was not sure enough, even if a person has routed the driver since."""
+        return self.status == "REVIEW" or self.reviewed_by is not None
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from upload to decision; negative where two clocks disagree, None where one is missing."""
+        if self.uploaded_at is None or self.decided_at is None:
+            return None
+        return (self.decided_at - self.uploaded_at).total_seconds()
+
+    @property
+    def processing(self) -> float | None:
+        """Seconds from the claim to the decision, if there is one."""
+        return None if self.decided_at is None else (self.decided_at - self.claimed_at).total_seconds()
+
+
+# msgspec works a type out at its first use, and crashes if several threads do so at once (0.22): so it is done here.
+msgspec.convert({"photo": "", "status": "CLAIMED", "claimed_at": "1970-01-01T00:00:00Z"}, Decision)
+
+
+class SkippedDecision(msgspec.Struct, frozen=True):
+    """An item that is not a decision, and why."""
+
+    photo: str
+    detail: str
+
+
+class DecisionsTable:
+    """The DynamoDB table `name`, read by a boto3 client."""
+
+    def __init__(self, dynamodb: Any, name: str) -> None:
+        self._dynamodb = dynamodb
+        self._name = name
+
+    def within(self, window: Window) -> Iterator[Decision | SkippedDecision]:
+        """Yield the decisions claimed within the window; reads the whole table, in parallel segments."""
+        scan: dict[str, Any] = {"TableName": self._name, "TotalSegments": SEGMENTS}
+
+        def read(segment: int) -> list[Decision | SkippedDecision]:
+            return list(self._pages("scan", scan | {"Segment": segment}))
+
+        with ThreadPoolExecutor(SEGMENTS) as pool:
+            for found in pool.map(read, range(SEGMENTS)):
+                yield from _inside(found, window)
+
+    def all(self) -> list[Decision]:
+        """Return every decision of the table."""
+        return separated(self.within(Window()))[0]
+
+    def with_status(self, status: Status) -> Iterator[Decision]:
+        """Yield the decisions of one status, the oldest first; a moment behind the table, as its index is."""
+        yield from self._query("by_status_and_time", "#status = :status", status)
+
+    def expired_claims(self, status: Status) -> Iterator[Decision]:
+        """Yield the decisions of one status whose execution ended before their outcome was announced."""
+        now = {":now": {"N": str(int(time()))}}
+        yield from self._query("open_claims", "#status = :status AND claim_expires_at < :now", status, now)
+
+    def _query(
+        self, index: str, condition: str, status: Status, values: dict[str, Any] | None = None
+    ) -> Iterator[Decision]:
+        query = {
+            "TableName": self._name,
+            "IndexName": index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": {":status": {"S": status}} | (values or {}),
+        }
+        for found in self._pages("query", query):
+            if isinstance(found, Decision):
+                yield found
+
+    def _pages(self, operation: str, arguments: dict[str, Any]) -> Iterator[Decision | SkippedDecision]:
+        for page in self._dynamodb.get_paginator(operation).paginate(**arguments):
+            for item in page["Items"]:
+                yield _converted({name: _plain(value) for name, value in item.items()})
+
+
+def decisions_in_file(path: Path, window: Window) -> Iterator[Decision | SkippedDecision]:
+    """Yield the decisions in a file that were claimed within the window: a JSON list, or a JSON object a line.
+
+    Raises:
+        UserError: the file is missing or neither of the two.
+    """
+    try:
+        content = path.read_bytes()
+        if content.lstrip().startswith(b"["):
+            items = msgspec.json.decode(content, type=list[Any])
+        else:
+            items = msgspec.json.Decoder().decode_lines(content)
+    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise UserError(f"{path} is not a list of decisions in JSON: {error}") from error
+    return _inside(map(_converted, items), window)
+
+
+def separated(
+    found: Iterable[Decision | SkippedDecision],
+) -> tuple[list[Decision], list[SkippedDecision]]:
+    """Return the decisions, in the order in which they were claimed, and the items that are not decisions."""
+    decisions: list[Decision] = []
+    skipped: list[SkippedDecision] = []
+    for each in found:
+        if isinstance(each, Decision):
+            decisions.append(each)
+        else:
+            skipped.append(each)
+    return sorted(decisions, key=lambda each: each.claimed_at), skipped
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a time as the table writes it: UTC, to the millisecond."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
+def _plain(value: dict[str, Any]) -> Any:
+    """Return a value of DynamoDB's as Python has it; its whole numbers are integers."""
+    found = TypeDeserializer().deserialize(value)
+    return int(found) if isinstance(found, Decimal) and found == found.to_integral_value() else found
+
+
+def _converted(item: Any) -> Decision | SkippedDecision:
+    try:
+        decision = msgspec.convert(item, Decision, strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        photo = item.get("photo") if isinstance(item, dict) else None
+        return SkippedDecision(str(photo), str(error))
+    return decision
+
+
+def _inside(found: Iterable[Decision | SkippedDecision], window: Window) -> Iterator[Decision | SkippedDecision]:
+    for each in found:
+        if isinstance(each, SkippedDecision) or window.holds(each.claimed_at):
+            yield each
