@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.deployment import ROOT
+from stack.template import ROOT
 
 from .calls import calls_of
 
