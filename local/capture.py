@@ -20,7 +20,7 @@ class CaptureWriter:
         self._minute = ""
         self._file = folder
 
-    def write(self, content_type: str, body: bytes, answer: bytes) -> None:
+    def write(self, content_type: str, body: bytes, answer: bytes, inference_id: str | None = None) -> None:
         """Record one successful invocation, or leave it out of the sample."""
         if random.uniform(0, 100) >= self._percentage:  # noqa: S311 - a sample, not a secret
             return
@@ -42,6 +42,7 @@ class CaptureWriter:
             },
             "eventMetadata": {
                 "eventId": str(uuid.uuid4()),
+                **({"inferenceId": inference_id} if inference_id else {}),
                 "inferenceTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             },
             "eventVersion": "0",

@@ -51,7 +51,7 @@ class SageMakerRuntime:
             }
             return _error(424, "ModelError", said)
         content_type = request.headers.get("content-type", "")
-        self._capture.write(content_type, body, answer)
+        self._capture.write(content_type, body, answer, request.headers.get("x-amzn-sagemaker-inference-id"))
         headers = {"x-Amzn-Invoked-Production-Variant": self._variant}
         return Response(answer, media_type="application/json", headers=headers)
 

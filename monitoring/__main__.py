@@ -9,12 +9,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from monitoring.report import make_report
 from stack.commands import Commands
 from stack.decisions import Decision, DecisionsTable, SkippedDecision, decisions_in_file
 from stack.deployed import client
 from stack.text import percent, whole
 from stack.window import Window
+
+from .report import make_report
 
 DEFAULT_BASELINE = Path("training/model/baseline.json")
 

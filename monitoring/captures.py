@@ -19,6 +19,8 @@ from .sources import CLOCK_TOLERANCE, CaptureFile
 # SageMaker takes requests of up to 25 MB, a third more in base64; a longer line is no capture record.
 LONGEST_LINE = 64 << 20
 LONGEST_ID = 256
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+LONGEST_INFERENCE_ID = 64
 # Softmax in 32-bit floats, rounded to a few decimals by some servers, still sums to 1 within this.
 SUM_TOLERANCE = 0.01
 # A time outside these years comes from a broken clock.
@@ -34,11 +36,13 @@ _MICROSECOND = timedelta(microseconds=1)
 class Captured(NamedTuple):
     """A usable prediction: `time` in µs since 1970 UTC; `probabilities` in the order of the classes.
 
+    `inference_id` is what the caller named the call: the photo's claim, where the workflow called.
     `retimed` says that the record's own time was missing or off, and that `time` is its folder's hour.
     """
 
     line: int
     event_id: str
+    inference_id: str | None
     time: int
     probabilities: list[float]
     retimed: bool
@@ -81,6 +85,7 @@ class _CaptureData(msgspec.Struct, rename="camel"):
 
 class _EventMetadata(msgspec.Struct, rename="camel"):
     event_id: str
+    inference_id: str | None = None
     inference_time: str | None = None
 
 
@@ -131,7 +136,7 @@ def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
                 event_id = record.event_metadata.event_id
                 scores = _probabilities(record.capture_data, classes)
                 time, retimed = _time(record.event_metadata.inference_time, file.hour)
-                yield Captured(number, event_id, time, scores, retimed)
+                yield Captured(number, event_id, record.event_metadata.inference_id, time, scores, retimed)
             except _UnusableError as unusable:
                 yield Skipped(number, unusable.reason, unusable.detail, event_id)
     except (EOFError, zlib.error, gzip.BadGzipFile) as damage:
@@ -194,6 +199,8 @@ def _record(line: bytes) -> _Record:
     length = len(record.event_metadata.event_id)
     if not 0 < length <= LONGEST_ID:
         raise _UnusableError("not_a_capture", f"an event id of {length} characters")
+    if len(record.event_metadata.inference_id or "") > LONGEST_INFERENCE_ID:
+        raise _UnusableError("not_a_capture", f"an inference id longer than {LONGEST_INFERENCE_ID} characters")
     return record
 
 

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 from scipy import stats
 
+from pages.statistics import holm
+
 from .baseline import Baseline
 
 Measure = Literal["spread", "score", "share"]
@@ -127,7 +129,7 @@ def stability_index(now: Integers, before: Integers) -> Floats:
 
 
 def _judged(tests: Sequence[_Test], n: int) -> list[Check]:
-    corrected = _holm([test.p for test in tests])
+    corrected = holm([test.p for test in tests])
     level = SIGNIFICANCE / len(tests)  # the strictest level that Holm's method can ask of a test
     return [
         Check(
@@ -153,15 +155,6 @@ def _verdict(test: _Test, p: float, power: float, n: int) -> Verdict:
     if p < SIGNIFICANCE and test.statistic >= test.threshold:
         return "look"
     return "fine" if power >= POWER and n >= FEWEST_RECORDS else "too few records to say"
-
-
-def _holm(values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (S. Holm, A Simple Sequentially Rejective Procedure, 1979)."""
-    order = np.argsort(values)
-    steps = np.array(values)[order] * np.arange(len(values), 0, -1)
-    corrected = np.empty(len(values))
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return [float(p) for p in corrected]
 
 
 def _needed(test: _Test, level: float) -> int | None:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from pages.shares import Share, share
+from pages.statistics import Share, share
 from stack.decisions import STATUSES, Decision, SkippedDecision
 from stack.window import Window
 

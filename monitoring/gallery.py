@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import NamedTuple
 
@@ -44,12 +44,15 @@ class Gallery(NamedTuple):
     most_confident: dict[str, list[Picture]]
 
 
-def choose(predictions: Predictions, threshold: float) -> Gallery:
-    """Choose by confidence, of pictures with exactly equal scores one, and read these from their files."""
+def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:
+    """Choose by confidence, of pictures with exactly equal scores one, and read these from their files.
+
+    A picture is named by the key of its photo in S3, which `keys` holds by claim, or else by its capture's id.
+    """
     names = predictions.class_names
     scores = [f"p_{k}" for k in range(len(names))]
     distinct = predictions.table.group_by(scores, maintain_order=True).agg(
-        pl.col("event_id", "time", "vehicle", "confidence", "file", "line").first(),
+        pl.col("event_id", "inference_id", "time", "vehicle", "confidence", "file", "line").first(),
         pl.len().alias("times_seen"),
     )
     least = distinct.bottom_k(LEAST_CONFIDENT, by="confidence").sort("confidence")
@@ -66,8 +69,8 @@ def choose(predictions: Predictions, threshold: float) -> Gallery:
         for line, body in photos(predictions.files[number], set(rows["line"])).items():
             images[number, line] = body
     return Gallery(
-        list(_pictures(least, predictions, images)),
-        {name: list(_pictures(rows, predictions, images)) for name, rows in zip(names, most, strict=True)},
+        list(_pictures(least, predictions, images, keys)),
+        {name: list(_pictures(rows, predictions, images, keys)) for name, rows in zip(names, most, strict=True)},
     )
 
 
@@ -91,7 +94,9 @@ def thumbnail(body: bytes) -> bytes | None:
     return png.getvalue()
 
 
-def _pictures(rows: pl.DataFrame, predictions: Predictions, images: dict[tuple[int, int], bytes]) -> Iterable[Picture]:
+def _pictures(
+    rows: pl.DataFrame, predictions: Predictions, images: dict[tuple[int, int], bytes], keys: Mapping[str, str]
+) -> Iterable[Picture]:
     for row in rows.iter_rows(named=True):
         body = images.get((row["file"], row["line"]))
         again = f" · seen {whole(row['times_seen'])} times" if row["times_seen"] > 1 else ""
@@ -100,6 +105,6 @@ def _pictures(rows: pl.DataFrame, predictions: Predictions, images: dict[tuple[i
             figure=f"{row['confidence']:.3f}",
             said=predictions.class_names[row["vehicle"]],
             notes=[f"{moment(row['time'].replace(tzinfo=UTC))}{again}"],
-            name=row["event_id"],
+            name=keys.get(row["inference_id"], row["event_id"]),
             place=f"{predictions.files[row['file']].name}, line {row['line']}",
         )

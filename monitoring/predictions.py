@@ -32,7 +32,8 @@ class SkippedRecord(NamedTuple):
 class Predictions:
     """Every prediction of a source within the window, and what was passed over on the way.
 
-    `table` has one row a prediction, in order of time: `event_id`, `time` (UTC, without a zone), `vehicle`
+    `table` has one row a prediction, in order of time: `event_id`, `inference_id` (what the caller named the call,
+    or null), `time` (UTC, without a zone), `vehicle`
     (an index into `class_names`), `confidence` (the highest probability), `p_0`, `p_1` … (one column a
     class), `file` (an index into `files`), `line` (from 1), `retimed` (its time is its folder's hour, for
     its own clock was off).
@@ -76,6 +77,7 @@ class Predictions:
         )
         self.table.join(places, on="file", how="left", maintain_order="left").select(
             "event_id",
+            "inference_id",
             pl.col("time").dt.replace_time_zone("UTC"),
             "endpoint",
             "variant",
@@ -93,6 +95,7 @@ class Predictions:
 @dataclass(slots=True)
 class _Chunk:
     ids: list[str] = field(default_factory=list)
+    inference_ids: list[str | None] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     probabilities: list[list[float]] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
@@ -104,6 +107,7 @@ class _Chunk:
         return pl.DataFrame(
             {
                 "event_id": pl.Series(self.ids, dtype=pl.String),
+                "inference_id": pl.Series(self.inference_ids, dtype=pl.String),
                 "time": pl.Series(self.times, dtype=pl.Int64).cast(pl.Datetime("us")),
                 "vehicle": pl.Series(scores.argmax(axis=1) if len(scores) else [], dtype=pl.UInt16),
                 "confidence": pl.Series(scores.max(axis=1) if len(scores) else [], dtype=pl.Float64),
@@ -137,6 +141,7 @@ def read_predictions(
                 records += 1
                 if isinstance(item, Captured):
                     chunk.ids.append(item.event_id)
+                    chunk.inference_ids.append(item.inference_id)
                     chunk.times.append(item.time)
                     chunk.probabilities.append(item.probabilities)
                     chunk.files.append(number)

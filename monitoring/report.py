@@ -46,6 +46,7 @@ def make_report(
     before = read_baseline(baseline, class_names) if baseline is not None else None
     predictions = read_predictions(capture_files(source, window, cache, progress), class_names, window)
     decided = separated(decisions) if decisions is not None else None
+    found = decided[0] if decided is not None else []
     drawing = progress.add_task("Writing the report", total=None)
     figures = measure(
         predictions,
@@ -57,12 +58,12 @@ def make_report(
         expected_shares=expected_shares,
         decisions=decided,
     )
-    plots = _plots(figures, predictions, decided[0] if decided is not None else [])
+    plots = _plots(figures, predictions, found)
     page = render(
         TEMPLATE,
         plots,
         figures=figures,
-        gallery=choose(predictions, threshold),
+        gallery=choose(predictions, threshold, {each.claim: each.key for each in found if each.claim}),
         skipped=predictions.skipped[:LONGEST_LIST],
         skipped_in_all=len(predictions.skipped),
         made_at=datetime.now(UTC),

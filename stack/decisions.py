@@ -42,6 +42,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     etag: str | None = None
     version_id: str | None = None
     batch_id: str | None = None
+    claim: str | None = None
     execution_arn: str | None = None
     uploaded_at: _Moment | None = None
     decided_at: _Moment | None = None

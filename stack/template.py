@@ -1,5 +1,6 @@
 """Reads the template: the stack as it is written, before it is deployed."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads CloudFormation's short forms, such as !Ref, as their long ones."""
 
 
@@ -31,6 +32,12 @@ def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
     return template
 
 
+@cache
+def _parameters() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = read_template()["Parameters"]
+    return found
+
+
 def parameter_default(name: str) -> str:
     """Return the default of a parameter, as text."""
-    return str(read_template()["Parameters"][name]["Default"])
+    return str(_parameters()[name]["Default"])

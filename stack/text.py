@@ -31,6 +31,8 @@ def percent(value: float) -> str:
     """0.3812 → `38 %`; one decimal below 10 % and above 90 %, and never `0 %` or `100 %` of what is not."""
     if math.isnan(value):
         return "–"
+    if math.isnan(value):
+        return "–"
     if 0 < value < 0.001:
         return f"<{NO_BREAK}0.1{NO_BREAK}%"
     if 0.999 < value < 1:

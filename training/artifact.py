@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stack.errors import UserError, explained
-from training.endpoint import Clients
-from training.predictors import load_model
+
+from .bundled import MODEL_FILE
+from .hosting import Clients
+from .predictors import load_model
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,6 @@ def from_job(clients: Clients, job: str, image: str | None) -> Artifact:
 
     Raises:
         UserError: there is no such job, it has no model, or the image is missing.
-
     """
     with explained(f"look at training job {job}"):
         description = clients.sagemaker.describe_training_job(TrainingJobName=job)
@@ -51,7 +52,6 @@ def from_file(clients: Clients, model: Path, image: str | None, bucket: str | No
 
     Raises:
         UserError: no such model, no image, no bucket, no permission.
-
     """
     if not image:
         raise UserError("give --image, the address of our image in ECR (README shows how to push it)")
@@ -66,11 +66,11 @@ def from_file(clients: Clients, model: Path, image: str | None, bucket: str | No
 
 
 def pack(model: Path) -> bytes:
-    """Give ``model.tar.gz`` with an ONNX file in it; the same model makes the same bytes."""
+    """Return `model.tar.gz` with an ONNX file in it; the same model makes the same bytes."""
     content = model.read_bytes()
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:
-        member = tarfile.TarInfo("model.onnx")
+        member = tarfile.TarInfo(MODEL_FILE)
         member.size, member.mode = len(content), 0o644
         tar.addfile(member, io.BytesIO(content))
     return gzip.compress(plain.getvalue(), mtime=0)

@@ -1,6 +1,5 @@
 """The bundled recipe on this machine: train several seeds, choose one on validation, then measure it on the test."""
 
-import json
 import os
 import re
 import shutil
@@ -9,22 +8,23 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from stack.errors import UserError
-from training import records
-from training.evaluation import Metrics, evaluate
-from training.measurement import THRESHOLD, measure
-from training.predictors import onnx_predictor
-from training.staging import OUTLIER_FOLDERS, Manifest, read_manifest
 
-MODEL_FILE: Final = "model.onnx"
-RECORD_FILE: Final = "record.json"
-BASELINE_FILE: Final = "baseline.json"
-EPOCH_LINE: Final = re.compile(r"epoch=(\d+)/(\d+) ")
-REPOSITORY: Final = Path(__file__).parent.parent
+from . import records
+from .evaluation import Metrics, main_figures
+from .measurement import measure
+from .predictors import onnx_predictor
+from .staging import OUTLIER_FOLDERS, Manifest, read_manifest
+
+MODEL_FILE = "model.onnx"
+RECORD_FILE = "record.json"
+BASELINE_FILE = "baseline.json"
+EPOCH_LINE = re.compile(r"epoch=(\d+)/(\d+) ")
+REPOSITORY = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,12 @@ Progress = Callable[[Epoch], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained seed: where its files are and what its record says."""
+    """One trained seed: where its files are, what its record says, and how it does on the test split."""
 
     seed: int
     folder: Path
     record: dict[str, Any]
+    test: Metrics
 
     @property
     def validation_loss(self) -> float:
@@ -54,22 +55,26 @@ class Trained:
         chosen = self.record["history"][self.record["epoch"] - 1]
         return float(chosen["loss"] + chosen["outlier_loss"])
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures on the test split, by key."""
+        return {figure.key: figure.value for figure in main_figures(self.test)}
+
 
 def train(
     staged: Path, out: Path, seeds: Sequence[int], options: Sequence[str], progress: Progress
 ) -> tuple[Trained, list[Trained]]:
-    """Train every seed, put the best one's files into ``out``, and complete its record: (the best, all).
+    """Train every seed, put the best one's files into `out`, and complete its record: (the best, all).
 
     Args:
         staged: a staged data set.
-        out: gets model.onnx, record.json, baseline.json, and a folder ``seed-N`` for each seed.
+        out: gets model.onnx, record.json, baseline.json, and a folder `seed-N` for each seed.
         seeds: one run for each.
         options: passed on to container/train.py.
         progress: told of every epoch.
 
     Raises:
         UserError: nothing is staged, PyTorch is missing, or a run failed; the message is its last line.
-
     """
     manifest = read_manifest(staged)
     runs = [
@@ -79,13 +84,13 @@ def train(
     best = min(runs, key=lambda run: run.validation_loss)
     for name in (MODEL_FILE, BASELINE_FILE):
         shutil.copyfile(best.folder / name, out / name)
-    record = complete_record(best, runs, staged, manifest)
+    record = complete_record(best, runs)
     records.write(out / RECORD_FILE, record)
     return best, runs
 
 
 def arguments(staged: Path, manifest: Manifest) -> list[str]:
-    """Give container/train.py's arguments for a staged data set."""
+    """Return container/train.py's arguments for a staged data set."""
     return [
         *("--train", str(staged / "train")),
         *("--validation", str(staged / "validation")),
@@ -119,49 +124,27 @@ def _train_seed(
         if "No module named" in lines[-1]:
             raise UserError(f"{lines[-1]}: install what training needs with make setup-training")
         raise UserError(f"training failed: {lines[-1]}")
-    return Trained(seed, folder, json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")))
+    return Trained(seed, folder, records.read(folder / RECORD_FILE), on_test(folder, staged))
 
 
-def complete_record(best: Trained, runs: Sequence[Trained], staged: Path, manifest: Manifest) -> dict[str, Any]:
+def complete_record(best: Trained, runs: Sequence[Trained]) -> dict[str, Any]:
     """Add to the best seed's record how every seed did on the test, mean and spread, and why it is best."""
-    figures = {run.seed: on_test(run.folder / MODEL_FILE, staged) for run in runs}
-    rows = {seed: main_figures(metrics) for seed, metrics in figures.items()}
-    columns = {name: [row[name] for row in rows.values()] for name in rows[best.seed]}
+    columns = {name: [run.figures[name] for run in runs] for name in best.figures}
     return {
         **best.record,
         "model_bytes": (best.folder / MODEL_FILE).stat().st_size,
-        "threshold": figures[best.seed].threshold,
-        "test": asdict(figures[best.seed]),
+        "threshold": best.test.threshold,
+        "test": asdict(best.test),
         "seeds": {
             "why": f"seed {best.seed} has the lowest loss on validation photos and outliers",
-            "each": [
-                {"seed": run.seed, "validation_loss": run.validation_loss, "test": rows[run.seed]} for run in runs
-            ],
+            "each": [{"seed": run.seed, "validation_loss": run.validation_loss, "test": run.figures} for run in runs],
             "test_mean": {name: float(np.mean(values)) for name, values in columns.items()},
             "test_spread": {name: float(np.std(values)) for name, values in columns.items()},
         },
     }
 
 
-def main_figures(metrics: Metrics) -> dict[str, float]:
-    """Give the figures that models are compared by, as shares."""
-    return {
-        "accuracy": metrics.accuracy.value,
-        "coverage": metrics.coverage.value,
-        "selective_accuracy": metrics.selective_accuracy.value,
-        "outliers_accepted": metrics.outliers_accepted.value,
-        "calibration_error": metrics.calibration_error,
-        "log_loss": metrics.log_loss,
-    }
-
-
-def on_test(model: Path, staged: Path) -> Metrics:
-    """Measure a model file on a staged data set's test photos and test outliers."""
-    measured = measure(onnx_predictor(model), staged, "test", model.name)
-    return evaluate(
-        measured.probabilities,
-        measured.labels,
-        measured.outlier_probabilities,
-        measured.class_names,
-        THRESHOLD,
-    )
+def on_test(folder: Path, staged: Path) -> Metrics:
+    """Measure the model in a folder on a staged data set's test photos and test outliers, at its own threshold."""
+    threshold = float(records.read(folder / BASELINE_FILE)["threshold"])
+    return measure(onnx_predictor(folder / MODEL_FILE), staged, "test", MODEL_FILE).metrics(threshold)

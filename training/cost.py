@@ -1,10 +1,8 @@
 """What an endpoint costs a month, before anything is created."""
 
-from typing import Final
-
 # US dollars per hour of SageMaker hosting in us-east-1, from https://aws.amazon.com/sagemaker/pricing/,
 # noted in November 2026; other regions differ by up to half.
-HOURLY: Final = {
+HOURLY = {
     "ml.t2.medium": 0.056,
     "ml.t2.large": 0.111,
     "ml.m5.large": 0.115,
@@ -13,11 +11,11 @@ HOURLY: Final = {
     "ml.c5.xlarge": 0.204,
     "ml.c5.2xlarge": 0.408,
 }
-HOURS_PER_MONTH: Final = 730
+HOURS_PER_MONTH = 730
 
 
 def monthly(instance_type: str, instances: int) -> float | None:
-    """Give US dollars per month of instances that run all the time; None for a type that is not listed."""
+    """Return US dollars per month of instances that run all the time; None for a type that is not listed."""
     hourly = HOURLY.get(instance_type)
     return None if hourly is None else hourly * HOURS_PER_MONTH * instances
 

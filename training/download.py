@@ -6,24 +6,24 @@ import urllib.request
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
 
 from stack.errors import UserError
-from training.dataset import file_digest
+
+from .dataset import file_digest
 
 # Both as published at https://www.cs.toronto.edu/~kriz/cifar.html.
-CIFAR_URL: Final = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-CIFAR_MD5: Final = "eb9058c3a382ffc7106e4002c42a8d85"
-CHUNK_BYTES: Final = 1 << 18
-TIMEOUT_SECONDS: Final = 60
+CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+CIFAR_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
+CHUNK_BYTES = 1 << 18
+TIMEOUT_SECONDS = 60
 # Left free on the disk beside the download itself: the staged images are smaller than the archive.
-SPARE_BYTES: Final = 256 << 20
+SPARE_BYTES = 256 << 20
 
 Progress = Callable[[int, int | None], None]
 
 
 def download(url: str, path: Path, md5: str, progress: Progress) -> None:
-    """Fetch a file; a complete one is left alone, a partial one (``<name>.part``) is continued.
+    """Fetch a file; a complete one is left alone, a partial one (`<name>.part`) is continued.
 
     Args:
         url: where from, over HTTP.
@@ -33,7 +33,6 @@ def download(url: str, path: Path, md5: str, progress: Progress) -> None:
 
     Raises:
         UserError: the server does not answer, the disk is too small, or the checksum is wrong.
-
     """
     if path.is_file() and file_digest(path, "md5") == md5:
         return

@@ -1,19 +1,18 @@
-"""Figures of merit: what probabilities on labelled photos and on outliers say about a model. ."""
+"""Figures of merit: what probabilities on labelled photos and on outliers say about a model."""
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pages.shares import Share, share
+from pages.statistics import Share, share
 from stack.text import percent
 
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-CALIBRATION_BINS: Final = 10
+CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,18 @@ class Metrics:
     risk_coverage: list[RiskPoint]
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One of the figures that models are compared by: `key` names it in files, `note` is its interval or unit."""
+
+    key: str
+    name: str
+    value: float
+    text: str
+    note: str
+    more_is_better: bool
+
+
 def evaluate(
     probabilities: Probabilities,
     labels: Labels,
@@ -92,7 +103,6 @@ def evaluate(
         outliers: probabilities of images of other things, [M, classes]; M may be 0.
         class_names: one per column.
         threshold: at which a photo is accepted, 0 … 1.
-
     """
     confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
     correct = predicted == labels
@@ -101,7 +111,6 @@ def evaluate(
     confusion = np.zeros((len(class_names), len(class_names)), dtype=int)
     np.add.at(confusion, (labels, predicted), 1)
     reliability = reliability_bins(confidence, correct)
-    truth = probabilities[np.arange(len(labels)), labels]
     return Metrics(
         class_names=class_names,
         photos=len(labels),
@@ -112,7 +121,7 @@ def evaluate(
         selective_accuracy=share(int((correct & accepted).sum()), int(accepted.sum())),
         outliers_accepted=share(int((sure_outliers >= threshold).sum()), len(outliers)),
         calibration_error=calibration_error(reliability),
-        log_loss=float(-np.log(np.clip(truth, 1e-12, 1)).mean()),
+        log_loss=float(log_losses(probabilities, labels).mean()),
         per_class=[
             ClassFigures(
                 name,
@@ -128,6 +137,12 @@ def evaluate(
     )
 
 
+def log_losses(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
+    """Return the log loss of each photo, in nats."""
+    truth = probabilities[np.arange(len(labels)), labels]
+    return -np.log(np.clip(truth, 1e-12, 1))
+
+
 def _ratio(part: int, whole: int) -> float:
     return float(part / whole) if whole else math.nan
 
@@ -135,7 +150,7 @@ def _ratio(part: int, whole: int) -> float:
 def reliability_bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[ReliabilityBin]:
     """Sort photos into ten equal ranges of confidence over 0 … 1; empty ranges are left out."""
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    number = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, CALIBRATION_BINS - 1)
+    number = bin_numbers(confidence)
     bins = []
     for index in np.unique(number):
         inside = number == index
@@ -149,6 +164,12 @@ def reliability_bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]
             )
         )
     return bins
+
+
+def bin_numbers(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the reliability bin of each photo, 0 … CALIBRATION_BINS − 1."""
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    return np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, CALIBRATION_BINS - 1)
 
 
 def calibration_error(bins: list[ReliabilityBin]) -> float:
@@ -174,7 +195,7 @@ def recommend(
 ) -> Recommendation | None:
     """Find the lowest threshold whose accepted photos are right often enough; None where none is.
 
-    Takes what ``evaluate`` takes, of photos that the final figures are not measured on.
+    Takes what `evaluate` takes, of photos that the final figures are not measured on.
     """
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     good = [point for point in risk_coverage(confidence, correct) if 1 - point.risk >= wanted_accuracy]
@@ -191,23 +212,28 @@ def recommend(
     )
 
 
-def interval(share: Share) -> str:
-    """Return a share's interval and what it counts."""
-    return f"{percent(share.low)} to {percent(share.high)}, {share.count} of {share.of}" if share.of else "nothing"
-
-
-def summary_rows(metrics: Metrics) -> list[tuple[str, str, str]]:
-    """Give the main figures as (what, value, interval or note)."""
-    threshold = metrics.threshold
+def main_figures(metrics: Metrics) -> list[Figure]:
+    """Return the figures that models are compared by."""
+    threshold = f"{metrics.threshold:g}"
     return [
-        ("Accuracy", percent(metrics.accuracy.value), interval(metrics.accuracy)),
-        (f"Coverage at {threshold}", percent(metrics.coverage.value), interval(metrics.coverage)),
-        (
-            "Accuracy of the accepted",
-            percent(metrics.selective_accuracy.value),
-            interval(metrics.selective_accuracy),
+        _of_share("accuracy", "Accuracy", metrics.accuracy),
+        _of_share("coverage", f"Coverage at {threshold}", metrics.coverage),
+        _of_share("selective_accuracy", "Accuracy of the accepted", metrics.selective_accuracy),
+        _of_share("outliers_accepted", "Outliers accepted", metrics.outliers_accepted, more_is_better=False),
+        Figure(
+            "calibration_error",
+            "Expected calibration error",
+            metrics.calibration_error,
+            f"{metrics.calibration_error:.3f}",
+            f"{CALIBRATION_BINS} bins",
+            more_is_better=False,
         ),
-        ("Outliers accepted", percent(metrics.outliers_accepted.value), interval(metrics.outliers_accepted)),
-        ("Expected calibration error", f"{metrics.calibration_error:.3f}", "10 bins"),
-        ("Log loss", f"{metrics.log_loss:.3f}", "nats per photo"),
+        Figure(
+            "log_loss", "Log loss", metrics.log_loss, f"{metrics.log_loss:.3f}", "nats a photo", more_is_better=False
+        ),
     ]
+
+
+def _of_share(key: str, name: str, share: Share, *, more_is_better: bool = True) -> Figure:
+    note = f"{percent(share.low)} to {percent(share.high)}, {share.count} of {share.of}" if share.of else "nothing"
+    return Figure(key, name, share.value, percent(share.value), note, more_is_better)

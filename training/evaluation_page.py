@@ -10,7 +10,7 @@ from pages.pictures import Picture
 
 from .charts import charts
 from .dataset import Photo
-from .evaluation import Metrics, Probabilities, Recommendation, summary_rows
+from .evaluation import Metrics, Probabilities, Recommendation, main_figures
 from .measurement import Measured
 from .predictors import encode
 
@@ -26,7 +26,7 @@ def evaluation_page(measured: Measured, metrics: Metrics, recommended: Recommend
         charts(measured, metrics),
         measured=measured,
         metrics=metrics,
-        rows=summary_rows(metrics),
+        figures=main_figures(metrics),
         recommended=recommended,
         mistakes=_surest(measured, measured.photos, measured.probabilities, wrong),
         mistakes_in_all=len(wrong),

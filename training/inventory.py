@@ -6,16 +6,10 @@ from typing import Any
 
 from stack.addresses import Address
 from stack.errors import UserError, explained
-from training.endpoint import (
-    POLL_SECONDS,
-    STAMP,
-    Clients,
-    alarm_names,
-    delete_endpoint,
-    deregister_scaling,
-    describe,
-    scaling_target,
-)
+
+from .guardrails import deregister_scaling, scaling_target
+from .hosting import POLL_SECONDS, STAMP, Clients, alarm_names
+from .live_endpoint import delete_endpoint, describe
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Status:
     capture_uri: str | None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Give it as (what, value), what is there only."""
+        """Return it as (what, value), what is there only."""
         rows = [
             ("state", self.state or "no endpoint"),
             ("failure", self.failure or ""),
@@ -60,7 +54,6 @@ def status(clients: Clients, endpoint: str) -> Status:
 
     Raises:
         UserError: AWS does not let us look.
-
     """
     with explained(f"look at endpoint {endpoint}"):
         description = describe(clients, endpoint) or {}
@@ -101,7 +94,7 @@ def _capture_line(description: dict[str, Any]) -> str:
 
 
 def _made(clients: Clients, method: str, collection: str, key: str, endpoint: str) -> list[str]:
-    """List the things that deploy named after an endpoint; another endpoint of a longer name is not it."""
+    """Return the names of the things that deploy made for an endpoint, and not for one whose name only begins so."""
     pages = clients.sagemaker.get_paginator(method).paginate(NameContains=endpoint)
     names = [item[key] for page in pages for item in page[collection]]
     return [name for name in names if re.fullmatch(f"{re.escape(endpoint)}-{STAMP}", name)]
@@ -118,7 +111,6 @@ def cleanup(clients: Clients, found: Status, poll_seconds: float = POLL_SECONDS)
 
     Raises:
         UserError: AWS refuses; run again to delete the rest.
-
     """
     deleted = []
     with explained(f"delete endpoint {found.endpoint} (run cleanup again for the rest)"):
@@ -144,7 +136,6 @@ def captures(clients: Clients, uri: str, endpoint: str) -> list[dict[str, str]]:
 
     Raises:
         UserError: no such bucket, or no permission.
-
     """
     captures = Address.parse(uri).folder
     with explained(f"list {uri}"):
@@ -159,7 +150,6 @@ def delete_captures(clients: Clients, uri: str, keys: list[dict[str, str]]) -> N
 
     Raises:
         UserError: AWS refuses some; run again to delete the rest.
-
     """
     bucket = Address.parse(uri).bucket
     with explained(f"delete captures in {uri}"):

@@ -11,28 +11,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from stack.errors import UserError, explained
-from training.staging import OUTLIER_FOLDERS, Manifest
+
+from .staging import OUTLIER_FOLDERS, Manifest
 
 if TYPE_CHECKING:
     from sagemaker.core.helper.session_helper import Session
     from sagemaker.core.training.configs import InputData
     from sagemaker.train import ModelTrainer
 
-IMAGE_CONTENT_TYPE: Final = "application/x-image"
-PYTORCH_VERSION: Final = "2.10"
-PYTORCH_PYTHON: Final = "py313"
-POLL_SECONDS: Final = 15
-FINISHED: Final = ("Completed", "Failed", "Stopped")
+IMAGE_CONTENT_TYPE = "application/x-image"
+PYTORCH_VERSION = "2.10"
+PYTORCH_PYTHON = "py313"
+POLL_SECONDS = 15
+FINISHED = ("Completed", "Failed", "Stopped")
 # What container/train.py prints after each epoch, as SageMaker's metrics.
-METRICS: Final = {
+METRICS = {
     name: rf"{name}=([0-9.]+)" for name in ("train_loss", "validation_loss", "validation_accuracy", "outlier_loss")
 }
-CODE_IGNORED: Final = ["__pycache__", "model", ".DS_Store"]
+CODE_IGNORED = ["__pycache__", "model", ".DS_Store"]
 
-TELEMETRY_OFF: Final = {
+TELEMETRY_OFF = {
     "SchemaVersion": "1.0",
     "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}},
 }
@@ -55,14 +56,13 @@ class JobSettings:
 
 
 def builtin_hyperparameters(manifest: Manifest, epochs: int, batch: int) -> dict[str, str]:
-    """Give the built-in algorithm's settings for 32×32 images.
+    """Return the built-in algorithm's settings for 32×32 images.
 
     The default is a network of 152 layers for 224×224; for images this small the documentation names depths
     of 20 to 110 (https://docs.aws.amazon.com/sagemaker/latest/dg/IC-Hyperparameter.html).
 
     Raises:
         UserError: there are fewer training photos than one batch holds.
-
     """
     photos = manifest.counts["train"]
     if photos < batch:
@@ -151,7 +151,6 @@ def sdk_session(settings: JobSettings) -> "Session":
 
     Raises:
         UserError: the SDK is not installed, or credentials or region are missing.
-
     """
     os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"  # it would ask IAM what only administrators may ask
     logging.getLogger("sagemaker").setLevel(logging.WARNING)
@@ -170,7 +169,7 @@ def sdk_session(settings: JobSettings) -> "Session":
 
 
 def channel(settings: JobSettings, name: str, path: str) -> "InputData":
-    """Give one input channel: what lies at a path below the staged data set in S3."""
+    """Return one input channel: what lies at a path below the staged data set in S3."""
     from sagemaker.core.shapes import S3DataSource  # noqa: PLC0415
     from sagemaker.core.training.configs import InputData  # noqa: PLC0415
 
@@ -226,7 +225,6 @@ def start(job: "ModelTrainer") -> str:
 
     Raises:
         UserError: AWS refuses it: role, quota, permission, bucket.
-
     """
     with explained("start the training job"):
         job.train(wait=False, logs=False)
@@ -240,7 +238,6 @@ def interruptible(name: str) -> Iterator[None]:
 
     Raises:
         UserError: the user stopped waiting.
-
     """
     try:
         yield
@@ -251,12 +248,11 @@ def interruptible(name: str) -> Iterator[None]:
         ) from error
 
 
-def follow(sagemaker: Any, name: str, report: Report, poll_seconds: float = POLL_SECONDS) -> dict[str, Any]:
+def wait_for(sagemaker: Any, name: str, report: Report, poll_seconds: float = POLL_SECONDS) -> dict[str, Any]:
     """Report a job's phases and metrics until it ends: AWS's last description of it.
 
     Raises:
         UserError: the job failed or was stopped; the message is AWS's reason.
-
     """
     said: set[str] = set()
     with explained(f"follow job {name}"), interruptible(name):

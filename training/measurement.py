@@ -3,18 +3,15 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from stack.errors import UserError
-from training.dataset import Photo
-from training.evaluation import Labels, Probabilities
-from training.predictors import Predictor, predict_all
-from training.staging import OUTLIER_FOLDERS, read_manifest, read_split
 
-# What the pipeline accepts by default.
-THRESHOLD: Final = 0.9
+from .dataset import Photo
+from .evaluation import Labels, Metrics, Probabilities, evaluate
+from .predictors import Predictor, predict_all
+from .staging import OUTLIER_FOLDERS, read_manifest, read_split
 
 # Wraps the answers as they come, (answers, how many), to show progress.
 Track = Callable[[Iterable[list[float]], int], Iterable[list[float]]]
@@ -33,6 +30,10 @@ class Measured:
     outliers: list[Photo]
     outlier_probabilities: Probabilities
 
+    def metrics(self, threshold: float) -> Metrics:
+        """Return the figures of merit at a threshold."""
+        return evaluate(self.probabilities, self.labels, self.outlier_probabilities, self.class_names, threshold)
+
 
 def measure(
     predictor: Predictor, staged: Path, split: str, subject: str, track: Track = lambda answers, count: answers
@@ -41,7 +42,6 @@ def measure(
 
     Raises:
         UserError: nothing is staged, something was not answered, or the classes are not those staged.
-
     """
     names = read_manifest(staged).class_names
     photos, outliers = read_split(staged / split, names), read_split(staged / OUTLIER_FOLDERS[split])

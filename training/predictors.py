@@ -7,30 +7,30 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 from PIL import Image
 
 from stack.errors import UserError
-from training.container.serve import BadImage, Model
-from training.dataset import Photo, Pixels
 
-CONTENT_TYPE: Final = "image/png"
-TIMEOUT_SECONDS: Final = 60
-CALLS_AT_ONCE: Final = 8
+from .container.serve import BadImage, Model
+from .dataset import Photo, Pixels
+
+CONTENT_TYPE = "image/png"
+TIMEOUT_SECONDS = 60
+CALLS_AT_ONCE = 8
 
 
 class Predictor(Protocol):
     """Anything that classifies one encoded image."""
 
     def __call__(self, body: bytes) -> list[float]:
-        """Give a probability per class for PNG bytes.
+        """Return a probability per class for PNG bytes.
 
         Raises:
             UserError: no answer, or one that is not a list of probabilities.
-
         """
 
 
@@ -39,7 +39,6 @@ def load_model(path: Path) -> Model:
 
     Raises:
         UserError: the file is missing or no model.
-
     """
     try:
         return Model.load(path, threads=1)
@@ -53,7 +52,6 @@ def onnx_predictor(path: Path) -> Predictor:
 
     Raises:
         UserError: the file is missing or no model.
-
     """
     model = load_model(path)
 
@@ -67,11 +65,10 @@ def onnx_predictor(path: Path) -> Predictor:
 
 
 def url_predictor(url: str) -> Predictor:
-    """Classify by ``POST <url>/invocations``: our container, wherever it listens.
+    """Classify by `POST <url>/invocations`: our container, wherever it listens.
 
     Raises:
         UserError: the address is not of HTTP.
-
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"{url} is no address: write http://HOST:PORT")
@@ -89,7 +86,7 @@ def url_predictor(url: str) -> Predictor:
 
 
 def endpoint_predictor(runtime: Any, endpoint: str) -> Predictor:
-    """Classify with a SageMaker endpoint, through a ``sagemaker-runtime`` client."""
+    """Classify with a SageMaker endpoint, through a `sagemaker-runtime` client."""
 
     def predict(body: bytes) -> list[float]:
         try:
@@ -104,11 +101,10 @@ def endpoint_predictor(runtime: Any, endpoint: str) -> Predictor:
 
 
 def parse_probabilities(answer: bytes) -> list[float]:
-    """Read ``[p_0, p_1, …]``.
+    """Read `[p_0, p_1, …]`.
 
     Raises:
         UserError: it is no list of two or more finite probabilities summing to 1.
-
     """
     try:
         content = json.loads(answer)
@@ -122,7 +118,7 @@ def parse_probabilities(answer: bytes) -> list[float]:
 
 
 def encode(pixels: Pixels) -> bytes:
-    """Give RGB pixels [H, W, 3] as PNG."""
+    """Return RGB pixels [H, W, 3] as PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
@@ -133,7 +129,6 @@ def predict_all(predictor: Predictor, photos: Iterable[Photo]) -> Iterator[list[
 
     Raises:
         UserError: one of them was not answered.
-
     """
     with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
         yield from pool.map(lambda photo: predictor(encode(photo.pixels)), photos)

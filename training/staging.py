@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from stack.errors import UserError, explained
-from training.dataset import Dataset, Photo
+
+from .dataset import Dataset, Photo
 
 MANIFEST: Final = "dataset.json"
 LABELLED_SPLITS: Final = ("train", "validation", "test")
@@ -47,7 +48,7 @@ def write(dataset: Dataset, folder: Path) -> Manifest:
 
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder} holds files that are no staged data set: give another --out")
+        raise UserError(f"{folder} holds files that are no staged data set: give another --output")
     manifest = describe(dataset)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def write(dataset: Dataset, folder: Path) -> Manifest:
                 shutil.rmtree(folder)
             new.rename(folder)
     except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}; give another --out") from error
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}; give another --output") from error
     return manifest
 
 

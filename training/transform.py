@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -19,23 +19,22 @@ from stack.addresses import Address
 from stack.decisions import Decision
 from stack.errors import UserError, explained
 
-POLL_SECONDS: Final = 15
+POLL_SECONDS = 15
 # The container refuses larger bodies, so that sending them would only cost.
-MAX_PAYLOAD_MB: Final = 6
+MAX_PAYLOAD_MB = 6
 # Bicycle or motorcycle, PNG or JPEG: the container tells them apart itself.
-CONTENT_TYPE: Final = "application/x-image"
-RETRIES: Final = 3
-ANSWER_SECONDS: Final = 60
+CONTENT_TYPE = "application/x-image"
+RETRIES = 3
+ANSWER_SECONDS = 60
 
 Report = Callable[[str], None]
 
 
 def model_of(sagemaker: Any, endpoint: str) -> str:
-    """Give the name of the model that an endpoint serves.
+    """Return the name of the model that an endpoint serves.
 
     Raises:
         UserError: there is no such endpoint, or AWS refuses.
-
     """
     with explained(f"find the model of endpoint {endpoint}"):
         config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
@@ -48,7 +47,6 @@ def start(sagemaker: Any, name: str, model: str, photos: Address, results: Addre
 
     Raises:
         UserError: AWS refuses.
-
     """
     with explained(f"start transform job {name}"):
         sagemaker.create_transform_job(
@@ -67,14 +65,13 @@ def start(sagemaker: Any, name: str, model: str, photos: Address, results: Addre
         )
 
 
-def follow(
+def wait_for(
     sagemaker: Any, name: str, report: Report, sleep: Callable[[float], None] = time.sleep
 ) -> tuple[datetime, datetime]:
     """Wait for the end of a job, saying each change of its status; returns when it started and ended.
 
     Raises:
         UserError: it failed or was stopped; the message says why.
-
     """
     said = ""
     while True:

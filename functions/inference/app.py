@@ -50,6 +50,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             settings.endpoint_name,
             base64.b64decode(event["image_data"]),
             class_count=settings.class_count,
+            inference_id=event.get("claim"),
         )
     except (EndpointUnavailable, InvalidPrediction) as error:
         metrics.add_metric("EndpointErrors", MetricUnit.Count, 1)

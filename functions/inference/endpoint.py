@@ -37,16 +37,21 @@ class Prediction:
     variant: str
 
 
-def predict(runtime: Any, endpoint_name: str, image: bytes, *, class_count: int) -> Prediction:
+def predict(
+    runtime: Any, endpoint_name: str, image: bytes, *, class_count: int, inference_id: str | None = None
+) -> Prediction:
     """Send one PNG to the endpoint and read its `class_count` probabilities.
+
+    Data capture keeps `inference_id` (1 to 64 ASCII characters), so that a captured picture can be traced to its photo.
 
     Raises:
         EndpointUnavailable: worth another try.
         InvalidPrediction: another try would give the same.
     """
+    named = {"InferenceId": inference_id} if inference_id else {}
     try:
         answer = runtime.invoke_endpoint(
-            EndpointName=endpoint_name, ContentType="image/png", Accept="application/json", Body=image
+            EndpointName=endpoint_name, ContentType="image/png", Accept="application/json", Body=image, **named
         )
         body = answer["Body"].read(MAX_ANSWER_BYTES + 1)
     except ClientError as error:

@@ -290,7 +290,7 @@ def test_phases_and_metrics_are_reported_once_each_until_the_job_ends(sagemaker:
     ):
         stub.add_response("describe_training_job", answer, {"TrainingJobName": "job"})
     lines: list[str] = []
-    job = jobs.follow(client, "job", lines.append, poll_seconds=0)
+    job = jobs.wait_for(client, "job", lines.append, poll_seconds=0)
     assert lines == [
         "Starting: Preparing the instances",
         "validation:accuracy 0.7000",
@@ -306,7 +306,7 @@ def test_a_job_that_does_not_complete_ends_with_awss_reason(sagemaker: tuple[Any
     reason = "AlgorithmError:\nClientError: images are smaller than image_shape"
     stub.add_response("describe_training_job", description(status, FailureReason=reason))
     with pytest.raises(UserError, match=rf"job ended as {status}: AlgorithmError: ClientError: images are smaller"):
-        jobs.follow(client, "job", lambda line: None, poll_seconds=0)
+        jobs.wait_for(client, "job", lambda line: None, poll_seconds=0)
 
 
 def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(
@@ -319,4 +319,4 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(
     stub.add_response("describe_training_job", description("InProgress"))
     monkeypatch.setattr("time.sleep", interrupt)
     with pytest.raises(UserError, match="stop-training-job --training-job-name job"):
-        jobs.follow(client, "job", lambda line: None)
+        jobs.wait_for(client, "job", lambda line: None)

@@ -35,6 +35,16 @@ def test_a_call_is_captured_whole_in_sagemaker_s_layout(tmp_path: Path) -> None:
     assert record["eventVersion"] == "0"
 
 
+def test_the_caller_s_name_for_a_call_is_kept(tmp_path: Path) -> None:
+    capture = CaptureWriter(tmp_path, "loading-bay", "AllTraffic", 100)
+    capture.write("image/png", b"x", b"[0.5, 0.5]", "a-claim")
+    capture.write("image/png", b"x", b"[0.5, 0.5]")
+
+    named, plain = [json.loads(line)["eventMetadata"] for file in written(tmp_path) for line in file.open()]
+    assert named["inferenceId"] == "a-claim"
+    assert "inferenceId" not in plain
+
+
 def test_calls_of_one_minute_share_a_file_and_have_ids_of_their_own(tmp_path: Path) -> None:
     capture = CaptureWriter(tmp_path, "loading-bay", "AllTraffic", 100)
     for _ in range(50):

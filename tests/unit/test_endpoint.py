@@ -49,6 +49,21 @@ def test_the_picture_is_sent_as_png_and_the_probabilities_come_back(stub: Stubbe
     assert ask(stub) == Prediction([0.0073, 0.9927], "blue")
 
 
+def test_a_claim_names_the_call_so_that_data_capture_keeps_it(stub: Stubber) -> None:
+    sent = {
+        "EndpointName": "loading-bay",
+        "ContentType": "image/png",
+        "Accept": "application/json",
+        "Body": b"png",
+        "InferenceId": "3f0c1b6e-5d1c-4f3c-9a53-0d6a3f0f7d7e",
+    }
+    stub.add_response("invoke_endpoint", answer(b"[0.0073, 0.9927]"), sent)
+
+    predict(stub.client, "loading-bay", b"png", class_count=2, inference_id="3f0c1b6e-5d1c-4f3c-9a53-0d6a3f0f7d7e")
+
+    stub.assert_no_pending_responses()
+
+
 @pytest.mark.parametrize("probabilities", [[1, 0], [0.2, 0.3, 0.5], [0.1] * 10])
 def test_any_number_of_classes_is_read(stub: Stubber, probabilities: list[float]) -> None:
     stub.add_response("invoke_endpoint", answer(json.dumps(probabilities).encode()))

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -458,10 +459,10 @@ def test_no_damaged_picture_is_fatal(data: st.DataObject, format: str) -> None:
 def test_a_capture_file_that_vanishes_before_the_gallery_costs_only_the_picture(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def vanishing(predictions: Predictions, threshold: float) -> Gallery:
+    def vanishing(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:
         for file in predictions.files:
             Path(file.path).unlink()
-        return choose(predictions, threshold)
+        return choose(predictions, threshold, keys)
 
     monkeypatch.setattr("monitoring.report.choose", vanishing)
 

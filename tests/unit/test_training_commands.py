@@ -16,20 +16,21 @@ from moto import mock_aws
 from PIL import Image
 
 from stack.errors import UserError
-from training import __main__ as commands
-from training import endpoint, predictors
+from training import history, predictors
 from training.__main__ import main
+from training.commands.options import console
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 MODEL = Path("training/model/model.onnx").resolve()
 
 
 @pytest.fixture(autouse=True)
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr(commands.console, "width", 200)
+    monkeypatch.setattr(console, "width", 200)
+    monkeypatch.setattr(history, "HISTORY", tmp_path / "history.jsonl")
     monkeypatch.delenv("SAGEMAKER_ROLE", raising=False)
     with mock_aws():
         s3 = boto3.client("s3", region_name="us-east-1")
@@ -59,7 +60,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def staged(photos: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "staged"
-    result = run("stage", "--folder", str(photos), "--outliers", str(photos), "--out", str(folder))
+    result = run("stage", "--folder", str(photos), "--outliers", str(photos), "--output", str(folder))
     assert result.exit_code == 0, result.output
     return folder
 
@@ -76,7 +77,7 @@ def test_every_command_has_help() -> None:
 
 
 def test_own_photos_are_staged_and_uploaded_once(account: Any, photos: Path, tmp_path: Path) -> None:
-    arguments = ["stage", "--folder", str(photos), "--out", str(tmp_path / "staged"), "--bucket", "photos"]
+    arguments = ["stage", "--folder", str(photos), "--output", str(tmp_path / "staged"), "--bucket", "photos"]
     first = run(*arguments)
     assert first.exit_code == 0, first.output
     sent = int(re.search(r"(\d+) files uploaded", said(first))[1])  # type: ignore[index]
@@ -89,7 +90,7 @@ def test_own_photos_are_staged_and_uploaded_once(account: Any, photos: Path, tmp
 def test_an_archive_with_another_checksum_is_said_and_used_if_it_is_one(tmp_path: Path) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(b"something else")
-    result = run("stage", "--archive", str(path), "--out", str(tmp_path / "staged"))
+    result = run("stage", "--archive", str(path), "--output", str(tmp_path / "staged"))
     assert result.exit_code == 1
     assert "is not the published file" in said(result)
     assert "is not CIFAR-100's Python archive" in said(result)
@@ -104,7 +105,7 @@ def test_an_archive_with_another_checksum_is_said_and_used_if_it_is_one(tmp_path
     ],
 )
 def test_what_stage_lacks_is_said_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
-    result = run("stage", *arguments, "--out", str(tmp_path / "staged"))
+    result = run("stage", *arguments, "--output", str(tmp_path / "staged"))
     assert result.exit_code != 0
     assert message in said(result)
     assert "Traceback" not in result.output
@@ -114,13 +115,13 @@ def test_what_stage_lacks_is_said_in_one_line(arguments: list[str], message: str
     ("classes", "message"), [("bicycle", "two or more different classes"), ("bicycle,tram", "has no class tram")]
 )
 def test_classes_that_are_not_there_are_named(photos: Path, tmp_path: Path, classes: str, message: str) -> None:
-    result = run("stage", "--folder", str(photos), "--classes", classes, "--out", str(tmp_path / "staged"))
+    result = run("stage", "--folder", str(photos), "--classes", classes, "--output", str(tmp_path / "staged"))
     assert result.exit_code == 1
     assert message in said(result)
 
 
 def test_reviewed_photos_join_the_training(photos: Path, tmp_path: Path) -> None:
-    arguments = ["stage", "--folder", str(photos), "--reviewed", str(photos), "--out", str(tmp_path / "staged")]
+    arguments = ["stage", "--folder", str(photos), "--reviewed", str(photos), "--output", str(tmp_path / "staged")]
     assert run(*arguments).exit_code == 0
     manifest = json.loads((tmp_path / "staged" / "dataset.json").read_text())
     # 20 of each class, less those held for the test, and 20 of each again, less those that repeat the test.
@@ -130,7 +131,7 @@ def test_reviewed_photos_join_the_training(photos: Path, tmp_path: Path) -> None
 
 @pytest.mark.skipif("CIFAR100_ARCHIVE" not in os.environ, reason="CIFAR100_ARCHIVE names no archive")
 def test_the_real_archive_is_staged(tmp_path: Path) -> None:
-    result = run("stage", "--archive", os.environ["CIFAR100_ARCHIVE"], "--out", str(tmp_path / "staged"))
+    result = run("stage", "--archive", os.environ["CIFAR100_ARCHIVE"], "--output", str(tmp_path / "staged"))
     assert result.exit_code == 0, result.output
     manifest = json.loads((tmp_path / "staged" / "dataset.json").read_text())
     assert manifest["counts"]["test"] == 200
@@ -167,7 +168,7 @@ def test_a_missing_sdk_says_what_to_install(staged: Path, monkeypatch: pytest.Mo
 
 
 def test_training_before_staging_says_what_to_run(tmp_path: Path) -> None:
-    result = run("train", "--recipe", "bundled", "--data", str(tmp_path), "--out", str(tmp_path / "model"))
+    result = run("train", "--recipe", "bundled", "--data", str(tmp_path), "--output", str(tmp_path / "model"))
     assert result.exit_code == 1
     assert "run python -m training stage first" in said(result)
 
@@ -176,7 +177,7 @@ def test_training_before_staging_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path) -> None:
-    result = run("evaluate", "--data", str(staged), "--model", str(MODEL), "--out", str(tmp_path / "report"))
+    result = run("evaluate", "--data", str(staged), "--model", str(MODEL), "--output", str(tmp_path / "report"))
     assert result.exit_code == 0, result.output
     assert "Accuracy of the accepted" in result.output
     metrics = json.loads((tmp_path / "report" / "evaluation.json").read_text(), parse_constant=pytest.fail)
@@ -184,7 +185,7 @@ def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path
     assert metrics["class_names"] == ["bicycle", "motorcycle"]
     page = (tmp_path / "report" / "evaluation.html").read_text()
     assert page.count("<svg") == 2 * 5  # each chart for a screen and for a phone
-    assert "<title>Evaluation of model.onnx</title>" in page
+    assert "<title>Evaluation of training/model/model.onnx</title>" in page
     assert "data:image/png;base64," in page
     # One file, and nothing that a browser would fetch.
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]+\"", page.replace("xlink:", ""))
@@ -192,14 +193,14 @@ def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path
 
 def test_the_same_evaluation_writes_the_same_page(staged: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        run("evaluate", "--data", str(staged), "--model", str(MODEL), "--out", str(tmp_path / name))
+        run("evaluate", "--data", str(staged), "--model", str(MODEL), "--output", str(tmp_path / name))
     assert (tmp_path / "one/evaluation.html").read_bytes() == (tmp_path / "two/evaluation.html").read_bytes()
 
 
 def test_a_model_of_other_classes_is_refused(photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "three"
-    run("stage", "--folder", str(photos), "--classes", "bicycle,motorcycle,cat", "--out", str(folder))
-    result = run("evaluate", "--data", str(folder), "--model", str(MODEL), "--out", str(tmp_path / "report"))
+    run("stage", "--folder", str(photos), "--classes", "bicycle,motorcycle,cat", "--output", str(folder))
+    result = run("evaluate", "--data", str(folder), "--model", str(MODEL), "--output", str(tmp_path / "report"))
     assert result.exit_code == 1
     assert "knows 2 classes, the data set" in said(result)
 
@@ -211,13 +212,24 @@ def test_only_one_thing_is_measured_at_a_time(staged: Path) -> None:
 
 # deploy, status, cleanup
 
-DEPLOY = ["deploy", "--name", "bay", "--model", str(MODEL), "--image", "image", "--bucket", "photos", "--role", ROLE]
+DEPLOY = [
+    "deploy",
+    "--endpoint",
+    "bay",
+    "--model",
+    str(MODEL),
+    "--image",
+    "image",
+    "--bucket",
+    "photos",
+    "--role",
+    ROLE,
+]
 
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: lambda body: [0.4, 0.6])
-    monkeypatch.setattr(endpoint, "POLL_SECONDS", 0)
 
 
 @pytest.mark.usefixtures("answering")
@@ -225,31 +237,31 @@ def test_deploy_says_the_price_first_and_status_and_cleanup_find_it(account: Any
     declined = run(*DEPLOY, answer="n\n")
     assert "about $84 to $168 a month" in said(declined)
     assert declined.exit_code == 1
-    assert "There is nothing of endpoint bay." in said(run("status", "--name", "bay"))
+    assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))
 
     done = run(*DEPLOY, "--yes")
     assert done.exit_code == 0, done.output
     assert "Endpoint bay answers" in said(done)
-    shown = said(run("status", "--name", "bay"))
+    shown = said(run("status", "--endpoint", "bay"))
     assert "InService" in shown
     assert "1 to 2 instances" in shown
 
     account.put_object(Bucket="photos", Key="captures/bay/AllTraffic/a.jsonl", Body=b"{}")
-    kept = run("cleanup", "--name", "bay", answer="n\n")
+    kept = run("cleanup", "--endpoint", "bay", answer="n\n")
     assert kept.exit_code == 1
-    gone = run("cleanup", "--name", "bay", "--captures", "--yes")
+    gone = run("cleanup", "--endpoint", "bay", "--captures", "--yes")
     assert gone.exit_code == 0, gone.output
     assert "deleted endpoint bay" in said(gone)
     assert "deleted 1 captured records" in said(gone)
-    assert "There is nothing of endpoint bay to delete." in said(run("cleanup", "--name", "bay", "--yes"))
+    assert "There is nothing of endpoint bay to delete." in said(run("cleanup", "--endpoint", "bay", "--yes"))
 
 
 @pytest.mark.usefixtures("answering")
 def test_captures_can_be_deleted_after_the_endpoint(account: Any) -> None:
     account.put_object(Bucket="photos", Key="captures/bay/AllTraffic/a.jsonl", Body=b"{}")
-    result = run("cleanup", "--name", "bay", "--captures", "--bucket", "photos", "--yes")
+    result = run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes")
     assert "deleted 1 captured records" in said(result)
-    assert "There is nothing" in said(run("cleanup", "--name", "bay", "--captures", "--bucket", "photos", "--yes"))
+    assert "There is nothing" in said(run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes"))
 
 
 def test_a_serverless_endpoint_refuses_capture_and_says_what_to_do() -> None:
@@ -270,7 +282,7 @@ def test_a_serverless_endpoint_asks_no_price() -> None:
     ("arguments", "message"),
     [
         (["--role", "x"], "is no role ARN"),
-        (["--name", "bay_1"], "is no endpoint name"),
+        (["--endpoint", "bay_1"], "cannot name an endpoint"),
         (["--min-instances", "3"], "--max-instances is less than --min-instances"),
         (["--photo", "/nonexistent.png"], "cannot be read"),
         (["--job", "j"], "exclude each other"),
@@ -298,4 +310,4 @@ def test_a_dead_answer_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(*DEPLOY, "--yes")
     assert result.exit_code == 1
     assert "does not answer (all taken back)" in said(result)
-    assert "There is nothing of endpoint bay." in said(run("status", "--name", "bay"))
+    assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))

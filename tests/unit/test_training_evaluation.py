@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pages.shares import share
+from pages.statistics import share
 from stack.text import percent
 from training.evaluation import (
     calibration_error,
     evaluate,
-    interval,
+    main_figures,
     recommend,
     reliability_bins,
     risk_coverage,
@@ -44,7 +44,12 @@ def test_an_interval_holds_its_share_and_stays_within_0_and_1(counts: tuple[int,
 def test_a_share_of_nothing_is_no_number() -> None:
     assert math.isnan(share(0, 0).value)
     assert percent(math.nan) == "–"
-    assert interval(share(0, 0)) == "nothing"
+
+
+def test_without_outliers_the_figure_of_outliers_says_so() -> None:
+    metrics = evaluate(rows(0.1, 0.9), np.array([0, 1]), NOBODY, NAMES, 0.9)
+    figure = next(each for each in main_figures(metrics) if each.key == "outliers_accepted")
+    assert (figure.text, figure.note) == ("–", "nothing")
 
 
 def test_figures_of_four_photos_and_two_outliers() -> None:

@@ -104,7 +104,7 @@ def test_staging_again_replaces_what_was_staged(folder: Path) -> None:
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("ten years of work")
-    with pytest.raises(UserError, match="no staged data set: give another --out"):
+    with pytest.raises(UserError, match="no staged data set: give another --output"):
         staging.write(data(), tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
@@ -116,7 +116,7 @@ def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written: .*give another --out"):
+    with pytest.raises(UserError, match=r"cannot be written: .*give another --output"):
         staging.write(data(), tmp_path / "file" / "staged")
 
 

@@ -98,7 +98,7 @@ def test_a_job_is_followed_to_its_end(sagemaker: tuple[Any, Stubber]) -> None:
     stub.add_response("describe_transform_job", ended, {"TransformJobName": "march"})
     said: list[str] = []
 
-    assert transform.follow(client, "march", said.append, sleep=lambda seconds: None) == RAN
+    assert transform.wait_for(client, "march", said.append, sleep=lambda seconds: None) == RAN
     assert said == ["job march: InProgress", "job march: Completed"]
 
 
@@ -108,7 +108,7 @@ def test_a_failed_job_says_why(sagemaker: tuple[Any, Stubber]) -> None:
     stub.add_response("describe_transform_job", failed, {"TransformJobName": "march"})
 
     with pytest.raises(UserError, match="Too many objects failed"):
-        transform.follow(client, "march", lambda line: None)
+        transform.wait_for(client, "march", lambda line: None)
 
 
 def test_a_refusal_is_one_line(sagemaker: tuple[Any, Stubber]) -> None:

@@ -1,8 +1,8 @@
 """The endpoint: SageMaker's container contract over one ONNX model.
 
-``GET /ping`` and ``POST /invocations`` on port 8080, as
+`GET /ping` and `POST /invocations` on port 8080, as
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html asks. An image goes in,
-``[p_0, p_1, …]`` comes out in the order of the model's class names. Depends on nothing else of this project,
+`[p_0, p_1, …]` comes out in the order of the model's class names. Depends on nothing else of this project,
 so that the image that SageMaker starts holds this file and the model.
 """
 
@@ -13,7 +13,6 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import anyio.to_thread
 import numpy as np
@@ -30,19 +29,19 @@ from starlette.routing import Route
 
 # SageMaker's own limit on a request to a real-time endpoint was 6 MB for years; a photo reduced to the
 # model's size is 3 KB, so nothing that is meant for this endpoint comes near.
-MAX_BYTES: Final = 6 * 1024 * 1024
-MAX_PIXELS: Final = 50_000_000
+MAX_BYTES = 6 * 1024 * 1024
+MAX_PIXELS = 50_000_000
 # Decoding a JPEG at reduced scale must leave enough for the reduction to average over.
-DRAFT_FACTOR: Final = 4
-FORMATS: Final = {
+DRAFT_FACTOR = 4
+FORMATS = {
     "image/png": ("PNG",),
     "image/jpeg": ("JPEG",),
     "application/x-image": ("PNG", "JPEG"),
 }
 # Threads of one inference. More than one pays only where few requests meet many cores.
-THREADS_VARIABLE: Final = "LOADING_BAY_THREADS"
-MODEL_PATH: Final = Path("/opt/ml/model/model.onnx")
-PORT: Final = 8080
+THREADS_VARIABLE = "LOADING_BAY_THREADS"
+MODEL_PATH = Path("/opt/ml/model/model.onnx")
+PORT = 8080
 
 
 class BadImage(Exception):
@@ -64,7 +63,6 @@ class Model:
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is no model of ours: its metadata name no classes.
-
         """
         if not path.is_file():
             raise FileNotFoundError(f"there is no model at {path}")
@@ -82,7 +80,6 @@ class Model:
 
         Raises:
             BadImage: the body cannot be read as an image of one of the formats.
-
         """
         pixels = read_pixels(body, formats, self.side)
         (scores,) = self.session.run(["probabilities"], {"image": pixels[np.newaxis]})
@@ -97,7 +94,6 @@ def read_pixels(body: bytes, formats: tuple[str, ...], side: int) -> NDArray[np.
 
     Raises:
         BadImage: the body is empty, damaged, of another format, or too large.
-
     """
     if not body:
         raise BadImage("the body is empty; send the bytes of one image")
@@ -151,15 +147,14 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def create_app(model_path: Path, threads: int | None = None) -> Starlette:
-    """Build the application around one model; ``app.state.class_names`` and ``.input_size`` describe it.
+    """Build the application around one model; `app.state.class_names` and `.input_size` describe it.
 
     Args:
         model_path: the ONNX file.
         threads: of one inference; by default LOADING_BAY_THREADS, else 1.
 
     Raises:
-        FileNotFoundError, ValueError: as ``Model.load``.
-
+        FileNotFoundError, ValueError: as `Model.load`.
     """
     model = Model.load(model_path, threads or int(os.environ.get(THREADS_VARIABLE, "1")))
     # On several cores one image more than cores fills the gap while an answer is handed over (8 % more images on two);

@@ -15,8 +15,8 @@ from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from stack.errors import UserError
-from training import artifact, cost, endpoint, inventory
-from training.endpoint import Capture, Clients, Hosting, RealTime, Serverless
+from training import artifact, cost, deployment, inventory
+from training.hosting import Capture, Clients, Hosting, RealTime, Serverless
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 REAL_TIME = RealTime("ml.m5.large", 1, 3, 1000, Capture(50, "s3://photos/captures"))
@@ -71,7 +71,7 @@ def quiet(line: str) -> None:
 
 def deploy(account: Account, hosting: Hosting = HOSTING, probe: Callable[[], None] = nothing) -> list[str]:
     lines: list[str] = []
-    endpoint.deploy(account.clients, hosting, probe, lines.append, poll_seconds=0)
+    deployment.deploy(account.clients, hosting, probe, lines.append, poll_seconds=0)
     return lines
 
 
@@ -263,7 +263,7 @@ def test_a_failed_endpoint_is_taken_back_with_awss_reason(scripted: tuple[Client
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": ANY})
     sagemaker.add_response("delete_model", {}, {"ModelName": ANY})
     with pytest.raises(UserError, match=r"is Failed: The image could not be pulled\. \(all taken back\)"):
-        endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
+        deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
 def test_what_cannot_be_taken_back_is_named(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
@@ -278,7 +278,7 @@ def test_what_cannot_be_taken_back_is_named(scripted: tuple[Clients, dict[str, S
     sagemaker.add_response("delete_endpoint_config", {})
     sagemaker.add_response("delete_model", {})
     with pytest.raises(UserError, match="could not be deleted and may cost money: endpoint bay"):
-        endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
+        deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
 def test_a_refused_alarm_leaves_no_other(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
@@ -296,7 +296,7 @@ def test_a_refused_alarm_leaves_no_other(scripted: tuple[Clients, dict[str, Stub
     sagemaker.add_response("delete_endpoint_config", {})
     sagemaker.add_response("delete_model", {})
     with pytest.raises(UserError, match=r"too many alarms \(all taken back\)"):
-        endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
+        deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
 def test_a_used_up_quota_says_where_to_ask_for_more(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
@@ -309,7 +309,7 @@ def test_a_used_up_quota_says_where_to_ask_for_more(scripted: tuple[Clients, dic
     sagemaker.add_response("delete_endpoint_config", {})
     sagemaker.add_response("delete_model", {})
     with pytest.raises(UserError, match=r"usage is 0 .*Service Quotas, SageMaker"):
-        endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
+        deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
 def test_a_role_that_sagemaker_may_not_assume_is_passed_on(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
@@ -317,7 +317,7 @@ def test_a_role_that_sagemaker_may_not_assume_is_passed_on(scripted: tuple[Clien
     missing(stubs["sagemaker"])
     stubs["sagemaker"].add_client_error("create_model", "ValidationException", f"Could not assume role {ROLE}")
     with pytest.raises(UserError, match=f"Could not assume role {ROLE}"):
-        endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
+        deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
 # An existing endpoint.
@@ -349,7 +349,7 @@ def at_new_years_second(monkeypatch: pytest.MonkeyPatch) -> None:
         def __format__(self, form: str) -> str:
             return NEW.removeprefix("bay-")
 
-    monkeypatch.setattr(endpoint, "datetime", Clock)
+    monkeypatch.setattr(deployment, "datetime", Clock)
 
 
 def script_update(stubs: dict[str, Stubber], instances: int, initial: int) -> None:
@@ -409,7 +409,7 @@ def test_an_update_is_a_canary_of_one_of_two_and_goes_back_to_one(
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": "bay-20260101-000000"})
     sagemaker.add_response("delete_model", {}, {"ModelName": "bay-20260101-000000"})
     lines: list[str] = []
-    endpoint.deploy(clients, HOSTING, nothing, lines.append, poll_seconds=0)
+    deployment.deploy(clients, HOSTING, nothing, lines.append, poll_seconds=0)
     assert lines[:2] == ["endpoint bay: Updating", "endpoint bay: InService"]
 
 
@@ -429,7 +429,7 @@ def test_an_update_that_aws_rolled_back_is_a_failure_and_leaves_the_old_model(
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NEW})
     sagemaker.add_response("delete_model", {}, {"ModelName": NEW})
     with pytest.raises(UserError, match=r"rolled .* back: Alarm bay-errors .*serves its earlier model"):
-        endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
+        deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
 @pytest.mark.usefixtures("at_new_years_second")
@@ -451,7 +451,7 @@ def test_an_update_that_answers_wrongly_is_switched_back(scripted: tuple[Clients
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NEW})
     sagemaker.add_response("delete_model", {}, {"ModelName": NEW})
     with pytest.raises(UserError, match=r"not a list of probabilities .*serves its earlier model"):
-        endpoint.deploy(clients, HOSTING, wrong, quiet, poll_seconds=0)
+        deployment.deploy(clients, HOSTING, wrong, quiet, poll_seconds=0)
 
 
 @pytest.mark.parametrize(
@@ -477,16 +477,16 @@ def test_an_endpoint_that_cannot_be_updated_is_left_alone(
     clients, stubs = scripted
     stubs["sagemaker"].add_response("describe_endpoint", existing)
     with pytest.raises(UserError, match=message):
-        endpoint.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
+        deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
 # The probe, the artifact, the price.
 
 
 def test_the_probe_wants_a_score_per_class() -> None:
-    endpoint.probe(lambda body: [0.5, 0.5], b"photo", 2)
+    deployment.probe(lambda body: [0.5, 0.5], b"photo", 2)
     with pytest.raises(UserError, match="knows 3 classes, 2 were expected"):
-        endpoint.probe(lambda body: [0.2, 0.3, 0.5], b"photo", 2)
+        deployment.probe(lambda body: [0.2, 0.3, 0.5], b"photo", 2)
 
 
 def test_a_packed_model_is_where_the_server_looks_and_packs_the_same_twice(tmp_path: Path) -> None:

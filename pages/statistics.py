@@ -1,8 +1,10 @@
-"""Shares with their 95 % intervals, as every report gives them."""
+"""Shares with their 95 % intervals, and p-values corrected for their number, as every report gives them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
 
@@ -26,3 +28,15 @@ def share(count: int, of: int) -> Share:
         return Share(math.nan, math.nan, math.nan, count, of)
     interval = stats.binomtest(count, of).proportion_ci(method="wilson")
     return Share(count / of, float(interval.low), float(interval.high), count, of)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number.
+
+    Source: S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
+    """
+    order = np.argsort(values)
+    steps = np.array(values)[order] * np.arange(len(values), 0, -1)
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(p) for p in corrected]

@@ -1,93 +1,32 @@
-"""The endpoint on SageMaker: created, or moved to a new model by canary, with capture and scaling.
+"""Moves an endpoint to a model: creates it, or updates it by canary, and takes everything back if it fails.
 
 Plain boto3: the SDK cannot express a serverless variant, and hosting has one way here.
 """
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from stack.deployed import client
 from stack.errors import UserError, explained, is_missing
-from training.predictors import Predictor
 
-VARIANT: Final = "AllTraffic"
-POLL_SECONDS: Final = 15
-CANARY_WAIT_SECONDS: Final = 300
-TERMINATION_WAIT_SECONDS: Final = 120
-UPDATE_LIMIT_SECONDS: Final = 3600
-SCALE_IN_SECONDS: Final = 300
-SCALE_OUT_SECONDS: Final = 60
-# Of one call, in SageMaker's unit, microseconds: the pipeline gives up after a few seconds.
-LATENCY_LIMIT: Final = 1_000_000
-SCALABLE_DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
-STAMP: Final = r"\d{8}-\d{6}"
-
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Clients:
-    """The AWS services that hosting takes, as boto3 clients."""
-
-    sagemaker: Any
-    autoscaling: Any
-    cloudwatch: Any
-    s3: Any
-
-    @classmethod
-    def connect(cls, region: str | None) -> "Clients":
-        """Connect to one region.
-
-        Raises:
-            UserError: no region is set.
-
-        """
-        names = ("sagemaker", "application-autoscaling", "cloudwatch", "s3")
-        return cls(*(client(name, region) for name in names))
-
-
-@dataclass(frozen=True)
-class Capture:
-    """Data capture: what percentage of calls is kept, and below which S3 address."""
-
-    percent: int
-    uri: str
-
-
-@dataclass(frozen=True)
-class RealTime:
-    """Instances that are always there, from least to most, so that each gets so many calls a minute."""
-
-    instance_type: str
-    least: int
-    most: int
-    calls_per_instance: int
-    capture: Capture | None
-
-
-@dataclass(frozen=True)
-class Serverless:
-    """No instances while nobody calls; memory in megabytes, at most so many calls at once."""
-
-    memory: int
-    concurrency: int
-
-
-@dataclass(frozen=True)
-class Hosting:
-    """What is to be hosted, how, and under which name."""
-
-    endpoint: str
-    image: str
-    artifact: str
-    role: str
-    variant: RealTime | Serverless
+from .guardrails import canary_request, deregister_scaling, put_alarms, put_scaling
+from .hosting import (
+    POLL_SECONDS,
+    STAMP,
+    VARIANT,
+    Capture,
+    Clients,
+    Hosting,
+    RealTime,
+    Serverless,
+    alarm_names,
+)
+from .live_endpoint import Report, delete_endpoint, describe, instances_now, wait
+from .predictors import Predictor
 
 
 @dataclass
@@ -248,7 +187,6 @@ def deploy(
 
     Raises:
         UserError: something failed; what had been created is deleted again, or named.
-
     """
     with explained(f"look at endpoint {hosting.endpoint}"):
         existing = describe(clients, hosting.endpoint)
@@ -270,23 +208,11 @@ def deploy(
         deployment.forget(existing["EndpointConfigName"])
 
 
-def describe(clients: Clients, endpoint: str) -> dict[str, Any] | None:
-    """Give SageMaker's description of an endpoint; None where there is none."""
-    try:
-        description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise
-    return description
-
-
 def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
     """Check that an endpoint can be updated to what is wanted.
 
     Raises:
         UserError: it has failed, is being changed, or is of the other kind.
-
     """
     name, status = hosting.endpoint, existing["EndpointStatus"]
     if status == "Failed":
@@ -297,18 +223,12 @@ def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
     if serverless != isinstance(hosting.variant, Serverless):
         kind, wanted = ("serverless", "real-time") if serverless else ("real-time", "serverless")
         raise UserError(
-            f"endpoint {name} is {kind} and AWS cannot make it {wanted}: run cleanup first, or give another --name"
+            f"endpoint {name} is {kind} and AWS cannot make it {wanted}: run cleanup first, or give another --endpoint"
         )
 
 
-def instances_now(description: dict[str, Any] | None) -> int:
-    """Give the number of instances that an endpoint wants at present; 0 without an endpoint or instances."""
-    variants = description.get("ProductionVariants", []) if description else []
-    return max((variant.get("DesiredInstanceCount", 0) for variant in variants), default=0)
-
-
 def capture_request(capture: Capture) -> dict[str, Any]:
-    """Give SageMaker's form of data capture: images as base64, answers as the JSON text they are."""
+    """Return SageMaker's form of data capture: images as base64, answers as the JSON text they are."""
     return {
         "EnableCapture": True,
         "InitialSamplingPercentage": capture.percent,
@@ -318,134 +238,11 @@ def capture_request(capture: Capture) -> dict[str, Any]:
     }
 
 
-def alarm_names(endpoint: str) -> list[str]:
-    """Give the names of an endpoint's alarms."""
-    return [f"{endpoint}-errors", f"{endpoint}-latency"]
-
-
-def put_alarms(clients: Clients, endpoint: str) -> None:
-    """Create or refresh the alarms that roll an update back: answers 5xx, and slow answers."""
-    errors, latency = alarm_names(endpoint)
-    common = {
-        "Namespace": "AWS/SageMaker",
-        "Dimensions": [
-            {"Name": "EndpointName", "Value": endpoint},
-            {"Name": "VariantName", "Value": VARIANT},
-        ],
-        "Period": 60,
-        "EvaluationPeriods": 1,
-        "TreatMissingData": "notBreaching",
-        "ComparisonOperator": "GreaterThanThreshold",
-    }
-    clients.cloudwatch.put_metric_alarm(
-        AlarmName=errors,
-        AlarmDescription=f"Endpoint {endpoint} answered a call with 5xx.",
-        MetricName="Invocation5XXErrors",
-        Statistic="Sum",
-        Threshold=0,
-        **common,
-    )
-    clients.cloudwatch.put_metric_alarm(
-        AlarmName=latency,
-        AlarmDescription=f"Endpoint {endpoint} took more than a second for one call in twenty.",
-        MetricName="ModelLatency",
-        ExtendedStatistic="p95",
-        Threshold=LATENCY_LIMIT,
-        **common,
-    )
-
-
-def canary_request(endpoint: str) -> dict[str, Any]:
-    """Give SageMaker's form of a blue/green update: one instance first, the rest after five quiet minutes.
-
-    https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html
-    """
-    return {
-        "BlueGreenUpdatePolicy": {
-            "TrafficRoutingConfiguration": {
-                "Type": "CANARY",
-                "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1},
-                "WaitIntervalInSeconds": CANARY_WAIT_SECONDS,
-            },
-            "TerminationWaitInSeconds": TERMINATION_WAIT_SECONDS,
-            "MaximumExecutionTimeoutInSeconds": UPDATE_LIMIT_SECONDS,
-        },
-        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": alarm} for alarm in alarm_names(endpoint)]},
-    }
-
-
-def put_scaling(clients: Clients, endpoint: str, variant: RealTime) -> None:
-    """Keep the calls per minute and instance near the target, between the least and the most instances."""
-    target = scaling_target(endpoint)
-    clients.autoscaling.register_scalable_target(**target, MinCapacity=variant.least, MaxCapacity=variant.most)
-    clients.autoscaling.put_scaling_policy(
-        **target,
-        PolicyName=f"{endpoint}-invocations",
-        PolicyType="TargetTrackingScaling",
-        TargetTrackingScalingPolicyConfiguration={
-            "TargetValue": float(variant.calls_per_instance),
-            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
-            "ScaleInCooldown": SCALE_IN_SECONDS,
-            "ScaleOutCooldown": SCALE_OUT_SECONDS,
-        },
-    )
-
-
-def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -> dict[str, Any]:
-    """Wait until an endpoint rests: its description, in service.
-
-    Raises:
-        UserError: it failed; the message is AWS's reason.
-
-    """
-    said = ""
-    while True:
-        description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
-        status = description["EndpointStatus"]
-        if status != said:
-            report(f"endpoint {endpoint}: {status}")
-            said = status
-        if status == "InService":
-            return description
-        if status in {"Failed", "UpdateRollbackFailed", "OutOfService"}:
-            reason = " ".join(description.get("FailureReason", "no reason given").split())
-            raise UserError(f"endpoint {endpoint} is {status}: {reason}")
-        time.sleep(poll_seconds)
-
-
-def scaling_target(endpoint: str) -> dict[str, str]:
-    """Give Application Auto Scaling's name of the endpoint's instance count."""
-    return {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{endpoint}/variant/{VARIANT}",
-        "ScalableDimension": SCALABLE_DIMENSION,
-    }
-
-
-def deregister_scaling(clients: Clients, endpoint: str) -> bool:
-    """Stop scaling an endpoint: whether it was scaled."""
-    try:
-        clients.autoscaling.deregister_scalable_target(**scaling_target(endpoint))
-    except ClientError as error:
-        if is_missing(error):
-            return False
-        raise
-    return True
-
-
-def delete_endpoint(clients: Clients, endpoint: str, poll_seconds: float) -> None:
-    """Delete an endpoint and wait until it is gone."""
-    clients.sagemaker.delete_endpoint(EndpointName=endpoint)
-    while describe(clients, endpoint):
-        time.sleep(poll_seconds)
-
-
 def probe(predictor: Predictor, photo: bytes, classes: int | None) -> None:
     """Send one photo and check that the answer is a probability per class.
 
     Raises:
         UserError: no answer, or a wrong one.
-
     """
     answer = predictor(photo)
     if classes is not None and len(answer) != classes:

@@ -1,0 +1,149 @@
+"""Evaluate: a model or an endpoint measured, or two compared on the same photos."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from stack.deployed import client
+
+from .. import history, predictors, records
+from ..comparison import Comparison, compare
+from ..evaluation import Metrics, Recommendation, main_figures, recommend
+from ..measurement import Measured, measure
+from ..predictors import Predictor
+from ..staging import read_manifest
+from . import options
+from .options import SHIPPED_MODEL, console
+
+OUTPUT = Path("evaluation")
+
+
+@click.command(name="evaluate")
+@options.staged("A staged data set.")
+@click.option("--model", type=Path, help="An ONNX file; by default the one that ships.")
+@click.option("--url", help="A running endpoint, http://HOST:PORT.")
+@click.option("--endpoint", help="A SageMaker endpoint's name.")
+@click.option(
+    "--compare",
+    "pair",
+    nargs=2,
+    metavar="OLD NEW",
+    help="Two of these, side by side: each a model file, http://HOST:PORT, or an endpoint's name.",
+)
+@options.region
+@options.threshold
+@click.option(
+    "--wanted-accuracy",
+    type=click.FloatRange(0, 1),
+    default=0.98,
+    help="Of the accepted; a threshold that reaches it is recommended.",
+)
+@options.output(OUTPUT, "Gets evaluation.html and evaluation.json, or comparison.html and comparison.json.")
+def evaluate_command(
+    *,
+    staged: Path,
+    model: Path | None,
+    url: str | None,
+    endpoint: str | None,
+    pair: tuple[str, str] | None,
+    region: str | None,
+    threshold: float,
+    wanted_accuracy: float,
+    output: Path,
+) -> None:
+    """Measure a model or an endpoint on the test split and the test outliers.
+
+    \b
+    Examples:
+      python -m training evaluate
+      python -m training evaluate --endpoint loading-bay
+      python -m training evaluate --compare training/model/model.onnx data/model/model.onnx
+    """
+    chosen = [choice for choice in (model, url, endpoint, pair) if choice is not None]
+    if len(chosen) > 1:
+        raise click.UsageError("--model, --url, --endpoint and --compare exclude each other")
+    records.require_writable(output)
+    if pair:
+        old, new = (measured(named(subject, region), subject, staged, "test") for subject in pair)
+        report_comparison(compare(old, new, threshold), output)
+        return
+    if endpoint:
+        subject = f"endpoint {endpoint}"
+        predictor = predictors.endpoint_predictor(client("sagemaker-runtime", region), endpoint)
+    elif url:
+        subject, predictor = url, predictors.url_predictor(url)
+    else:
+        subject, predictor = shown(model or SHIPPED_MODEL), predictors.onnx_predictor(model or SHIPPED_MODEL)
+    test = measured(predictor, subject, staged, "test")
+    held = measured(predictor, subject, staged, "validation")
+    recommended = recommend(held.probabilities, held.labels, held.outlier_probabilities, wanted_accuracy)
+    report_evaluation(test, test.metrics(threshold), recommended, staged, output)
+
+
+def named(subject: str, region: str | None) -> Predictor:
+    """Return what answers for a model file, an address, or else an endpoint's name."""
+    if subject.startswith(("http://", "https://")):
+        return predictors.url_predictor(subject)
+    if Path(subject).suffix == ".onnx":
+        return predictors.onnx_predictor(Path(subject))
+    return predictors.endpoint_predictor(client("sagemaker-runtime", region), subject)
+
+
+def shown(path: Path) -> str:
+    """Return how a file is called on the page: by its path from here, where it lies below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def measured(predictor: Predictor, subject: str, staged: Path, split: str) -> Measured:
+    """Classify a split, with a progress bar."""
+    with options.progress() as bar:
+        return measure(
+            predictor,
+            staged,
+            split,
+            subject,
+            lambda answers, count: bar.track(answers, total=count, description=f"classifying {split}"),
+        )
+
+
+def report_evaluation(
+    test: Measured, metrics: Metrics, recommended: Recommendation | None, staged: Path, output: Path
+) -> None:
+    """Print the main figures, write the page and the file, and remember them."""
+    from ..evaluation_page import evaluation_page  # noqa: PLC0415 - matplotlib takes a second to import
+
+    table = Table("figure", "value", "95 % interval", title=test.subject, title_justify="left")
+    for figure in main_figures(metrics):
+        table.add_row(figure.name, figure.text, figure.note)
+    console.print(table)
+    if recommended:
+        console.print(
+            f"By the validation photos, threshold {recommended.threshold:.3f} makes "
+            f"{recommended.wanted_accuracy:.0%} of the accepted right (accepts {recommended.coverage:.1%})."
+        )
+    content = asdict(metrics) | {"recommended": asdict(recommended) if recommended else None}
+    records.write(output / "evaluation.json", content)
+    page = output / "evaluation.html"
+    page.write_text(evaluation_page(test, metrics, recommended), encoding="utf-8")
+    figures = {figure.key: figure.value for figure in main_figures(metrics)}
+    history.remember("evaluate", test.subject, read_manifest(staged).digest, {"threshold": metrics.threshold}, figures)
+    console.print(f"The report is {page}")
+
+
+def report_comparison(comparison: Comparison, output: Path) -> None:
+    """Print both models' figures side by side, and write the page and the file."""
+    from ..comparison_page import comparison_page  # noqa: PLC0415 - matplotlib takes a second to import
+
+    table = Table(
+        "figure", "old", "new", "p", "verdict", title=f"{comparison.old.subject} and {comparison.new.subject}"
+    )
+    for each in comparison.figures:
+        table.add_row(each.new.name, each.old.text, each.new.text, f"{each.corrected:.3f}", each.verdict)
+    console.print(table)
+    console.print(f"Altogether: {comparison.verdict}.")
+    records.write(output / "comparison.json", comparison.content())
+    page = output / "comparison.html"
+    page.write_text(comparison_page(comparison), encoding="utf-8")
+    console.print(f"The report is {page}")

@@ -1,0 +1,98 @@
+"""Stage: images fetched, split, written, and uploaded for a job."""
+
+from pathlib import Path
+
+import click
+from rich.progress import DownloadColumn
+from rich.table import Table
+
+from stack.deployed import client
+from stack.errors import UserError
+
+from .. import dataset, download, staging
+from . import options
+from .options import DATA, DATASET_PREFIX, STAGED, console
+
+
+@click.command()
+@click.option("--archive", type=Path, help="CIFAR-100's Python archive, instead of downloading it.")
+@click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
+@click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
+@click.option("--reviewed", type=Path, help="Photos that people looked at, <folder>/<class>/*.jpg, to train on too.")
+@options.classes
+@options.output(STAGED, "Where the images are written.")
+@click.option("--outlier-limit", type=click.IntRange(0), default=2000, help="Outliers kept of each split at most.")
+@click.option("--seed", type=int, default=1, help="Of the split.")
+@click.option("--bucket", help="Upload to this S3 bucket too.")
+@click.option("--prefix", default=DATASET_PREFIX, help="Where in the bucket.")
+@options.region
+def stage(
+    *,
+    archive: Path | None,
+    folder: Path | None,
+    outliers: Path | None,
+    reviewed: Path | None,
+    classes: list[str],
+    output: Path,
+    outlier_limit: int,
+    seed: int,
+    bucket: str | None,
+    prefix: str,
+    region: str | None,
+) -> None:
+    """Fetch, split and write the images, and upload them."""
+    if archive and folder:
+        raise click.UsageError("--archive and --folder exclude each other")
+    source = dataset.read_folder(folder, classes) if folder else dataset.read_cifar(fetched(archive), classes)
+    if outliers:
+        source = dataset.with_outliers(source, outliers)
+    if reviewed:
+        source = dataset.with_reviewed(source, reviewed, classes)
+    data = dataset.split(dataset.limit_outliers(source, outlier_limit, seed), classes, seed)
+    manifest = staging.write(data, output)
+    table = Table("split", "images", title=f"Staged in {output}", title_justify="left")
+    for name, count in manifest.counts.items():
+        table.add_row(name, str(count))
+    console.print(table)
+    if manifest.dropped:
+        console.print(f"{manifest.dropped} training images left out: they all but repeat a test image.")
+    if bucket:
+        upload(output, bucket, prefix, region)
+
+
+def fetched(archive: Path | None) -> Path:
+    """Return the archive's path: the user's file, with a word if it is not the published one, or the download.
+
+    Raises:
+        UserError: there is no such file, or it cannot be fetched.
+    """
+    if archive:
+        if not archive.is_file():
+            raise UserError(f"there is no file {archive}")
+        if dataset.file_digest(archive, "md5") != download.CIFAR_MD5:
+            console.print(f"{archive} is not the published file (md5 {download.CIFAR_MD5}); using it as it is.")
+        return archive
+    path = DATA / "cifar-100-python.tar.gz"
+    with options.progress(DownloadColumn()) as bar:
+        task = bar.add_task("CIFAR-100", total=None)
+        download.download(
+            download.CIFAR_URL,
+            path,
+            download.CIFAR_MD5,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    return path
+
+
+def upload(folder: Path, bucket: str, prefix: str, region: str | None) -> None:
+    """Upload a staged data set, and say how much of it was new."""
+    with options.progress() as bar:
+        task = bar.add_task("uploading", total=None)
+        sent = staging.upload(
+            client("s3", region),
+            folder,
+            bucket,
+            prefix,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(f"{sent} files uploaded to s3://{bucket}/{prefix}/; the others were there.")

@@ -1,0 +1,119 @@
+"""Train: the bundled recipe here or as a job, the built-in algorithm as a job."""
+
+from pathlib import Path
+
+import click
+from rich.progress import TextColumn
+from rich.table import Table
+
+from stack.deployed import client
+from stack.errors import UserError
+
+from .. import bundled, history, jobs, staging
+from . import options
+from .options import DATA, DATASET_PREFIX, console
+
+JOB_INSTANCES = {"builtin": "ml.g4dn.xlarge", "bundled": "ml.c5.2xlarge"}
+BUILTIN_EPOCHS = 60
+
+
+@click.command()
+@click.option("--recipe", type=click.Choice(list(JOB_INSTANCES)), required=True)
+@click.option("--on-sagemaker", is_flag=True, help="Run the bundled recipe as a SageMaker job, not here.")
+@options.staged("A staged data set.")
+@options.output(DATA / "model", "Where the model trained here is written.")
+@click.option(
+    "--seeds", default="1,2,3", help="Seeds trained here, the best on validation kept; a job takes the first."
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help=f"By default {BUILTIN_EPOCHS} of the built-in recipe, and of the bundled one what its settings say.",
+)
+@click.option("--batch", type=click.IntRange(1), default=32, help="Photos per batch of the built-in recipe.")
+@click.option("--bucket", help="Where stage put the images, for a job.")
+@click.option("--prefix", default=DATASET_PREFIX, help="Where in the bucket.")
+@options.role("job")
+@click.option(
+    "--instance-type",
+    help="By default " + ", ".join(f"{kind} for {recipe}" for recipe, kind in JOB_INSTANCES.items()) + ".",
+)
+@click.option("--spot", is_flag=True, help="Use spot instances: cheaper, may wait.")
+@click.option("--max-minutes", type=click.IntRange(1), default=60, help="A job is stopped after that.")
+@options.region
+def train(
+    *,
+    recipe: str,
+    on_sagemaker: bool,
+    staged: Path,
+    output: Path,
+    seeds: str,
+    epochs: int | None,
+    batch: int,
+    bucket: str | None,
+    prefix: str,
+    role: str | None,
+    instance_type: str | None,
+    spot: bool,
+    max_minutes: int,
+    region: str | None,
+) -> None:
+    """Train a model, here or as a SageMaker job."""
+    if recipe == "bundled" and not on_sagemaker:
+        train_here(staged, output, seed_list(seeds), epochs)
+        return
+    manifest = staging.read_manifest(staged)
+    settings = jobs.JobSettings(
+        bucket=options.required(bucket, "--bucket", "the one that stage uploaded to"),
+        prefix=prefix,
+        role=options.role_arn(role),
+        region=region,
+        instance_type=instance_type or JOB_INSTANCES[recipe],
+        spot=spot,
+        max_seconds=60 * max_minutes,
+    )
+    if recipe == "builtin":
+        trainer = jobs.builtin_trainer(settings, manifest, epochs or BUILTIN_EPOCHS, batch)
+    else:
+        chosen = {"seed": str(seed_list(seeds)[0])} | ({"epochs": str(epochs)} if epochs else {})
+        trainer = jobs.bundled_trainer(settings, manifest, chosen)
+    name = jobs.start(trainer)
+    console.print(f"Job {name} started on {settings.instance_type}.")
+    description = jobs.wait_for(client("sagemaker", settings.region), name, console.print)
+    console.print(f"Model: {description['ModelArtifacts']['S3ModelArtifacts']}")
+    console.print(f"Next: python -m training deploy --job {name}")
+
+
+def train_here(staged: Path, output: Path, seeds: list[int], epochs: int | None) -> bundled.Trained:
+    """Train every seed with a progress bar of its own, say what came out, and return the one that is kept."""
+    with options.progress(TextColumn("{task.completed} of {task.total} epochs")) as bars:
+        tasks = {seed: bars.add_task(f"seed {seed}", total=None) for seed in seeds}
+
+        def progress(epoch: bundled.Epoch) -> None:
+            bars.update(tasks[epoch.seed], completed=epoch.number, total=epoch.of)
+            console.print(f"seed {epoch.seed}, epoch {epoch.number} of {epoch.of}: {epoch.figures}", highlight=False)
+
+        arguments = ["--epochs", str(epochs)] if epochs else []
+        best, runs = bundled.train(staged, output, seeds, arguments, progress)
+    table = Table("seed", "validation loss", "validation accuracy", title="Seeds", title_justify="left")
+    for run in runs:
+        table.add_row(str(run.seed), f"{run.validation_loss:.4f}", f"{run.record['validation']['accuracy']:.4f}")
+    console.print(table)
+    console.print(f"Kept seed {best.seed}: {output / bundled.MODEL_FILE}")
+    console.print(f"Its record is {output / bundled.RECORD_FILE}")
+    history.remember(
+        "train", str(output / bundled.MODEL_FILE), best.record["data_digest"], best.record["settings"], best.figures
+    )
+    return best
+
+
+def seed_list(text: str) -> list[int]:
+    """Read `1,2,3`.
+
+    Raises:
+        UserError: these are not whole numbers.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"{text} are no seeds: write whole numbers, 1,2,3") from error

@@ -1,0 +1,54 @@
+"""The comparison of two models as one page: figures side by side, and the photos on which they differ."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pages.page import render
+from pages.pictures import Picture
+
+from .comparison import SIGNIFICANCE, SWAPS, Comparison
+from .dataset import Photo
+from .evaluation import Probabilities
+from .predictors import encode
+
+TEMPLATE = Path(__file__).parent / "comparison.html"
+LONGEST_GALLERY = 24
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """Return the page of a comparison as HTML."""
+    old, new = comparison.old, comparison.new
+
+    def photos(chosen: NDArray[np.intp]) -> list[Picture]:
+        return _pictures(new.photos, old.probabilities, new.probabilities, new.class_names, chosen)
+
+    def outliers(chosen: NDArray[np.intp]) -> list[Picture]:
+        return _pictures(new.outliers, old.outlier_probabilities, new.outlier_probabilities, new.class_names, chosen)
+
+    differences = [
+        (f"Wrong now, right with {old.subject}", photos(comparison.broken), len(comparison.broken)),
+        (f"Right now, wrong with {old.subject}", photos(comparison.mended), len(comparison.mended)),
+        ("Outliers accepted only now", outliers(comparison.outliers_accepted), len(comparison.outliers_accepted)),
+        ("Outliers no longer accepted", outliers(comparison.outliers_refused), len(comparison.outliers_refused)),
+    ]
+    return render(TEMPLATE, [], comparison=comparison, differences=differences, swaps=SWAPS, significance=SIGNIFICANCE)
+
+
+def _pictures(
+    photos: list[Photo], old: Probabilities, new: Probabilities, names: list[str], chosen: NDArray[np.intp]
+) -> list[Picture]:
+    """Return the chosen photos, first those on which the two models are furthest apart."""
+    order = chosen[np.argsort(-abs(new[chosen] - old[chosen]).max(axis=1), kind="stable")]
+    return [
+        Picture(
+            png=encode(photos[row].pixels),
+            figure=f"{new[row].max():.2f}",
+            said=f"{photos[row].label}, now called {names[new[row].argmax()]}",
+            notes=[f"before: {names[old[row].argmax()]} ({old[row].max():.2f})"],
+            name=photos[row].name,
+            place=photos[row].name,
+        )
+        for row in order[:LONGEST_GALLERY]
+    ]
