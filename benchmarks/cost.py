@@ -18,15 +18,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from stack.template import read_template
+from stack.template import read_definition, read_template
 
 from .figures import ROOT
 from .prices import HOURS_A_MONTH, Prices
 from .results import FOLDER
 from .sizing import WAITING, Work
 
-DEFINITION = ROOT / "statemachine" / "classify_photo.asl.json"
-WATCH_DEFINITION = ROOT / "statemachine" / "watch_review.asl.json"
+DEFINITION = ROOT / "statemachine" / "classify_photo.asl.yaml"
 PLOT = ROOT / "docs" / "cost.svg"
 SIZES = tuple(10**exponent for exponent in range(3, 9))
 SECONDS_A_MONTH = HOURS_A_MONTH * 3600
@@ -155,7 +154,7 @@ def transitions_of_a_photo(load: Workload) -> float:
 
     https://aws.amazon.com/step-functions/pricing/ counts the start in its examples.
     """
-    definition = json.loads(DEFINITION.read_text())
+    definition = read_definition(DEFINITION)
     shares = {"VehicleRouted": 1 - load.review - load.rejected, "LowConfidence": load.review}
     shares["PhotoRejected"] = load.rejected
     return sum(
@@ -220,16 +219,16 @@ def instances(asked: float, load: Workload, timing: Timing) -> int:
 def _decisions(load: Workload, prices: Prices) -> float:
     """Claim, record and confirm write the item each; an index that holds it is written along.
 
-    Into each of the two indexes by status the claim enters the item (one write), the outcome changes its key (two, a
-    removal and an entry), and the confirmation rewrites or removes it (one). The index by batch holds no upload.
+    Into the queue's index the claim enters the item (one write), and the confirmation removes it (one). The index by
+    batch holds no upload.
     """
-    table, index = 3, 1 + 2 + 1
-    writes = load.photos * math.ceil(load.item_kb) * (table + 2 * index)
+    table, index = 3, 2
+    writes = load.photos * math.ceil(load.item_kb) * (table + index)
     stored = load.photos * load.item_kb / 1e6 * load.item_days / (HOURS_A_MONTH / 24)
     return (
         writes * prices["dynamodb_write"]
         + WATCHES_A_MONTH * prices["dynamodb_read"]
-        + stored * 2 * prices["dynamodb_storage"]  # the table, and the index by status
+        + stored * prices["dynamodb_storage"]
         + stored * prices["dynamodb_recovery"]
     )
 
@@ -250,7 +249,7 @@ def _watching(prices: Prices) -> float:
         len([each for each in alarm.get("Metrics", [{"MetricStat": 1}]) if "MetricStat" in each]) for alarm in alarms
     )
     dashboards: int = sum(resource["Type"] == "AWS::CloudWatch::Dashboard" for resource in deployed)
-    sources = [*(ROOT / "functions").rglob("*.py"), WATCH_DEFINITION]
+    sources = [*(ROOT / "functions").rglob("*.py"), *(ROOT / "statemachine").iterdir()]
     named = {name for path in sources for name in re.findall(METRIC, path.read_text())}
     return (
         watched * prices["alarm_metric"]
@@ -260,7 +259,7 @@ def _watching(prices: Prices) -> float:
     )
 
 
-METRIC = re.compile(r'(?:add_metric\(|single_metric\(|"MetricName": )"(\w+)"')
+METRIC = re.compile(r'(?:add_metric\("|single_metric\("|MetricName: )(\w+)')
 
 
 def cheapest(bills: Mapping[Setup, Mapping[str, float]]) -> Setup:

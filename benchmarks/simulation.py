@@ -21,13 +21,15 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
+from stack.template import read_definition
+
 from .cost import INSTANCE, INSTANCE_CORES, SETUPS, Timing, Workload, bill, console, dollars, memory_sizes
 from .figures import ROOT
 from .prices import Prices
 from .results import FOLDER
 
 PLOT = ROOT / "docs" / "simulation.svg"
-BATCH_DEFINITION = ROOT / "statemachine" / "classify_batch.asl.json"
+BATCH_DEFINITION = ROOT / "statemachine" / "classify_batch.asl.yaml"
 # Photos of the batches that the simulation is checked against.
 BATCH = 100
 HOUR = 3600.0
@@ -386,7 +388,7 @@ def check(folder: Path = FOLDER) -> list[tuple[int, float, float]]:
     """
     kept = json.loads((folder / "batch.json").read_text())
     rows: Mapping[str, Any] = {row["what"]: row for row in kept["rows"]}
-    aside: float = json.loads(BATCH_DEFINITION.read_text())["States"]["LetIndexCatchUp"]["Seconds"]
+    aside: float = read_definition(BATCH_DEFINITION)["States"]["LetIndexCatchUp"]["Seconds"]
 
     def measured(concurrency: int) -> float:
         whole: float = rows[f"{BATCH} photos, {concurrency} at once"]["ours"]["median"]

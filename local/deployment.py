@@ -4,7 +4,6 @@ All that differs from the cloud is here: the functions run under this machine's 
 local AWS does not know is left out.
 """
 
-import json
 import os
 import platform
 import shutil
@@ -18,7 +17,7 @@ import yaml
 
 from stack.deployed import STACK_NAME
 from stack.errors import UserError
-from stack.template import ROOT, read_template
+from stack.template import ROOT, read_definition, read_template
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
 
@@ -41,13 +40,16 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
         for name, resource in template["Resources"].items()
         if "Metrics" not in resource.get("Properties", {})
     }
-    # A Map's concurrency is taken there from its definition only, not from a path into its input.
     concurrency = parameters.get("BatchMaxConcurrency", template["Parameters"]["BatchMaxConcurrency"]["Default"])
-    batch = template["Resources"]["ClassifyBatch"]["Properties"]
-    batch["Definition"] = json.loads((ROOT / batch.pop("DefinitionUri")).read_text())
-    for state in batch["Definition"]["States"].values():
-        if state.pop("MaxConcurrencyPath", None):
-            state["MaxConcurrency"] = int(concurrency)
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::StateMachine":
+            # A definition of its own file is taken there as it is, and not as YAML.
+            machine = resource["Properties"]
+            machine["Definition"] = read_definition(ROOT / machine.pop("DefinitionUri"))
+            # A Map's concurrency is taken there from its definition only, not from a path into its input.
+            for state in machine["Definition"]["States"].values():
+                if state.pop("MaxConcurrencyPath", None):
+                    state["MaxConcurrency"] = int(concurrency)
     return template
 
 

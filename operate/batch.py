@@ -3,19 +3,24 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
-from stack.decisions import STATUSES, Status
+from stack.decisions import SHARDS, STATUSES, Status
 from stack.deployed import Deployed
 from stack.errors import UserError
 
 MANIFESTS = {".csv", ".jsonl"}
+UNFINISHED: tuple[Status, ...] = ("FAILED", "CLAIMED")
+# How the workflow of a photo ends that was not routed; any other end left no record.
+ENDS = ("ClassificationFailed", "LowConfidence", "PhotoRejected")
 
 
 @dataclass(frozen=True)
@@ -105,13 +110,29 @@ class Batch:
         return {name: deserialize(value) for name, value in item.items() if name != "expires_at"}
 
     def failed_photos(self) -> Iterator[dict[str, str]]:
-        """Yield the photos that failed, or whose execution was ended from outside, as a manifest names them."""
-        unfinished: tuple[Status, ...] = ("FAILED", "CLAIMED")
-        for status in unfinished:
+        """Yield the photos that failed or were never run, as a manifest names them."""
+        for status in UNFINISHED:
             for page in self._pages(status):
                 for item in page["Items"]:
                     names = [name for name in ("s3_bucket", "s3_key", "etag") if name in item]
                     yield {name: item[name]["S"] for name in names}
+        yield from self._never_run()
+
+    def _never_run(self) -> Iterator[dict[str, str]]:
+        """Yield the photos whose workflow came to no end, as the Map run's results tell: no record does."""
+        s3, bucket = self._deployed.client("s3"), self._deployed.outputs["InboxBucket"]
+
+        def read(key: str) -> Any:
+            return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"batches/{self.name}/")
+        written = [each["Key"] for page in pages for each in page.get("Contents", [])]
+        for manifest in [key for key in written if key.endswith("/manifest.json")]:
+            files = read(manifest)["ResultFiles"]
+            for file in [*files.get("FAILED", []), *files.get("PENDING", [])]:
+                for result in read(file["Key"]):
+                    if not any(name in f"{result.get('Error')} {result.get('Cause')}" for name in ENDS):
+                        yield _photo_of(json.loads(result["Input"]))
 
     def retry(self, name: str | None = None) -> "Batch | None":
         """Start a batch of only the photos that failed in this one; none if nothing failed."""
@@ -134,15 +155,32 @@ class Batch:
     def _count(self, status: Status) -> int:
         return sum(page["Count"] for page in self._pages(status, Select="COUNT"))
 
-    def _pages(self, status: Status, **options: str) -> Any:
+    def _pages(self, status: Status, **options: str) -> Iterator[dict[str, Any]]:
+        with ThreadPoolExecutor(len(SHARDS)) as pool:
+            for pages in pool.map(lambda shard: list(self._shard(shard, status, options)), SHARDS):
+                yield from pages
+
+    def _shard(self, shard: str, status: Status, options: Mapping[str, str]) -> Any:
         return self._dynamodb.get_paginator("query").paginate(
             TableName=self._deployed.outputs["DecisionsTable"],
-            IndexName="by_batch_and_status",
-            KeyConditionExpression="#batch_id = :batch_id AND #status = :status",
-            ExpressionAttributeNames={"#batch_id": "batch_id", "#status": "status"},
-            ExpressionAttributeValues={":batch_id": {"S": self.name}, ":status": {"S": status}},
+            IndexName="by_batch",
+            KeyConditionExpression="batch_shard = :shard AND #status = :status",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":shard": {"S": f"{self.name}#{shard}"}, ":status": {"S": status}},
             **options,
         )
+
+
+def _photo_of(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return a child's input as a manifest names its photo; inventories and listings have names of their own."""
+    photo = given["photo"]
+    key = photo.get("s3_key") or photo["Key"]
+    named = {
+        "s3_bucket": photo.get("s3_bucket") or photo.get("Bucket"),
+        "s3_key": unquote_plus(key) if given.get("url_encoded") else key,
+        "etag": photo.get("etag") or photo.get("ETag") or photo.get("Etag"),
+    }
+    return {name: value for name, value in named.items() if value}
 
 
 def recent_batches(deployed: Deployed) -> list[dict[str, Any]]:

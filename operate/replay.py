@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from time import time
 from typing import Any
 
-from stack.decisions import STATUSES, Decision, DecisionsTable
+from stack.decisions import Decision, DecisionsTable
 from stack.deployed import Deployed
 
 # What of a record starts the photo's workflow again.
@@ -68,13 +69,11 @@ def _about(event: dict[str, Any]) -> str:
 
 def _unfinished_photos(deployed: Deployed) -> Iterator[Undone]:
     table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
-    for decision in table.with_status("FAILED"):
-        yield _again(deployed, decision, f"FAILED: {decision.reason or 'no reason given'}")
-    for status in STATUSES:
-        if status == "FAILED":
-            continue
-        for decision in table.expired_claims(status):
-            yield _again(deployed, decision, f"{status}: its execution was ended before the outcome was announced")
+    for decision in [*table.queued("FAILED"), *table.queued("OPEN")]:
+        if decision.status == "FAILED":
+            yield _again(deployed, decision, f"FAILED: {decision.reason or 'no reason given'}")
+        elif (decision.due_at or 0) < time():
+            yield _again(deployed, decision, f"{decision.status}: its execution ended before the outcome was announced")
 
 
 def _again(deployed: Deployed, decision: Decision, why: str) -> Undone:

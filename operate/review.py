@@ -9,7 +9,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from stack.classes import parse_classes
-from stack.decisions import Decision, DecisionsTable, Status, timestamp
+from stack.decisions import Decision, DecisionsTable, timestamp
 from stack.deployed import Deployed
 from stack.errors import UserError
 
@@ -17,9 +17,9 @@ from stack.errors import UserError
 NEITHER = "neither"
 
 
-def waiting_photos(deployed: Deployed) -> Iterator[Decision]:
-    """Yield the photos that wait for a person, the oldest first."""
-    return DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]).with_status("REVIEW")
+def waiting_photos(deployed: Deployed) -> list[Decision]:
+    """Return the photos that wait for a person, the oldest first."""
+    return DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]).queued("REVIEW")
 
 
 def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decision:
@@ -55,11 +55,11 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decis
             TableName=deployed.outputs["DecisionsTable"],
             Key={"photo": {"S": found[0].photo}},
             # What a person decided is final: no replay may claim the photo again.
-            UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in changes)} REMOVE claim_expires_at",
-            ConditionExpression="#status = :review",
+            UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in changes)} REMOVE queue, due_at",
+            ConditionExpression="#status = :review AND begins_with(queue, :queue)",
             ExpressionAttributeNames={f"#{name}": name for name in changes},
             ExpressionAttributeValues={f":{name}": {"S": value} for name, value in changes.items()}
-            | {":review": {"S": "REVIEW"}},
+            | {":review": {"S": "REVIEW"}, ":queue": {"S": "REVIEW#"}},
         )
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
@@ -86,14 +86,12 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Path]:
         deployed.client("s3"),
         DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]),
     )
-    decided: tuple[Status, ...] = ("ROUTED", "REJECTED")
-    for status in decided:
-        for decision in table.with_status(status):
-            if decision.reviewed_by is None:
-                continue
-            name = f"{(decision.etag or '')[:8]}-{Path(decision.key).name}"
-            path = folder / (decision.vehicle or NEITHER) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                s3.download_file(decision.s3_bucket, decision.key, str(path))
-            yield path
+    for decision in table.all():
+        if decision.reviewed_by is None:
+            continue
+        name = f"{(decision.etag or '')[:8]}-{Path(decision.key).name}"
+        path = folder / (decision.vehicle or NEITHER) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            s3.download_file(decision.s3_bucket, decision.key, str(path))
+        yield path

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from time import time
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -27,6 +26,12 @@ COLOURS: dict[Status, str] = {
 }
 # Reads of the whole table go side by side, each over its share of it.
 SEGMENTS = 8
+# What somebody must still do, photo by photo: what is claimed, failed for now or not announced; what waits for a
+# person; what was given up. Each is spread over shards, by the first digit of the photo's claim.
+Queue = Literal["OPEN", "REVIEW", "FAILED"]
+SHARDS = "0123456789abcdef"
+# As many items as DynamoDB gives for one request by key.
+BATCH_GET = 100
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -43,11 +48,14 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     version_id: str | None = None
     batch_id: str | None = None
     claim: str | None = None
+    queue: str | None = None
+    due_at: int | None = None
     execution_arn: str | None = None
     uploaded_at: _Moment | None = None
     decided_at: _Moment | None = None
     announced_at: _Moment | None = None
-    claim_expires_at: int | None = None
+    failed_at: _Moment | None = None
+    first_failed_at: _Moment | None = None
     probabilities: dict[str, float] | None = None
     confidence: float | None = None
     variant: str | None = None
@@ -73,6 +81,10 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     def why(self) -> str:
         """Why the photo was not routed, or an empty string."""
         return f"{self.error}: {self.reason}" if self.reason else ""
+
+    def in_queue(self, queue: Queue) -> bool:
+        """Whether somebody must still do this with the photo."""
+        return (self.queue or "").startswith(f"{queue}#")
 
     @property
     def went_to_a_person(self) -> bool:
@@ -113,6 +125,8 @@ class DecisionsTable:
     def within(self, window: Window) -> Iterator[Decision | SkippedDecision]:
         """Yield the decisions claimed within the window; reads the whole table, in parallel segments."""
         scan: dict[str, Any] = {"TableName": self._name, "TotalSegments": SEGMENTS}
+        # The note of the last recovery lies in the table too; what has a status is a decision.
+        scan |= {"FilterExpression": "attribute_exists(#status)", "ExpressionAttributeNames": {"#status": "status"}}
 
         def read(segment: int) -> list[Decision | SkippedDecision]:
             return list(self._pages("scan", scan | {"Segment": segment}))
@@ -125,28 +139,38 @@ class DecisionsTable:
         """Return every decision of the table."""
         return separated(self.within(Window()))[0]
 
-    def with_status(self, status: Status) -> Iterator[Decision]:
-        """Yield the decisions of one status, the oldest first; a moment behind the table, as its index is."""
-        yield from self._query("by_status_and_time", "#status = :status", status)
+    def queued(self, queue: Queue, due_before: float | None = None) -> list[Decision]:
+        """Return what waits in a queue (due before a Unix time, if one is given), in the order of claiming.
 
-    def expired_claims(self, status: Status) -> Iterator[Decision]:
-        """Yield the decisions of one status whose execution ended before their outcome was announced."""
-        now = {":now": {"N": str(int(time()))}}
-        yield from self._query("open_claims", "#status = :status AND claim_expires_at < :now", status, now)
+        The queues are an index, a moment behind the table; the decisions are read from the table itself.
+        """
+        with ThreadPoolExecutor(SEGMENTS) as pool:
+            shards = pool.map(lambda shard: list(self._photos(f"{queue}#{shard}", due_before)), SHARDS)
+            photos = [photo for shard in shards for photo in shard]
+        some = [photos[start : start + BATCH_GET] for start in range(0, len(photos), BATCH_GET)]
+        decisions, _ = separated(each for photos in some for each in self._get(photos))
+        return [decision for decision in decisions if decision.in_queue(queue)]
 
-    def _query(
-        self, index: str, condition: str, status: Status, values: dict[str, Any] | None = None
-    ) -> Iterator[Decision]:
+    def _photos(self, queue: str, due_before: float | None) -> Iterator[str]:
+        values = {":queue": {"S": queue}} | ({":due": {"N": str(due_before)}} if due_before else {})
         query = {
             "TableName": self._name,
-            "IndexName": index,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": {"#status": "status"},
-            "ExpressionAttributeValues": {":status": {"S": status}} | (values or {}),
+            "IndexName": "by_queue",
+            "KeyConditionExpression": "queue = :queue" + (" AND due_at < :due" if due_before else ""),
+            "ExpressionAttributeValues": values,
+            "ProjectionExpression": "photo",
         }
-        for found in self._pages("query", query):
-            if isinstance(found, Decision):
-                yield found
+        for page in self._dynamodb.get_paginator("query").paginate(**query):
+            for item in page["Items"]:
+                yield item["photo"]["S"]
+
+    def _get(self, photos: Iterable[str]) -> Iterator[Decision | SkippedDecision]:
+        wanted = {self._name: {"Keys": [{"photo": {"S": photo}} for photo in photos], "ConsistentRead": True}}
+        while wanted:
+            answer = self._dynamodb.batch_get_item(RequestItems=wanted)
+            for item in answer["Responses"].get(self._name, []):
+                yield _converted({name: _plain(value) for name, value in item.items()})
+            wanted = answer.get("UnprocessedKeys", {})
 
     def _pages(self, operation: str, arguments: dict[str, Any]) -> Iterator[Decision | SkippedDecision]:
         for page in self._dynamodb.get_paginator(operation).paginate(**arguments):

@@ -32,6 +32,12 @@ def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
     return template
 
 
+def read_definition(path: Path) -> dict[str, Any]:
+    """Return a state machine as its file defines it, before its substitutions."""
+    definition: dict[str, Any] = yaml.safe_load(path.read_text())
+    return definition
+
+
 @cache
 def _parameters() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = read_template()["Parameters"]

@@ -10,6 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 MAX_ANSWER_BYTES = 64 * 1024
 # Single-precision softmax outputs, printed with few digits, still sum to one within this.
 SUM_TOLERANCE = 0.01
+# DynamoDB, where probabilities are recorded, holds no number between 0 and this.
+SMALLEST = 1e-130
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html#API_runtime_InvokeEndpoint_Errors
 TRANSIENT = {
     "InternalDependencyException",
@@ -90,4 +92,4 @@ def _probabilities(body: bytes, class_count: int) -> list[float]:
         raise InvalidPrediction(f"the answer holds something else than probabilities: {shown}")
     if abs(sum(answer) - 1) > SUM_TOLERANCE:
         raise InvalidPrediction(f"the probabilities sum to {sum(answer):.3f}, not to 1: {shown}")
-    return [float(p) for p in answer]
+    return [float(p) if p >= SMALLEST else 0.0 for p in answer]

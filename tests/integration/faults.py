@@ -27,7 +27,8 @@ FAULTY_AWS = Path(__file__).parent / "faulty_aws.py"
 class Fault:
     """A share (0 to 1) of one kind of call of Step Functions that fails, `limit` times at most.
 
-    The call fails before anything was done, or with `lost_answer` after all was done.
+    The call fails before anything was done, or with `lost_answer` after all was done; with `about` only if its request
+    holds this text.
     """
 
     call: str
@@ -35,6 +36,11 @@ class Fault:
     share: float
     lost_answer: bool = False
     limit: int | None = None
+    about: str = ""
+
+
+# What the request of each of a photo's three writes holds, and the others' do not.
+CLAIM, RECORD, CONFIRM = '"CLAIMED"', "#decided_at = :decided_at", "SET announced_at"
 
 
 @dataclass(frozen=True)

@@ -29,17 +29,19 @@ injected: Counter[str] = Counter()
 
 def write(phase: str, call: str, request: dict[str, Any], fault: str | None = None) -> None:
     """Append a line to the journal; pictures stay out of it."""
-    about = request if call.startswith(("dynamodb:", "events:")) else {}
+    about = request if call.startswith(("dynamodb:", "events:", "sqs:")) else {}
     line = json.dumps({"at": time.time(), "phase": phase, "call": call, "request": about, "fault": fault})
     with journal_lock, (FOLDER / "journal.jsonl").open("a") as journal:
         journal.write(line + "\n")
 
 
-def choose(call: str) -> dict[str, Any] | None:
+def choose(call: str, request: dict[str, Any]) -> dict[str, Any] | None:
     """Return the fault that this call meets, if any."""
+    text = json.dumps(request)
     for fault in json.loads((FOLDER / "faults.json").read_text()):
         left = fault["limit"] is None or injected[fault["id"]] < fault["limit"]
-        if fault["call"] == call and left and random.random() < fault["share"]:
+        meant = fault["call"] == call and fault["about"] in text
+        if meant and left and random.random() < fault["share"]:
             injected[fault["id"]] += 1
             return dict(fault)
     return None
@@ -53,7 +55,7 @@ def tap(stepfunctions: Any) -> None:
         call = resource.removeprefix("arn:aws:states:::").removeprefix("aws-sdk:")
         if (FOLDER / "halted").exists():
             raise SystemExit  # of this execution's thread
-        fault = choose(call)
+        fault = choose(call, request)
         error = fault["error"] if fault else None
         write("asked", call, request, error)
         if fault and not fault["lost_answer"]:

@@ -26,7 +26,7 @@ from rich.table import Table
 from stack.decisions import OUTCOMES, Decision, DecisionsTable
 from tests.integration.bay import Bay, wait_for
 from tests.integration.endpoint import Endpoint
-from tests.integration.faults import Call, Fault, FaultyAws, Storm, signal_worker
+from tests.integration.faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
 
 PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "80"))
 PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
@@ -36,17 +36,17 @@ LARGE_BYTES = 50 * 2**20
 BICYCLE, MOTORCYCLE, REVIEW, REJECTED = "ROUTED bicycle", "ROUTED motorcycle", "REVIEW", "REJECTED"
 
 CALL_FAULTS = [
-    Fault("dynamodb:putItem", "DynamoDB.InternalServerErrorException", 0.05),
-    Fault("dynamodb:putItem", "DynamoDB.SdkClientException", 0.05, lost_answer=True),
-    Fault("dynamodb:putItem", "DynamoDB.AmazonDynamoDBException", 0.05),
-    Fault("dynamodb:updateItem", "DynamoDB.ProvisionedThroughputExceededException", 0.1),
+    Fault("dynamodb:updateItem", "DynamoDB.InternalServerErrorException", 0.05),
+    Fault("dynamodb:updateItem", "DynamoDB.SdkClientException", 0.05, lost_answer=True),
+    Fault("dynamodb:updateItem", "DynamoDB.AmazonDynamoDBException", 0.05),
+    Fault("dynamodb:updateItem", "DynamoDB.ProvisionedThroughputExceededException", 0.1, about=CONFIRM),
     Fault("events:putEvents", "EventBridge.InternalException", 0.05),
     Fault("events:putEvents", "EventBridge.SdkClientException", 0.03, lost_answer=True),
     Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.05),
     Fault("lambda:invoke", "Lambda.SdkClientException", 0.02, lost_answer=True),
     Fault("s3:headObject", "S3.SdkClientException", 0.1),
     # An error that nobody expects, so that the workflow gives up at once.
-    Fault("dynamodb:putItem", "DynamoDB.ValidationException", 0.01),
+    Fault("dynamodb:updateItem", "DynamoDB.ValidationException", 0.01),
 ]
 
 
@@ -209,7 +209,7 @@ def run_again(bay: Bay, photos: list[Photo]) -> Counter[str]:
     decisions = by_photo(bay)
     for photo in photos:
         decision = decisions.get((photo.key, photo.etag))
-        if decision and decision.status in OUTCOMES - {"FAILED"} and decision.claim_expires_at is None:
+        if decision and decision.status in OUTCOMES - {"FAILED"} and not decision.in_queue("OPEN"):
             continue
         if not decision:
             why["its event was lost at the restart of the local AWS"] += 1
@@ -217,10 +217,10 @@ def run_again(bay: Bay, photos: list[Photo]) -> Counter[str]:
             why[f"failed: {decision.error}"] += 1
         else:
             why[f"left behind as {decision.status}"] += 1
-            bay.dynamodb.update_item(  # an hour passes
+            bay.dynamodb.update_item(  # ten minutes pass
                 TableName=bay.table,
                 Key={"photo": {"S": decision.photo}},
-                UpdateExpression="SET claim_expires_at = :past",
+                UpdateExpression="SET due_at = :past",
                 ExpressionAttributeValues={":past": {"N": str(int(time.time()) - 1)}},
             )
         wait_for(lambda: running(bay) <= IN_FLIGHT, 120)
@@ -322,24 +322,25 @@ def test_every_photo_has_exactly_one_recorded_outcome_and_it_is_right(settled: S
 
 def test_every_recorded_outcome_was_announced_as_it_is_recorded(settled: Settled) -> None:
     heard = {
-        (event["detail"]["photo"], event["detail"]["execution_arn"], event["detail"]["status"])
-        for event in settled.announced
+        (event["detail"]["photo"], event["detail"]["claim"], event["detail"]["status"]) for event in settled.announced
     }
 
     for decision in settled.decisions.values():
-        assert (decision.photo, decision.execution_arn, decision.status) in heard
+        assert (decision.photo, decision.claim, decision.status) in heard
 
 
 def test_nothing_was_announced_that_had_not_been_recorded(settled: Settled) -> None:
     recorded = set()
     announced = 0
     for call in settled.journal:
-        if (call.call, call.phase) == ("dynamodb:putItem", "done"):
-            item = call.request["Item"]
-            recorded.add((item["photo"]["S"], item["execution_arn"]["S"], item["status"]["S"]))
+        if (call.call, call.phase) == ("dynamodb:updateItem", "done"):
+            written = call.request["ExpressionAttributeValues"]
+            if ":decided_at" in written:
+                photo = call.request["Key"]["photo"]["S"]
+                recorded.add((photo, written[":claim"]["S"], written[":status"]["S"]))
         if (call.call, call.phase) == ("events:putEvents", "asked"):
             detail = detail_of(call)
-            assert (detail["photo"], detail["execution_arn"], detail["status"]) in recorded
+            assert (detail["photo"], detail["claim"], detail["status"]) in recorded
             announced += 1
     assert announced >= len(settled.photos)
 
@@ -347,24 +348,24 @@ def test_nothing_was_announced_that_had_not_been_recorded(settled: Settled) -> N
 def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
     # An answer of EventBridge that got lost is asked for again,
     lost = Counter(
-        detail_of(call)["execution_arn"]
+        detail_of(call)["claim"]
         for call in settled.journal
         if (call.call, call.phase) == ("events:putEvents", "done") and call.fault
     )
-    # an execution that could not confirm its announcement leaves its claim behind,
+    # a run that could not confirm its announcement leaves its claim behind,
     confirmed = {
-        call.request["ExpressionAttributeValues"][":this_execution"]["S"]
+        call.request["ExpressionAttributeValues"][":claim"]["S"]
         for call in settled.journal
         if (call.call, call.phase) == ("dynamodb:updateItem", "done")
-        and ":now" in call.request["ExpressionAttributeValues"]
+        and call.request["UpdateExpression"].startswith(CONFIRM)
     }
-    final = {decision.execution_arn for decision in settled.decisions.values()}
-    told = Counter((event["detail"]["execution_arn"], event["detail"]["status"]) for event in settled.announced)
+    final = {decision.claim for decision in settled.decisions.values()}
+    told = Counter((event["detail"]["claim"], event["detail"]["status"]) for event in settled.announced)
 
-    for (execution, status), times in told.items():
-        assert times <= 1 + lost[execution], (execution, times)
+    for (claim, status), times in told.items():
+        assert times <= 1 + lost[claim], (claim, times)
         # and what failed is decided, and announced, again.
-        assert execution in final or status == "FAILED" or execution not in confirmed, (execution, status)
+        assert claim in final or status == "FAILED" or claim not in confirmed, (claim, status)
 
 
 def detail_of(call: Call) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tests.integration.bay import Bay, picture, wait_for
 AN_HOUR = 3600
 
 
-def leave_behind(bay: Bay, key: str, status: str, claim_expires_in: float) -> None:
+def leave_behind(bay: Bay, key: str, status: str, due_in: float) -> None:
     """Store what an execution leaves that was aborted after it wrote `status` and before it announced anything."""
     etag = bay.s3.head_object(Bucket=bay.bucket, Key=key)["ETag"].strip('"')
     item = {
@@ -20,7 +20,9 @@ def leave_behind(bay: Bay, key: str, status: str, claim_expires_in: float) -> No
         "status": {"S": status},
         "execution_arn": {"S": f"{bay.machine}:aborted"},
         "claimed_at": {"S": "2026-11-20T04:00:00.000Z"},
-        "claim_expires_at": {"N": str(int(time.time() + claim_expires_in))},
+        "claim": {"S": "0aborted"},
+        "queue": {"S": "OPEN#0"},
+        "due_at": {"N": str(int(time.time() + due_in))},
     }
     bay.dynamodb.put_item(TableName=bay.table, Item=item)
 
@@ -65,4 +67,4 @@ def test_an_announced_outcome_is_nobody_s_to_claim_again(bay: Bay) -> None:
     assert settled.announced_at
     assert decision.decided_at
     assert settled.announced_at >= decision.decided_at
-    assert settled.claim_expires_at is None
+    assert (settled.queue, settled.due_at) == (None, None)

@@ -1,11 +1,13 @@
 """One fault of AWS at a time: what becomes of the photo, what is recorded and what is announced."""
 
+import json
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.faults import Fault, FaultyAws
+from tests.integration.bay import Bay, picture
+from tests.integration.faults import CLAIM, CONFIRM, RECORD, Fault, FaultyAws
 
 UNAVAILABLE = "DynamoDB.InternalServerErrorException"
 
@@ -24,12 +26,12 @@ def put(bay: Bay, name: str) -> dict[str, str]:
 
 
 def expire_claim(bay: Bay, photo: str) -> None:
-    """Let the hour pass after which a claim expires."""
+    """Let the ten minutes pass after which a claim falls due."""
     bay.dynamodb.update_item(
         TableName=bay.table,
         Key={"photo": {"S": photo}},
-        UpdateExpression="SET claim_expires_at = :past",
-        ConditionExpression="attribute_exists(claim_expires_at)",
+        UpdateExpression="SET due_at = :past",
+        ConditionExpression="attribute_exists(queue)",
         ExpressionAttributeValues={":past": {"N": "1"}},
     )
 
@@ -43,8 +45,9 @@ def test_a_database_that_fails_now_and_then_costs_nothing(troubled_bay: Bay, aws
     for number in range(5):
         photo = put(troubled_bay, f"database-{lost_answer}-{number}.jpg")
         aws.inject(
-            Fault("dynamodb:putItem", "DynamoDB.SdkClientException", 0.6, lost_answer, limit=5),
-            Fault("dynamodb:updateItem", UNAVAILABLE, 1, lost_answer, limit=2),
+            Fault("dynamodb:updateItem", "DynamoDB.SdkClientException", 0.6, lost_answer, 5, CLAIM),
+            Fault("dynamodb:updateItem", "DynamoDB.SdkClientException", 0.6, lost_answer, 5, RECORD),
+            Fault("dynamodb:updateItem", UNAVAILABLE, 1, lost_answer, 2, CONFIRM),
         )
 
         assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
@@ -56,7 +59,7 @@ def test_a_database_that_fails_now_and_then_costs_nothing(troubled_bay: Bay, aws
 def test_a_throttled_table_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> None:
     # Errors that DynamoDB's model does not name, throttling of a table on demand among them, come under this name.
     photo = put(troubled_bay, "throttled.jpg")
-    aws.inject(Fault("dynamodb:putItem", "DynamoDB.AmazonDynamoDBException", 1, limit=3))
+    aws.inject(Fault("dynamodb:updateItem", "DynamoDB.AmazonDynamoDBException", 1, limit=3))
 
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
 
@@ -73,7 +76,7 @@ def test_an_announcement_whose_answer_gets_lost_is_made_again_for_it_may_not_hav
     assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED", "ROUTED"]
 
 
-def test_what_cannot_be_announced_counts_as_failed_and_is_decided_again(troubled_bay: Bay, aws: FaultyAws) -> None:
+def test_what_cannot_be_announced_is_decided_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "not-announced.jpg")
     aws.inject(Fault("events:putEvents", "EventBridge.InternalException", 1))
 
@@ -81,28 +84,11 @@ def test_what_cannot_be_announced_counts_as_failed_and_is_decided_again(troubled
 
     assert ended["error"] == "ClassificationFailed"
     assert "recorded as ROUTED, but it could not be announced" in ended["cause"]
-    assert troubled_bay.outcome(photo["s3_key"]).status == "FAILED"
-    assert not statuses_announced(troubled_bay, photo["s3_key"])
     aws.inject()
-    assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
-    assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED"]
-
-
-def test_an_outcome_that_was_neither_announced_nor_released_is_decided_again_when_its_claim_expired(
-    troubled_bay: Bay, aws: FaultyAws
-) -> None:
-    photo = put(troubled_bay, "neither.jpg")
-    aws.inject(
-        Fault("events:putEvents", "EventBridge.InternalException", 1), Fault("dynamodb:updateItem", UNAVAILABLE, 1)
-    )
-    assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "FAILED"
-    aws.inject()
-
     decision = troubled_bay.outcome(photo["s3_key"])
-    assert decision.status == "ROUTED"
-    assert not statuses_announced(troubled_bay, photo["s3_key"])
+    assert (decision.status, decision.announced_at) == ("ROUTED", None)
+    assert decision.in_queue("OPEN")
     expire_claim(troubled_bay, decision.photo)
-
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
     assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED"]
 
@@ -111,39 +97,66 @@ def test_an_announcement_that_could_not_be_confirmed_still_ends_the_execution_as
     troubled_bay: Bay, aws: FaultyAws
 ) -> None:
     photo = put(troubled_bay, "not-confirmed.jpg")
-    aws.inject(Fault("dynamodb:updateItem", UNAVAILABLE, 1))
+    aws.inject(Fault("dynamodb:updateItem", UNAVAILABLE, 1, about=CONFIRM))
 
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
 
     assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED"]
 
 
-def test_a_photo_that_cannot_be_claimed_or_recorded_is_left_for_later_and_nothing_is_said(
-    troubled_bay: Bay, aws: FaultyAws
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (Fault("dynamodb:updateItem", UNAVAILABLE, 1, about=CLAIM), "could not be claimed"),
+        (Fault("s3:headObject", "S3.SdkClientException", 1), "could not be looked up"),
+        (Fault("s3:headObject", "S3.S3Exception", 1), "could not be looked up"),
+    ],
+    ids=["claim", "lookup", "lookup 5xx"],
+)
+def test_what_cannot_even_be_claimed_is_set_aside_and_nothing_is_said(
+    troubled_bay: Bay, aws: FaultyAws, fault: Fault, why: str
 ) -> None:
-    photo = put(troubled_bay, "no-database.jpg")
-    aws.inject(Fault("dynamodb:putItem", UNAVAILABLE, 1))
+    photo = put(troubled_bay, f"aside-{uuid.uuid4()}.jpg")
+    called = len(aws.journal())
+    aws.inject(fault)
 
     ended = troubled_bay.ended(troubled_bay.start(photo))
 
     assert (ended["status"], ended["error"]) == ("FAILED", "ClassificationFailed")
-    assert "could not be recorded" in ended["cause"]
+    assert why in ended["cause"]
     assert not troubled_bay.decisions(photo["s3_key"])
     assert not statuses_announced(troubled_bay, photo["s3_key"])
+    (sent,) = [
+        call.request for call in aws.journal()[called:] if (call.call, call.phase) == ("sqs:sendMessage", "done")
+    ]
+    assert sent["MessageBody"]["s3_key"] == photo["s3_key"]
+    assert sent["DelaySeconds"] == 60
     aws.inject()
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
 
 
-def test_a_photo_that_fails_before_its_claim_again_says_so_again(troubled_bay: Bay, aws: FaultyAws) -> None:
-    photo = put(troubled_bay, "not-looked-up.jpg")
-    aws.inject(Fault("s3:headObject", "S3.SdkClientException", 1))
+def test_one_503_from_s3_does_not_decide_a_photo_under_another_name(troubled_bay: Bay, aws: FaultyAws) -> None:
+    photo = put(troubled_bay, "looked-up-twice.jpg")
+    troubled_bay.ended(troubled_bay.start(photo))
+    aws.inject(Fault("s3:headObject", "S3.S3Exception", 1, limit=1))
 
-    for _ in range(2):
-        ended = troubled_bay.ended(troubled_bay.start(photo))
-        assert (ended["status"], ended["error"]) == ("FAILED", "ClassificationFailed")
+    ended = troubled_bay.ended(troubled_bay.start(photo))
 
-    assert troubled_bay.outcome(photo["s3_key"]).execution_arn == ended["executionArn"]
-    assert wait_for(lambda: statuses_announced(troubled_bay, photo["s3_key"])) == ["FAILED", "FAILED"]
+    assert json.loads(ended["output"])["status"] == "ALREADY_CLAIMED"
+    assert len(troubled_bay.decisions(photo["s3_key"])) == 1
+
+
+def test_what_cannot_be_recorded_is_run_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
+    photo = put(troubled_bay, "not-recorded.jpg")
+    aws.inject(Fault("dynamodb:updateItem", UNAVAILABLE, 1, about=RECORD))
+
+    ended = troubled_bay.ended(troubled_bay.start(photo))
+
+    assert "could not be recorded" in ended["cause"]
+    (decision,) = troubled_bay.decisions(photo["s3_key"])
+    assert decision.status == "CLAIMED"
+    assert decision.in_queue("OPEN")
+    assert not statuses_announced(troubled_bay, photo["s3_key"])
 
 
 def test_a_lambda_service_in_trouble_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> None:

@@ -58,6 +58,30 @@ def test_an_input_typed_by_hand_means_the_same_photo_as_its_upload(bay: Bay) -> 
     assert json.loads(ended["output"])["status"] == "ALREADY_CLAIMED"
 
 
+@pytest.mark.parametrize(
+    "typed", ['"{etag}"', "{ETAG}", "", "*", "etag"], ids=["quotes", "upper case", "empty", "star", "word"]
+)
+def test_an_etag_that_is_typed_otherwise_means_the_same_photo(bay: Bay, typed: str) -> None:
+    key = bay.upload(picture("red"))
+    etag = bay.outcome(key).etag or ""
+
+    given = typed.format(etag=etag, ETAG=etag.upper())
+    ended = bay.ended(bay.start({"s3_bucket": bay.bucket, "s3_key": key, "etag": given}))
+
+    assert json.loads(ended["output"])["status"] == "ALREADY_CLAIMED"
+    assert len(bay.decisions(key)) == 1
+
+
+def test_a_key_that_ends_like_another_photo_s_name_does_not_take_its_place(bay: Bay) -> None:
+    victim = bay.upload(picture("red"))
+    etag = bay.outcome(victim).etag
+
+    thief = bay.upload(picture("blue"), f"{victim.removeprefix('uploads/')}#{etag}")
+
+    assert bay.outcome(thief).vehicle == "motorcycle"
+    assert bay.outcome(victim).vehicle == "bicycle"
+
+
 def test_another_photo_under_the_same_key_is_a_photo_of_its_own(bay: Bay) -> None:
     key = bay.upload(picture("red"), "same-name.jpg")
     bay.outcome(key)
@@ -75,17 +99,24 @@ def test_another_photo_under_the_same_key_is_a_photo_of_its_own(bay: Bay) -> Non
         {},
         [],
         "uploads/photo.jpg",
-        {"s3_bucket": "bucket"},
-        {"s3_key": 5, "s3_bucket": "bucket"},
-        {"bucket": {"name": "bucket"}, "object": {}},
+        {"s3_bucket": "INBOX"},
+        {"s3_bucket": "INBOX", "s3_key": 5},
+        {"s3_bucket": "INBOX", "s3_key": ""},
+        {"s3_bucket": "INBOX", "s3_key": "k" * 1025},
+        {"s3_bucket": "INBOX", "s3_key": "uploads/photo.jpg", "batch_id": ""},
+        {"s3_bucket": "INBOX", "s3_key": "uploads/photo.jpg", "version_id": 5},
+        {"s3_bucket": "another-bucket", "s3_key": "uploads/photo.jpg"},
+        {"s3_bucket": "Not A Bucket", "s3_key": "uploads/photo.jpg"},
+        {"bucket": {"name": "INBOX"}, "object": {}},
+        {"bucket": {"name": "INBOX"}, "object": {"key": "", "etag": "0" * 32}},
         {"Records": [{"s3": {"object": {"key": "uploads/photo.jpg"}}}]},
     ],
-    ids=json.dumps,
+    ids=lambda given: json.dumps(given)[:60],
 )
 def test_any_other_input_fails_with_a_clear_message_and_claims_nothing(bay: Bay, given: object) -> None:
     before = bay.dynamodb.scan(TableName=bay.table, Select="COUNT")["Count"]
 
-    ended = bay.ended(bay.start(given))
+    ended = bay.ended(bay.start(json.loads(json.dumps(given).replace("INBOX", bay.bucket))))
 
     assert (ended["status"], ended["error"]) == ("FAILED", "InvalidInput")
     assert "s3_bucket" in ended["cause"]

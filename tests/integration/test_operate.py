@@ -76,7 +76,9 @@ def test_failed_photos_abandoned_claims_and_undelivered_events_are_replayed(
         "etag": {"S": etag},
         "status": {"S": "CLAIMED"},
         "claimed_at": {"S": "2026-01-01T00:00:00.000Z"},
-        "claim_expires_at": {"N": "1767229200"},
+        "claim": {"S": "0abandoned"},
+        "queue": {"S": "OPEN#0"},
+        "due_at": {"N": "1767229200"},
         "execution_arn": {"S": "arn:aws:states:::execution:gone"},
     }
     bay.dynamodb.put_item(TableName=bay.table, Item=claim)

@@ -7,13 +7,14 @@ from tests.integration.bay import Bay, wait_for
 
 def test_the_oldest_waiting_photo_s_age_is_published(bay: Bay) -> None:
     # Given a photo that has been waiting for two hours
-    waiting_since = (datetime.now(UTC) - timedelta(hours=2)).isoformat(timespec="milliseconds")
+    waiting_since = int((datetime.now(UTC) - timedelta(hours=2)).timestamp())
     item = {
         "photo": {"S": "s3://bucket/uploads/waiting.jpg#0"},
         "s3_bucket": {"S": "bucket"},
         "s3_key": {"S": "uploads/waiting.jpg"},
         "status": {"S": "REVIEW"},
-        "claimed_at": {"S": waiting_since.replace("+00:00", "Z")},
+        "queue": {"S": "REVIEW#7"},
+        "due_at": {"N": str(waiting_since)},
     }
     bay.dynamodb.put_item(TableName=bay.table, Item=item)
     cloudwatch = bay.stack.client("cloudwatch")

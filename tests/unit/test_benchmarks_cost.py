@@ -13,6 +13,7 @@ from benchmarks import cost
 from benchmarks.cost import Setup, Timing, Workload, bill, cheapest, instances, states_on_the_way
 from benchmarks.prices import FILE, Prices
 from benchmarks.sizing import Work
+from stack.template import read_definition
 from training import cost as hosting
 
 PRICES = Prices.read()
@@ -60,7 +61,7 @@ def test_an_outcome_that_is_not_reached_is_an_error() -> None:
 
 
 def test_every_outcome_of_the_workflow_has_a_way() -> None:
-    definition = json.loads(cost.DEFINITION.read_text())
+    definition = read_definition(cost.DEFINITION)
 
     ways = {name: states_on_the_way(definition, name, fails_at) for name, fails_at in cost.OUTCOMES.items()}
 
@@ -70,7 +71,7 @@ def test_every_outcome_of_the_workflow_has_a_way() -> None:
 
 
 def test_standard_is_billed_by_transition() -> None:
-    definition = json.loads(cost.DEFINITION.read_text())
+    definition = read_definition(cost.DEFINITION)
     states = len(states_on_the_way(definition, "VehicleRouted"))
 
     # A million photos, each of so many states and the start, at $25 a million transitions.
@@ -120,11 +121,11 @@ def test_instances_are_for_the_busiest_minute() -> None:
     assert instances(1, Workload(1), TIMING) == 1
 
 
-def test_a_decision_is_written_three_times_with_two_indexes() -> None:
-    # 3 writes of the table, 4 of each index by status: 11 at $0.625 a million. Nothing is stored for no days.
+def test_a_decision_is_written_three_times_and_its_index_twice() -> None:
+    # 3 writes of the table, 2 of the queue's index: 5 at $0.625 a million. Nothing is stored for no days.
     nothing_kept = Workload(1_000_000, item_days=0)
     watched = 8760 * PRICES["dynamodb_read"]
-    assert bill(nothing_kept, STANDARD, TIMING, PRICES)["decisions"] == pytest.approx(11 * 0.625 + watched)
+    assert bill(nothing_kept, STANDARD, TIMING, PRICES)["decisions"] == pytest.approx(5 * 0.625 + watched)
 
 
 def test_photos_are_kept_for_their_days() -> None:
@@ -167,7 +168,7 @@ def test_hosting_costs_the_same_here_and_before_a_deployment() -> None:
 
 
 def test_custom_metrics_are_found_where_they_are_published() -> None:
-    sources = [*Path("functions").rglob("*.py"), cost.WATCH_DEFINITION]
+    sources = [*Path("functions").rglob("*.py"), *Path("statemachine").iterdir()]
     names = {name for path in sources for name in cost.METRIC.findall(path.read_text())}
     assert {"PhotosRejected", "Confidence", "EndpointLatency", "VehiclesRouted", "OldestReviewAge"} <= names
 

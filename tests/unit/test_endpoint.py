@@ -64,6 +64,12 @@ def test_a_claim_names_the_call_so_that_data_capture_keeps_it(stub: Stubber) -> 
     stub.assert_no_pending_responses()
 
 
+def test_a_probability_too_small_to_be_recorded_is_none(stub: Stubber) -> None:
+    stub.add_response("invoke_endpoint", answer(b"[1.0, 1e-200]"))
+
+    assert ask(stub).probabilities == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("probabilities", [[1, 0], [0.2, 0.3, 0.5], [0.1] * 10])
 def test_any_number_of_classes_is_read(stub: Stubber, probabilities: list[float]) -> None:
     stub.add_response("invoke_endpoint", answer(json.dumps(probabilities).encode()))

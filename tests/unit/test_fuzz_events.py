@@ -3,17 +3,18 @@
 A second implementation of JSONata stands for the one of Step Functions. `FUZZ_EXAMPLES` makes it long.
 """
 
-import json
 import os
+import re
 from typing import Any
 
 import jsonata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stack.template import ROOT
+from stack.template import ROOT, read_definition
 
-CHECK_INPUT = json.loads((ROOT / "statemachine" / "classify_photo.asl.json").read_text())["States"]["CheckInput"]
+STATES = read_definition(ROOT / "statemachine" / "classify_photo.asl.yaml")["States"]
+INBOX = "inbox"
 CONTEXT = {"Execution": {"Id": "arn:execution", "StartTime": "2026-11-20T04:00:00.000Z"}}
 EXAMPLES = max(500, int(os.environ.get("FUZZ_EXAMPLES", "0")) // 10)
 
@@ -23,48 +24,66 @@ ANYTHING = st.recursive(
     max_leaves=6,
 )
 KEY = st.text(min_size=1, max_size=12) | ANYTHING
+BUCKET = st.just(INBOX) | KEY
+ETAG = st.from_regex('\\A"?[0-9a-f]{32}"?\\Z') | KEY
 
 
 def event_like(key: Any) -> st.SearchStrategy[dict[str, Any]]:
     """Return inputs that resemble the detail of an S3 event, with any part missing or something else."""
     thing = st.fixed_dictionaries(
-        {}, optional={"key": key, "etag": KEY, "version-id": KEY, "size": ANYTHING, "sequencer": ANYTHING}
+        {}, optional={"key": key, "etag": ETAG, "version-id": KEY, "size": ANYTHING, "sequencer": ANYTHING}
     )
     return st.fixed_dictionaries(
         {},
-        optional={"bucket": st.fixed_dictionaries({}, optional={"name": KEY}) | ANYTHING, "object": thing | ANYTHING},
+        optional={
+            "bucket": st.fixed_dictionaries({}, optional={"name": BUCKET}) | ANYTHING,
+            "object": thing | ANYTHING,
+        },
     )
 
 
 def typed_like(key: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """Return inputs that resemble what a person types, or a batch passes."""
-    return st.fixed_dictionaries(
-        {}, optional={"s3_bucket": KEY, "s3_key": key, "etag": KEY, "version_id": KEY, "batch_id": KEY}
-    )
+    """Return inputs that resemble what a person types, a batch passes, or S3 lists."""
+    ours = {"s3_bucket": BUCKET, "s3_key": key, "etag": ETAG, "version_id": KEY}
+    listed = {"Bucket": BUCKET, "Key": key, "ETag": ETAG, "Etag": ETAG, "VersionId": KEY}
+    photo = st.fixed_dictionaries({}, optional=ours) | st.fixed_dictionaries({}, optional=listed)
+    return photo | st.fixed_dictionaries({}, optional={"photo": photo | ANYTHING, "batch_id": KEY})
 
 
-def evaluate(expression: str, given_input: Any) -> Any:
-    compiled = jsonata.Jsonata(expression.removeprefix("{%").removesuffix("%}"))
+def run(given: Any) -> tuple[str, Any]:
+    """Run the workflow's states until one does more than to read names; returns its name and the decision so far."""
+    name, decision = "ReadInput", None
+    while (state := STATES[name])["Type"] in {"Choice", "Pass"}:
+        taken = next((each for each in state.get("Choices", []) if evaluate(each["Condition"], given, decision)), state)
+        if "Assign" in taken:
+            decision = evaluate(taken["Assign"]["decision"], given, decision)
+        name = taken.get("Next") or state["Default"]
+    return name, decision
+
+
+def evaluate(expression: str, given: Any, decision: Any) -> Any:
+    compiled = jsonata.Jsonata(expression.removeprefix("{%").removesuffix("%}").replace("${InboxBucket}", INBOX))
     frame = compiled.create_frame()
-    frame.bind("states", {"input": given_input, "context": CONTEXT})
+    frame.bind("states", {"input": given, "context": CONTEXT})
+    frame.bind("decision", decision)
+    compiled.register_lambda("uuid", lambda: "0f8fad5b-d9cb-469f-a165-70867728950e")
     return compiled.evaluate(None, frame)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None)
 @given(given_input=ANYTHING | event_like(KEY) | typed_like(KEY))
-def test_an_input_is_a_photo_with_bucket_and_key_or_is_refused(given_input: Any) -> None:
-    taken = next((each for each in CHECK_INPUT["Choices"] if evaluate(each["Condition"], given_input) is True), None)
-    if taken is None:
-        assert CHECK_INPUT["Default"] == "InvalidInput"
+def test_an_input_is_a_photo_of_the_inbox_with_a_key_or_is_refused(given_input: Any) -> None:
+    state, decision = run(given_input)
+
+    assert state in {"ClaimPhoto", "FindPhoto", "InvalidInput"}
+    if state == "InvalidInput":
         return
-
-    decision = evaluate(taken["Assign"]["decision"], given_input)
-
-    bucket, key = decision["s3_bucket"], decision["s3_key"]
-    assert isinstance(bucket, str)
-    assert isinstance(key, str)
-    assert decision["photo"].startswith(f"s3://{bucket}/{key}")
+    assert decision["s3_bucket"] == INBOX
+    assert 0 < len(decision["s3_key"]) <= 1024
     assert decision["execution_arn"] == CONTEXT["Execution"]["Id"]
+    if state == "ClaimPhoto":
+        assert re.fullmatch("[0-9a-f]{32}(-[0-9]{1,5})?", decision["etag"])
+        assert decision["photo"] == f"s3://{INBOX}/{decision['s3_key']}#{decision['etag']}"
     assert all(isinstance(value, str) for value in decision.values()), (
         "DynamoDB and S3 would refuse it, after all retries"
     )

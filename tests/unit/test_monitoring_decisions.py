@@ -33,20 +33,23 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
-        names = ("photo", "status", "claimed_at")
         yield boto3.resource("dynamodb").create_table(
             TableName=NAME,
             BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
+            AttributeDefinitions=[
+                {"AttributeName": "photo", "AttributeType": "S"},
+                {"AttributeName": "queue", "AttributeType": "S"},
+                {"AttributeName": "due_at", "AttributeType": "N"},
+            ],
             KeySchema=[{"AttributeName": "photo", "KeyType": "HASH"}],
             GlobalSecondaryIndexes=[
                 {
-                    "IndexName": "by_status_and_time",
+                    "IndexName": "by_queue",
                     "KeySchema": [
-                        {"AttributeName": "status", "KeyType": "HASH"},
-                        {"AttributeName": "claimed_at", "KeyType": "RANGE"},
+                        {"AttributeName": "queue", "KeyType": "HASH"},
+                        {"AttributeName": "due_at", "KeyType": "RANGE"},
                     ],
-                    "Projection": {"ProjectionType": "ALL"},
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
                 }
             ],
         )
@@ -116,11 +119,30 @@ def test_the_table_gives_the_report_the_same_as_a_file_of_its_items(table: Any, 
 
 
 def test_an_item_s_numbers_are_read_as_numbers(table: Any) -> None:
-    put(table, "claimed.jpg", "CLAIMED", timedelta(minutes=1), claim_expires_at=1767229200, confidence=1)
+    put(table, "claimed.jpg", "CLAIMED", timedelta(minutes=1), due_at=1767229200, confidence=1)
 
     (found,) = DecisionsTable(boto3.client("dynamodb"), NAME).all()
 
-    assert (found.claim_expires_at, found.confidence) == (1767229200, 1.0)
+    assert (found.due_at, found.confidence) == (1767229200, 1.0)
+
+
+def test_a_queue_is_read_from_all_its_shards_in_the_order_of_claiming(table: Any) -> None:
+    for number in range(250):
+        more = {"queue": f"REVIEW#{number % 16:x}", "due_at": 1000 + number}
+        put(table, f"{number}.jpg", "REVIEW", timedelta(minutes=number), **more)
+    put(table, "open.jpg", "CLAIMED", timedelta(minutes=1), queue="OPEN#3", due_at=5)
+    put(table, "done.jpg", "ROUTED", timedelta(minutes=1))
+    decisions = DecisionsTable(boto3.client("dynamodb"), NAME)
+
+    assert [each.key for each in decisions.queued("REVIEW")] == [f"{number}.jpg" for number in reversed(range(250))]
+    assert [each.key for each in decisions.queued("OPEN", due_before=10)] == ["open.jpg"]
+    assert decisions.queued("OPEN", due_before=5) == []
+
+
+def test_the_note_of_a_recovery_is_no_decision(table: Any) -> None:
+    table.put_item(Item={"photo": "recovery", "recovered_at": "2026-11-20T04:00:00.000Z"})
+
+    assert list(DecisionsTable(boto3.client("dynamodb"), NAME).within(Window())) == []
 
 
 def test_the_table_and_the_file_keep_to_the_same_window(table: Any, tmp_path: Path) -> None:

@@ -70,9 +70,10 @@ def granted(role: str) -> set[Permission]:
     found = set()
     for policy in RESOURCES[role]["Properties"]["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            allowed = statement["Fn::If"][1] if "Fn::If" in statement else statement
             found |= {
                 (action, as_text(resource))
+                for allowed in statement.get("Fn::If", [None, statement])[1:]
+                if "Action" in allowed
                 for action in as_list(allowed["Action"])
                 for resource in as_list(allowed["Resource"])
                 if not EVERYBODY.fullmatch(action)
