@@ -10,7 +10,7 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 
-from functions.serialize.photo import reduce_photo
+from functions.serialize.photo import central_square
 
 from . import batch, captures, endpoint, machine, serialize
 from .figures import Figure, cpu_milliseconds, exponent, interleave, three_digits
@@ -41,7 +41,7 @@ def run(runs: int) -> Result:
 def _serialize(rounds: int) -> list[Figure]:
     data = {str(side): serialize.photo("JPEG", side) for side in SIDES}
     work = {
-        name: cpu_milliseconds(partial(reduce_photo, photo, size=serialize.SIZE, max_pixels=serialize.MAX_PIXELS))
+        name: cpu_milliseconds(partial(central_square, photo, size=serialize.SIZE, max_pixels=serialize.MAX_PIXELS))
         for name, photo in data.items()
     }
     return list(interleave(work, 3 * rounds).values())

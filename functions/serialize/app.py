@@ -10,7 +10,8 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 
-from .photo import PhotoTooLarge, UnreadablePhoto, reduce_photo
+from .decoder import Decoder
+from .photo import PhotoTooLarge, UnreadablePhoto
 from .storage import PhotoNotFound, fetch_photo
 
 logger = Logger()
@@ -29,6 +30,8 @@ class Settings:
 
 
 settings = Settings()
+decoder = Decoder(max_pixels=settings.max_pixels)
+decoder.start()
 
 
 @logger.inject_lambda_context
@@ -40,7 +43,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
     Raises:
         PhotoNotFound, PhotoTooLarge, UnreadablePhoto: the photo is rejected.
-        StorageUnavailable: worth another try.
+        StorageUnavailable, DecoderFailed: worth another try.
     """
     about = {"s3_key": event["s3_key"], "execution_arn": event.get("execution_arn")}
     try:
@@ -52,7 +55,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             etag=event.get("etag"),
             max_bytes=settings.max_bytes,
         )
-        reduced = reduce_photo(stored.data, size=settings.image_size, max_pixels=settings.max_pixels)
+        reduced = decoder.square(stored.data, settings.image_size)
     except (PhotoNotFound, PhotoTooLarge, UnreadablePhoto) as error:
         metrics.add_metric("PhotosRejected", MetricUnit.Count, 1)
         logger.warning("photo rejected", extra=about | {"error": type(error).__name__, "reason": str(error)})
@@ -66,7 +69,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     metrics.add_metric("PhotoBytes", MetricUnit.Bytes, len(stored.data))
     logger.info("photo serialized", extra=about | {"photo": photo})
     return event | {
-        "image_data": base64.b64encode(reduced.png).decode(),
+        "image_data": base64.b64encode(reduced.encode("PNG", compress_level=3)).decode(),
         "photo": photo,
         "uploaded_at": stored.uploaded_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
     }

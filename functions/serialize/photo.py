@@ -1,10 +1,12 @@
-"""Reduces a driver's photo, as it came from any phone, to the small square that the model sees."""
+"""Decodes a photo as it came from any phone: to the small square that the model sees, or to a preview for people."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
-from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
 PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -30,16 +32,6 @@ class UnreadablePhoto(Exception):
 
 
 @dataclass(frozen=True)
-class ReducedPhoto:
-    """What the model gets, an RGB PNG of size × size pixels, and what the original was, as `Photo` says it."""
-
-    png: bytes
-    format: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
 class Photo:
     """An upright RGB picture made of a photo; `format`, `width` and `height` (before any rotation) are the photo's."""
 
@@ -48,19 +40,15 @@ class Photo:
     width: int
     height: int
 
-
-def reduce_photo(data: bytes, *, size: int, max_pixels: int) -> ReducedPhoto:
-    """Return the photo's central square, as `central_square` makes it, as a PNG of pixels alone."""
-    photo = central_square(data, size=size, max_pixels=max_pixels)
-    buffer = BytesIO()
-    # Pixels only: a colour profile would be written along, and can be larger than a state of the workflow may be.
-    photo.image.info = {}
-    photo.image.save(buffer, "PNG")
-    return ReducedPhoto(buffer.getvalue(), photo.format, photo.width, photo.height)
+    def encode(self, format: str, **options: Any) -> bytes:
+        """Return the picture as a file of pixels alone."""
+        buffer = BytesIO()
+        self.image.save(buffer, format, **options)
+        return buffer.getvalue()
 
 
 def central_square(data: bytes, *, size: int, max_pixels: int) -> Photo:
-    """Turn the bytes of a photo upright, crop its central square and reduce it to size × size pixels.
+    """Turn a photo upright, crop its central square and reduce it to size × size pixels.
 
     Reads JPEG, PNG, WebP, HEIF/HEIC and AVIF; of an animation, the first frame. What is transparent becomes white.
     Training prepares its photos with this function, and the model's server agrees with it, pixel by pixel.
@@ -69,6 +57,38 @@ def central_square(data: bytes, *, size: int, max_pixels: int) -> Photo:
         PhotoTooLarge: the header promises more than `max_pixels`; nothing was decoded.
         UnreadablePhoto: not an accepted format, damaged, or cut off.
     """
+
+    def reduce(image: Image.Image) -> Image.Image:
+        # A JPEG decoder can scale by 1/2, 1/4 or 1/8 while it decodes: a tenth of the time of a full decode.
+        image.draft("RGB", (4 * size, 4 * size))
+        whole = _eight_bit(image)
+        side = min(whole.size)
+        left, top = (whole.width - side) / 2, (whole.height - side) / 2
+        # Whole blocks of pixels are averaged before the filter takes over: an eighth of its time, and two levels in
+        # 255 from its result at most.
+        return whole.resize(
+            (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=4.0
+        )
+
+    return _decode(data, max_pixels, reduce)
+
+
+def upright(data: bytes, *, longest_side: int, max_pixels: int) -> Photo:
+    """Turn a photo upright and reduce it so that no side has more than `longest_side` pixels.
+
+    Reads and raises as `central_square`; a smaller photo keeps its size.
+    """
+
+    def reduce(image: Image.Image) -> Image.Image:
+        share = min(1, longest_side / max(image.size))
+        size = (max(1, round(share * image.width)), max(1, round(share * image.height)))
+        image.draft("RGB", size)
+        return _eight_bit(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+    return _decode(data, max_pixels, reduce)
+
+
+def _decode(data: bytes, max_pixels: int, reduce: Callable[[Image.Image], Image.Image]) -> Photo:
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, and above a pixel limit of its own; max_pixels is tighter.
         warnings.simplefilter("ignore")
@@ -81,6 +101,9 @@ def central_square(data: bytes, *, size: int, max_pixels: int) -> Photo:
         except Exception as error:  # decoders raise whatever they trip over, from SyntaxError to struct.error
             raise UnreadablePhoto(f"the photo's header is damaged ({_line(error)})") from error
         with image:
+            image.decodermaxblock = len(
+                data
+            )  # at once: Pillow's pieces of 64 KB take a tenth of a millisecond a megabyte
             width, height = image.size
             if width * height > max_pixels:
                 raise PhotoTooLarge(
@@ -89,13 +112,19 @@ def central_square(data: bytes, *, size: int, max_pixels: int) -> Photo:
             # MPO is a JPEG with further pictures behind the first, as many phones write it.
             original_format = "JPEG" if image.format == "MPO" else str(image.format)
             try:
-                square = _upright_square(image, size)
+                reduced = _over_white(reduce(image))
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            except MemoryError as error:
+                raise PhotoTooLarge("the photo takes more memory to decode than a photo may") from error
             except Exception as error:  # as above
                 raise UnreadablePhoto(f"the {original_format} photo is damaged ({_line(error)})") from error
-    return Photo(square, original_format, width, height)
+    # Turning the reduced picture is the same as turning the photo, and touches far fewer pixels.
+    turned = reduced.transpose(TURNS[orientation]) if orientation in TURNS else reduced
+    turned.info = {}  # a colour profile can be larger than a state of the workflow may be
+    return Photo(turned, original_format, width, height)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile.ImageFile:
     if data[4:8] != b"ftyp":
         return Image.open(BytesIO(data), formats=PLAIN_FORMATS)
     # Most photos are JPEGs, which need not wait for the HEIF codecs to load.
@@ -103,25 +132,6 @@ def _open(data: bytes) -> Image.Image:
 
     register_heif_opener()
     return Image.open(BytesIO(data), formats=BOXED_FORMATS)
-
-
-def _upright_square(image: Image.Image, size: int) -> Image.Image:
-    # A JPEG decoder can scale by 1/2, 1/4 or 1/8 while it decodes: a tenth of the time of a full decode.
-    image.draft("RGB", (4 * size, 4 * size))
-    square = _over_white(_crop_and_reduce(_eight_bit(image), size))
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    # Turning the central square is the same as turning the photo, and touches far fewer pixels.
-    return square.transpose(TURNS[orientation]) if orientation in TURNS else square
-
-
-def _crop_and_reduce(image: Image.Image, size: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    # Whole blocks of pixels are averaged before the filter takes over: an eighth of its time, and two levels in 255
-    # from its result at most.
-    return image.resize(
-        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=4.0
-    )
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

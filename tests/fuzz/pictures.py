@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pillow_heif
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, reduce_photo
+from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, central_square
 
 pillow_heif.register_heif_opener()
 MAX_PIXELS = 2_000_000  # small, so that a fuzzer meets the limit often and never waits for a decoder
@@ -137,14 +137,14 @@ def spoil(seed: bytes, rng: random.Random, times: int) -> bytes:
 def check(data: bytes) -> str:
     """Assert that the photo reader keeps its contract with these bytes; returns what became of them."""
     try:
-        reduced = reduce_photo(data, size=32, max_pixels=MAX_PIXELS)
+        reduced = central_square(data, size=32, max_pixels=MAX_PIXELS)
     except (PhotoTooLarge, UnreadablePhoto) as refusal:
         reason, name = str(refusal), type(refusal).__name__
         assert reason == " ".join(reason.split()) != "", "the reason is no line for a mail"
         return name
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        picture = Image.open(io.BytesIO(reduced.png))
+        picture = Image.open(io.BytesIO(reduced.encode("PNG")))
         picture.load()
     assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
     assert reduced.format in {"JPEG", "PNG", "WEBP", "HEIF", "AVIF"}

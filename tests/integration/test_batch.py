@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from functions.serialize.photo import reduce_photo
+from functions.serialize.photo import central_square
 from operate.batch import Batch, new_name
 from stack.deployed import Deployed
 from stack.errors import UserError
@@ -108,7 +108,7 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(bay: Bay, deployed
 
 def _as_sent(data: bytes) -> bytes:
     """Return what the endpoint is sent for a photo."""
-    return reduce_photo(data, size=32, max_pixels=1_000_000).png
+    return central_square(data, size=32, max_pixels=1_000_000).encode("PNG")
 
 
 def _summaries(bay: Bay, batch: Batch) -> list[dict[str, Any]]:

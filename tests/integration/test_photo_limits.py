@@ -20,10 +20,10 @@ ELSEWHERE_MB = 130
 
 MEASURE = """
 import json, sys, time
-from functions.serialize.photo import reduce_photo
+from functions.serialize.photo import central_square
 data = open(sys.argv[1], "rb").read()
 started = time.process_time()
-reduced = reduce_photo(data, size=32, max_pixels=int(sys.argv[2]))
+reduced = central_square(data, size=32, max_pixels=int(sys.argv[2]))
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
 print(json.dumps({"mb": peak, "seconds": time.process_time() - started, "format": reduced.format}))
 """

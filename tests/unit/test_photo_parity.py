@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import reduce_photo
+from functions.serialize.photo import central_square
 from training import dataset
 from training.container import serve
 
@@ -92,7 +92,7 @@ PHOTOS = {
 
 
 def piped(photo: bytes) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(reduce_photo(photo, size=32, max_pixels=50_000_000).png)))
+    return np.asarray(central_square(photo, size=32, max_pixels=50_000_000).image)
 
 
 @pytest.mark.parametrize("kind", PHOTOS)
