@@ -13,7 +13,7 @@ demo: setup ## classify photos with the whole stack on this machine, and report 
 	$(VENV) -m monitoring report .local/demo/capture --decisions .local/decisions.json --output .local/report
 
 test: setup ## unit, integration and e2e tests
-	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/unit tests/monitoring
+	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/unit
 	$(VENV) -m pytest tests/integration tests/e2e
 
 setup-training: .venv-training/installed ## install PyTorch and the SageMaker SDK

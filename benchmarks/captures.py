@@ -98,6 +98,7 @@ def whole_report(folder: Path) -> int:
             class_names=CLASS_NAMES,
             threshold=0.9,
             baseline=None,
+            baseline_name=None,
             expected_shares=None,
             decisions=None,
             cache=folder / "cache",

@@ -1,7 +1,6 @@
 """The command line: python -m monitoring."""
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,15 +8,18 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stack.classes import parse_classes
 from stack.commands import Commands
-from stack.decisions import Decision, DecisionsTable, SkippedDecision, decisions_in_file
-from stack.deployed import client
+from stack.deployed import STACK_NAME, Deployed
+from stack.template import ROOT, parameter_default
 from stack.text import percent, whole
 from stack.window import Window
 
+from .baseline import read_baseline
+from .monitored import Monitored
 from .report import make_report
 
-DEFAULT_BASELINE = Path("training/model/baseline.json")
+SHIPPED_BASELINE = ROOT / "training" / "model" / "baseline.json"
 
 
 class _Moment(click.ParamType[datetime]):
@@ -42,7 +44,9 @@ class _Moment(click.ParamType[datetime]):
         return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
-def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
     names = tuple(each.strip() for each in value.split(","))
     if len(names) < 2 or not all(names) or len(set(names)) < len(names):
         raise click.BadParameter("give two or more different names, separated by commas", ctx, param)
@@ -61,33 +65,42 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     return shares
 
 
+def _template_classes() -> tuple[str, ...]:
+    return tuple(each.name for each in parse_classes(parameter_default("VehicleClasses")))
+
+
+def _template_threshold() -> float:
+    return float(parameter_default("ConfidenceThreshold"))
+
+
 @click.group(cls=Commands)
 def main() -> None:
     """What has the model been doing? Reads data capture and the decisions table."""
 
 
 @main.command()
-@click.argument("source")
+@click.argument("source", required=False)
+@click.option("--stack-name", help="Report on this stack: its captures, decisions, classes and threshold.")
+@click.option("--local", is_flag=True, help="Report on the stack of this machine.")
+@click.option("--region", help="AWS region, if not the configured one.")
 @click.option("--since", type=_Moment(), help="From this time on: ISO 8601 in UTC, or an age such as 24h or 7d.")
 @click.option("--until", type=_Moment(), help="Up to this time, exclusive.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    default=0.9,
-    help="Less sure than this, and a person looks.",
+    help="Less sure than this, and a person looks.  [default: the stack's, else the baseline's]",
 )
 @click.option(
-    "--class-names",
+    "--classes",
     callback=_names,
-    default="bicycle,motorcycle",
-    help="In the order of the endpoint's answer.",
+    help="In the order of the endpoint's answer.  [default: the stack's, else the baseline's]",
 )
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path),
-    help=f"Scores on validation, to compare with.  [default: {DEFAULT_BASELINE} where it exists]",
+    help="Scores on validation, to compare with.  [default: those of the model that ships]",
 )
-@click.option("--no-baseline", is_flag=True, help="Compare with no baseline, even where there is one.")
+@click.option("--no-baseline", is_flag=True, help="Compare with no baseline.")
 @click.option(
     "--expected-shares",
     callback=_shares,
@@ -112,13 +125,17 @@ def main() -> None:
     default=Path(".local/capture-cache"),
     help="Keeps captures from S3, so that the next run fetches only new ones.",
 )
+@click.option("--open", "show", is_flag=True, help="Open the report in the browser.")
 def report(
     *,
-    source: str,
+    source: str | None,
+    stack_name: str | None,
+    local: bool,
+    region: str | None,
     since: datetime | None,
     until: datetime | None,
-    threshold: float,
-    class_names: tuple[str, ...],
+    threshold: float | None,
+    classes: tuple[str, ...] | None,
     baseline: Path | None,
     no_baseline: bool,
     expected_shares: tuple[float, ...] | None,
@@ -126,51 +143,68 @@ def report(
     decisions_file: Path | None,
     output: Path,
     cache: Path,
+    show: bool,
 ) -> None:
-    """Write a report on the captures in SOURCE: a folder, a file, or s3://bucket/prefix.
+    """Write a report on a stack, or on the captures in SOURCE: a folder, a file, or s3://bucket/prefix.
 
     AWS_ENDPOINT_URL leads to a local AWS. What is written: report.html, metrics.json, predictions.parquet,
     skipped.jsonl and plots/*.svg.
+
+    \b
+    Examples:
+      python -m monitoring report --local --open
+      python -m monitoring report --stack-name loading-bay --since 7d
+      python -m monitoring report s3://BUCKET/captures --table DECISIONS_TABLE
     """
+    if [source is not None, stack_name is not None, local].count(True) != 1:
+        raise click.UsageError("give one of SOURCE, --stack-name and --local")
     if no_baseline and baseline is not None:
         raise click.UsageError("give --baseline or --no-baseline, not both")
-    if table is not None and decisions_file is not None:
-        raise click.UsageError("give --table or --decisions, not both")
-    if baseline is None and not no_baseline and DEFAULT_BASELINE.exists():
-        baseline = DEFAULT_BASELINE
-    if expected_shares is not None and len(expected_shares) != len(class_names):
-        raise click.UsageError("--expected-shares needs one number for each of --class-names")
+    if [table is not None, decisions_file is not None, source is None].count(True) > 1:
+        raise click.UsageError("give one of --table, --decisions and a stack, which has a table of its own")
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--since must lie before --until")
     window = Window(since, until)
+    if source is not None:
+        monitored = Monitored.files(source, table, decisions_file, region, window)
+    else:
+        deployed = Deployed.local() if local else Deployed.find(stack_name or STACK_NAME, region)
+        monitored = Monitored.stack(deployed, window)
+    known = classes or monitored.class_names
+    baseline_file = None if no_baseline else baseline or SHIPPED_BASELINE
+    before = read_baseline(baseline_file, known) if baseline_file else None
+    class_names = known or (tuple(before.class_names) if before else _template_classes())
+    given = (threshold, monitored.threshold, before.threshold if before else None)
+    sure = next((each for each in given if each is not None), _template_threshold())
+    if expected_shares is not None and len(expected_shares) != len(class_names):
+        raise click.UsageError(f"--expected-shares needs one number for each of {', '.join(class_names)}")
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    decisions: Iterable[Decision | SkippedDecision] | None = None
-    if table is not None:
-        decisions = DecisionsTable(client("dynamodb"), table).within(window)
-    elif decisions_file is not None:
-        decisions = decisions_in_file(decisions_file, window)
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         figures = make_report(
-            source,
+            monitored.captures,
             output,
             window=window,
             class_names=class_names,
-            threshold=threshold,
-            baseline=baseline,
+            threshold=sure,
+            baseline=before,
+            baseline_name=baseline_file.as_posix() if baseline_file is not None else None,
             expected_shares=expected_shares,
-            decisions=decisions,
+            decisions=monitored.decisions,
             cache=cache,
             progress=progress,
         )
     click.echo(
         f"{whole(figures.predictions)} predictions from {whole(figures.records)} records"
-        + (f", {percent(figures.below_threshold.value)} below {threshold:g}" if figures.below_threshold else "")
+        + (f", {percent(figures.below_threshold.value)} below {sure:g}" if figures.below_threshold else "")
         + f"; against the baseline: {figures.verdict}"
     )
     for reason, count in (figures.skipped | figures.files.skipped).items():
         click.echo(f"  not used: {whole(count)} {reason.replace('_', ' ')}")
-    click.echo(f"The report is {output / 'report.html'}")
+    page = output / "report.html"
+    click.echo(f"The report is {page}")
+    if show:
+        click.launch(page.resolve().as_uri())
 
 
 if __name__ == "__main__":

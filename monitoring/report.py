@@ -13,7 +13,7 @@ from pages.page import render
 from stack.decisions import Decision, SkippedDecision, separated
 from stack.window import Window
 
-from .baseline import read_baseline
+from .baseline import Baseline
 from .figures import Figures, measure
 from .gallery import choose
 from .plots import decision_plots, prediction_plots
@@ -32,7 +32,8 @@ def make_report(
     window: Window,
     class_names: tuple[str, ...],
     threshold: float,
-    baseline: Path | None,
+    baseline: Baseline | None,
+    baseline_name: str | None,
     expected_shares: Sequence[float] | None,
     decisions: Iterable[Decision | SkippedDecision] | None,
     cache: Path,
@@ -41,9 +42,10 @@ def make_report(
     """Write report.html, metrics.json, predictions.parquet, skipped.jsonl and plots/*.svg into `output`.
 
     `source` is a folder, a file or `s3://bucket/prefix` of captures; `cache` keeps what comes from S3.
-    Raises UserError when the source or the baseline is unusable.
+
+    Raises:
+        UserError: there is nothing to read under the source.
     """
-    before = read_baseline(baseline, class_names) if baseline is not None else None
     predictions = read_predictions(capture_files(source, window, cache, progress), class_names, window)
     decided = separated(decisions) if decisions is not None else None
     found = decided[0] if decided is not None else []
@@ -53,8 +55,8 @@ def make_report(
         source=source,
         window=window,
         threshold=threshold,
-        baseline=before,
-        baseline_name=baseline.as_posix() if baseline is not None else None,
+        baseline=baseline,
+        baseline_name=baseline_name,
         expected_shares=expected_shares,
         decisions=decided,
     )

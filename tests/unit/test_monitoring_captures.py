@@ -15,7 +15,7 @@ from monitoring import captures
 from monitoring.predictions import Predictions, read_predictions
 from monitoring.sources import capture_files
 from stack.window import Window
-from tests.monitoring.records import HOUR, lines, place, record, write
+from tests.unit.captures import HOUR, lines, place, record, write
 
 
 def read(

@@ -20,7 +20,7 @@ from PIL import Image
 from monitoring.__main__ import main
 from monitoring.gallery import Gallery, choose, thumbnail
 from monitoring.predictions import Predictions
-from tests.monitoring.records import baseline, lines, photo, place, record, write
+from tests.unit.captures import baseline, lines, photo, place, record, write
 
 SURE = [[0.99, 0.01], [0.02, 0.98]] * 100
 
@@ -139,7 +139,7 @@ def test_three_classes(tmp_path: Path) -> None:
 
     result = CliRunner().invoke(
         main,
-        ["report", str(source), "--output", str(tmp_path / "out"), "--class-names", "a,b,c", "--baseline", str(before)],
+        ["report", str(source), "--output", str(tmp_path / "out"), "--classes", "a,b,c", "--baseline", str(before)],
     )
 
     assert result.exit_code == 0
@@ -191,9 +191,10 @@ def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None
     [
         (["--baseline", "nowhere.json"], "is not a baseline"),
         (["--decisions", "nowhere.json"], "is not a list of decisions"),
-        (["--decisions", "a.json", "--table", "b"], "not both"),
-        (["--class-names", "bicycle"], "two or more"),
-        (["--class-names", "a,a"], "two or more"),
+        (["--decisions", "a.json", "--table", "b"], "give one of --table, --decisions"),
+        (["--local"], "give one of SOURCE, --stack-name and --local"),
+        (["--classes", "bicycle"], "two or more"),
+        (["--classes", "a,a"], "two or more"),
         (["--expected-shares", "0.5,0.4"], "sum to 1"),
         (["--expected-shares", "1e-3,0.4,0.599"], "one number for each"),
         (["--since", "soon"], "neither a time"),
@@ -211,10 +212,22 @@ def test_what_a_user_can_get_wrong_is_one_line_not_a_traceback(source: Path, opt
 def test_a_baseline_of_other_classes_is_refused(source: Path) -> None:
     before = write(source.parent, "base.json", baseline(SURE, ("cat", "dog")))
 
-    result = CliRunner().invoke(main, ["report", str(source), "--baseline", str(before)])
+    command = ["report", str(source), "--classes", "bicycle,motorcycle", "--baseline", str(before)]
+    result = CliRunner().invoke(main, command)
 
     assert result.exit_code == 1
     assert "for the classes cat,dog" in result.output
+
+
+def test_classes_and_threshold_are_those_of_the_baseline(source: Path) -> None:
+    before = json.loads(baseline(SURE, ("cat", "dog"))) | {"threshold": 0.6}
+    file = write(source.parent, "base.json", json.dumps(before).encode())
+
+    command = ["report", str(source), "--output", str(source.parent / "out"), "--baseline", str(file)]
+    assert CliRunner().invoke(main, command).exit_code == 0
+
+    assert metrics(source)["class_names"] == ["cat", "dog"]
+    assert (metrics(source)["threshold"], metrics(source)["below_threshold"]["count"]) == (0.6, 1)
 
 
 def test_the_window_can_be_an_age_or_a_time(source: Path) -> None:
@@ -224,7 +237,7 @@ def test_the_window_can_be_an_age_or_a_time(source: Path) -> None:
     assert metrics(source)["predictions"] == 0
 
 
-DECISIONS = [
+DECISIONS: list[Any] = [
     {
         "photo": "s3://inbox/uploads/a.jpg#1",
         "status": "ROUTED",
@@ -266,6 +279,23 @@ def test_decisions_give_outcomes_review_rate_and_latency(source: Path) -> None:
     assert [each["photo"] for each in found["skipped"]] == ["s3://inbox/uploads/e.jpg#5", "None"]
     assert {"outcomes.svg", "latency.svg"} <= {each.name for each in (source.parent / "out/plots").iterdir()}
     assert "2.5 s" in page(source)
+
+
+def test_a_picture_is_named_by_the_key_of_its_photo(tmp_path: Path) -> None:
+    source = tmp_path / "captures"
+    named = record((0.6, 0.4), event_id="traced")
+    named["eventMetadata"]["inferenceId"] = "6f3c1d2e-claim"
+    write(source, place(), lines(named, record((0.7, 0.3), event_id="untraced")))
+    item = DECISIONS[1] | {"photo": "s3://inbox/uploads/ana/1 b#c.jpg#0123", "claim": "6f3c1d2e-claim"}
+    file = write(tmp_path, "decisions.json", json.dumps([item]).encode())
+
+    assert report(source, "--decisions", str(file)).exit_code == 0
+
+    assert ">uploads/ana/1 b#c.jpg</p>" in page(source)
+    assert ">traced</p>" not in page(source)
+    assert ">untraced</p>" in page(source)
+    table = pl.read_parquet(tmp_path / "out/predictions.parquet")
+    assert table["inference_id"].to_list() == ["6f3c1d2e-claim", None]
 
 
 def test_decisions_keep_to_the_window(source: Path) -> None:
@@ -344,7 +374,7 @@ def test_names_with_dollars_and_control_codes_are_drawn_as_they_are(tmp_path: Pa
     source = tmp_path / "captures"
     write(source, place(), lines(record(), record((0.2, 0.8))))
 
-    assert report(source, "--class-names", "$\\frac{$,<&\x07").exit_code == 0
+    assert report(source, "--classes", "$\\frac{$,<&\x07").exit_code == 0
 
     for plot in (tmp_path / "out/plots").iterdir():
         ElementTree.parse(plot)  # noqa: S314 - our own file; a broken one raises here

@@ -9,7 +9,7 @@ from rich.progress import Progress
 from monitoring.sources import CaptureFile, SkippedFile, capture_files
 from stack.errors import UserError
 from stack.window import Window
-from tests.monitoring.records import HOUR, lines, place, record, write
+from tests.unit.captures import HOUR, lines, place, record, write
 
 
 def find(source: Path, window: Window | None = None) -> list[CaptureFile | SkippedFile]:

@@ -21,7 +21,7 @@ from monitoring.predictions import Predictions, read_predictions
 from monitoring.sources import capture_files
 from stack.errors import UserError
 from stack.window import Window
-from tests.monitoring.records import HOUR, lines, place, record
+from tests.unit.captures import HOUR, lines, place, record
 
 BUCKET = "captures"
 

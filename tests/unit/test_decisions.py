@@ -18,7 +18,7 @@ from moto import mock_aws
 from monitoring.__main__ import main
 from stack.decisions import Decision, DecisionsTable, decisions_in_file
 from stack.window import Window
-from tests.monitoring.records import lines, place, record, write
+from tests.unit.captures import lines, place, record, write
 
 NAME = "decisions"
 ROOT = Path(__file__).parents[2]
