@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import re
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,11 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, central_square
 from stack.errors import UserError
 
-IMAGE_SIDE: Final = 32
+IMAGE_SIDE: Final = 64
+CIFAR_SIDE: Final = 32
 PHOTO_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
 # The template's default, so that no photo is trained on that the pipeline would reject.
 MAX_PIXELS: Final = 50_000_000
@@ -28,16 +31,40 @@ TEST_SHARE: Final = 0.15
 # same thing. CIFAR-100 is known for such pairs: Barz and Denzler, "Do we train on test data?", 2020.
 DUPLICATE_CORRELATION: Final = 0.8
 
+# Pictures of one camera, numbered in the order of time: so many may show the same vehicle.
+BURST: Final = 20
+_NUMBERED: Final = re.compile(r"(.*/[a-z]+)(\d+)\.jpg")
+
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where an image comes from: how its source looks, the source, how the vehicle was cropped, of which original."""
+
+    look: str = "own"
+    source: str = "own"
+    scale: str = "whole"
+    original: str = ""
+
+    @property
+    def group(self) -> str:
+        """Return what must stay in one split: an original, or a camera's pictures of about one time; "" for none."""
+        numbered = _NUMBERED.fullmatch(self.original)
+        return f"{numbered[1]}{int(numbered[2]) // BURST}" if numbered else self.original
+
+
+CIFAR: Final = Origin(look="small", source="cifar-100")
+
+
+@dataclass(frozen=True)
 class Photo:
-    """One labelled image: its file name, class name and RGB pixels [32, 32, 3]."""
+    """One labelled image: its file name, class name, its RGB pixels [side, side, 3] and its origin."""
 
     name: str
     label: str
     pixels: Pixels
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -53,6 +80,11 @@ class Source:
     test_outliers: list[Photo]
     digest: str
     reviewed: list[Photo] = field(default_factory=list)
+
+    @property
+    def side(self) -> int:
+        """Return the width and height of every image in pixels."""
+        return len(self.train[0].pixels)
 
 
 @dataclass(frozen=True)
@@ -81,8 +113,10 @@ class _CifarUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a data set")
 
 
-def read_cifar(archive: Path, class_names: Sequence[str]) -> Source:
+def read_cifar(archive: Path, class_names: Sequence[str], side: int = IMAGE_SIDE) -> Source:
     """Read CIFAR-100's archive (https://www.cs.toronto.edu/~kriz/cifar.html, the Python version).
+
+    Its images of 32×32 are enlarged to the model's input, as the pipeline does it.
 
     Raises:
         UserError: the file is not that archive, or has no images of a wanted class.
@@ -92,7 +126,7 @@ def read_cifar(archive: Path, class_names: Sequence[str]) -> Source:
         with tarfile.open(archive) as tar:
             meta = _unpickle(tar, "meta")
             names = [name.decode() for name in meta[b"fine_label_names"]]
-            splits = {split: _cifar_photos(_unpickle(tar, split), names) for split in ("train", "test")}
+            splits = {split: _cifar_photos(_unpickle(tar, split), names, side) for split in ("train", "test")}
     except (OSError, tarfile.TarError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise UserError(f"{archive} is not CIFAR-100's Python archive: {error}") from error
     _require_classes(class_names, names, archive)
@@ -114,24 +148,29 @@ def _unpickle(tar: tarfile.TarFile, member: str) -> dict[bytes, Any]:
     return content
 
 
-def _cifar_photos(split: dict[bytes, Any], names: list[str]) -> list[Photo]:
+def _cifar_photos(split: dict[bytes, Any], names: list[str], side: int) -> list[Photo]:
     # A row is 1,024 red values, 1,024 green, 1,024 blue, each row by row.
-    pixels = split[b"data"].reshape(-1, 3, IMAGE_SIDE, IMAGE_SIDE).transpose(0, 2, 3, 1)
+    pixels = split[b"data"].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE).transpose(0, 2, 3, 1)
     rows = zip(split[b"filenames"], split[b"fine_labels"], pixels, strict=True)
-    return [Photo(name.decode(), names[label], np.ascontiguousarray(image)) for name, label, image in rows]
+    return [Photo(name.decode(), names[label], _enlarged(image, side), CIFAR) for name, label, image in rows]
 
 
-def read_folder(folder: Path, class_names: Sequence[str]) -> Source:
+def _enlarged(image: Pixels, side: int) -> Pixels:
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture if side == CIFAR_SIDE else picture.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def read_folder(folder: Path, class_names: Sequence[str], side: int = IMAGE_SIDE) -> Source:
     """Read photos from ``<folder>/<class>/*.jpg``; folders of other names are outliers.
 
-    Photos of any size are turned upright, centre-cropped and reduced to 32×32, as the pipeline does it. The
+    Photos of any size are turned upright, centre-cropped and reduced, as the pipeline does it. The
     first, third, … outlier in sorted order is for the test.
 
     Raises:
         UserError: there is no such folder, a wanted class has no photos, or one cannot be read.
 
     """
-    photos = _class_folders(folder)
+    photos = _class_folders(folder, side)
     _require_classes(class_names, sorted({photo.label for photo in photos}), folder)
     wanted = set(class_names)
     outliers = [photo for photo in photos if photo.label not in wanted]
@@ -151,7 +190,7 @@ def with_outliers(source: Source, folder: Path) -> Source:
         UserError: there is no such folder, it holds no photos, or one cannot be read.
 
     """
-    photos = _class_folders(folder)
+    photos = _class_folders(folder, source.side)
     return replace(
         source,
         outliers=[*source.outliers, *photos[1::2]],
@@ -170,7 +209,7 @@ def with_reviewed(source: Source, folder: Path, class_names: Sequence[str]) -> S
         UserError: there is no such folder, it holds no photos, or one cannot be read.
 
     """
-    photos = _class_folders(folder)
+    photos = _class_folders(folder, source.side)
     wanted = set(class_names)
     return replace(
         source,
@@ -180,24 +219,41 @@ def with_reviewed(source: Source, folder: Path, class_names: Sequence[str]) -> S
     )
 
 
+def with_photographs(
+    source: Source, train: Sequence[Photo], test: Sequence[Photo], class_names: Sequence[str]
+) -> Source:
+    """Add photographs of known originals: what is to be learned, and what only the final figures are of."""
+    wanted = set(class_names)
+    return replace(
+        source,
+        train=[*source.train, *(photo for photo in train if photo.label in wanted)],
+        test=[*source.test, *(photo for photo in test if photo.label in wanted)],
+        outliers=[*source.outliers, *(photo for photo in train if photo.label not in wanted)],
+        test_outliers=[*source.test_outliers, *(photo for photo in test if photo.label not in wanted)],
+        digest=_joint_digest(source, [*train, *test]),
+    )
+
+
 def limit_outliers(source: Source, limit: int, seed: int) -> Source:
-    """Keep at most so many outliers for training and validation together, and as many for the test; seeded."""
+    """Keep at most so many outliers of each source for training and validation, and as many for the test; seeded."""
     generator = np.random.default_rng(seed)
 
     def some(photos: list[Photo]) -> list[Photo]:
-        if len(photos) <= limit:
-            return photos
-        return [photos[index] for index in sorted(generator.choice(len(photos), limit, replace=False))]
+        kept: set[int] = set()
+        for name in sorted({photo.origin.source for photo in photos}):
+            rows = [row for row, photo in enumerate(photos) if photo.origin.source == name]
+            kept.update(rows if len(rows) <= limit else generator.choice(rows, limit, replace=False).tolist())
+        return [photos[row] for row in sorted(kept)]
 
     return replace(source, outliers=some(source.outliers), test_outliers=some(source.test_outliers))
 
 
-def _class_folders(folder: Path) -> list[Photo]:
+def _class_folders(folder: Path, side: int) -> list[Photo]:
     """Read every photo of every folder in a folder, in sorted order."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give one that holds a folder of photos per class")
     labels = sorted(child.name for child in folder.iterdir() if child.is_dir())
-    photos = [photo for label in labels for photo in _folder_photos(folder / label, label)]
+    photos = [photo for label in labels for photo in _folder_photos(folder / label, label, side)]
     if not photos:
         raise UserError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
     return photos
@@ -208,17 +264,18 @@ def _joint_digest(source: Source, more: list[Photo]) -> str:
     return f"sha256:{hashlib.sha256(both.encode()).hexdigest()}"
 
 
-def _folder_photos(folder: Path, label: str) -> list[Photo]:
+def _folder_photos(folder: Path, label: str, side: int) -> list[Photo]:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    return [Photo(path.name, label, _read_photo(path)) for path in files]
+    return [_read_photo(path, label, side) for path in files]
 
 
-def _read_photo(path: Path) -> Pixels:
+def _read_photo(path: Path, label: str, side: int) -> Photo:
     try:
-        photo = central_square(path.read_bytes(), size=IMAGE_SIDE, max_pixels=MAX_PIXELS)
+        photo = central_square(path.read_bytes(), size=side, max_pixels=MAX_PIXELS)
     except (OSError, PhotoTooLarge, UnreadablePhoto) as error:
         raise UserError(f"{path} cannot be read: {error}; mend it or take it away") from error
-    return np.asarray(photo.image)
+    look = "small" if min(photo.width, photo.height) < side else "own"
+    return Photo(path.name, label, np.asarray(photo.image), Origin(look, "own"))
 
 
 def _require_classes(wanted: Sequence[str], present: Iterable[str], where: Path) -> None:
@@ -241,7 +298,7 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
 
     """
     generator = np.random.default_rng(seed)
-    rest, test = list(source.train), list(source.test)
+    rest, test = ([photo for photo in part if not photo.origin.group] for part in (source.train, source.test))
     if not test:
         rest, test = _carve(rest, class_names, TEST_SHARE, generator)
     rest += source.reviewed
@@ -249,22 +306,36 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
     dropped = int(np.sum(~fresh))
     rest = [rest[index] for index in np.flatnonzero(fresh)]
     train, validation = _carve(rest, class_names, VALIDATION_SHARE, generator)
+    more_train, more_validation = _by_group(source.train, seed)
 
-    outliers, test_outliers = source.outliers, source.test_outliers
+    outliers = [photo for photo in source.outliers if not photo.origin.group]
     order = generator.permutation(len(outliers))
     held = round(len(outliers) * OUTLIER_VALIDATION_SHARE)
+    more_outliers, more_held = _by_group(source.outliers, seed)
     return Dataset(
         class_names=list(class_names),
-        train=train,
-        validation=validation,
-        test=test,
-        train_outliers=[outliers[index] for index in sorted(order[held:])],
-        validation_outliers=[outliers[index] for index in sorted(order[:held])],
-        test_outliers=test_outliers,
+        train=train + more_train,
+        validation=validation + more_validation,
+        test=test + [photo for photo in source.test if photo.origin.group],
+        train_outliers=[outliers[index] for index in sorted(order[held:])] + more_outliers,
+        validation_outliers=[outliers[index] for index in sorted(order[:held])] + more_held,
+        test_outliers=source.test_outliers,
         dropped=dropped,
         digest=source.digest,
         seed=seed,
     )
+
+
+def _by_group(photos: Sequence[Photo], seed: int) -> tuple[list[Photo], list[Photo]]:
+    """Split photos of known originals, whole groups at a time: (what is trained on, what validates)."""
+    train: list[Photo] = []
+    validation: list[Photo] = []
+    for photo in photos:
+        if photo.origin.group:
+            drawn = hashlib.sha256(f"{seed}:{photo.origin.group}".encode()).digest()
+            held = int.from_bytes(drawn[:4], "big") < VALIDATION_SHARE * 2**32
+            (validation if held else train).append(photo)
+    return train, validation
 
 
 def _carve(
@@ -289,12 +360,19 @@ def _carve(
 
 def _signatures(photos: Sequence[Photo]) -> NDArray[np.float32]:
     """Give each photo as a unit vector [2, N, 3072] free of brightness and contrast: as it is, and mirrored."""
-    pixels = np.stack([photo.pixels for photo in photos]).astype(np.float32)
+    pixels = np.stack([_at_cifars_side(photo.pixels) for photo in photos]).astype(np.float32)
     both = np.stack([pixels, pixels[:, :, ::-1]]).reshape(2, len(photos), -1)
     both -= both.mean(axis=2, keepdims=True)
     norms = np.linalg.norm(both, axis=2, keepdims=True)
     both /= np.where(norms > 0, norms, 1)
     return both
+
+
+def _at_cifars_side(pixels: Pixels) -> Pixels:
+    """Reduce an image to the side that duplicates are known at."""
+    if len(pixels) == CIFAR_SIDE:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((CIFAR_SIDE, CIFAR_SIDE), Image.Resampling.BOX))
 
 
 def _repeats(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.bool_]:

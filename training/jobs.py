@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stack.errors import UserError, explained
 
+from .dataset import CIFAR_SIDE
 from .staging import OUTLIER_FOLDERS, Manifest
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ class JobSettings:
 
 
 def builtin_hyperparameters(manifest: Manifest, epochs: int, batch: int) -> dict[str, str]:
-    """Return the built-in algorithm's settings for 32×32 images.
+    """Return the built-in algorithm's settings for the staged images.
 
-    The default is a network of 152 layers for 224×224; for images this small the documentation names depths
-    of 20 to 110 (https://docs.aws.amazon.com/sagemaker/latest/dg/IC-Hyperparameter.html).
+    The default is a network of 152 layers for 224×224. For images as small as CIFAR's the documentation names depths
+    of 20 to 110, for larger ones 18 and more (https://docs.aws.amazon.com/sagemaker/latest/dg/IC-Hyperparameter.html).
 
     Raises:
         UserError: there are fewer training photos than one batch holds.
@@ -68,9 +69,10 @@ def builtin_hyperparameters(manifest: Manifest, epochs: int, batch: int) -> dict
     if photos < batch:
         raise UserError(f"{photos} training photos do not fill one batch of {batch}: give a smaller --batch")
     steps = ",".join(str(round(epochs * part)) for part in (0.5, 0.75))
+    side = manifest.image_size
     return {
-        "num_layers": "20",
-        "image_shape": "3,32,32",
+        "num_layers": "20" if side <= CIFAR_SIDE else "18",
+        "image_shape": f"3,{side},{side}",
         "num_classes": str(len(manifest.class_names)),
         "num_training_samples": str(photos),
         "mini_batch_size": str(batch),

@@ -6,16 +6,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from stack.errors import UserError, explained
 
-from .dataset import Dataset, Photo
+from .dataset import Dataset, Origin, Photo
 
 MANIFEST: Final = "dataset.json"
 LABELLED_SPLITS: Final = ("train", "validation", "test")
@@ -34,6 +35,7 @@ class Manifest:
     dropped: int
     digest: str
     seed: int
+    image_size: int
 
 
 def write(dataset: Dataset, folder: Path) -> Manifest:
@@ -71,6 +73,7 @@ def describe(dataset: Dataset) -> Manifest:
         dropped=dataset.dropped,
         digest=dataset.digest,
         seed=dataset.seed,
+        image_size=len(dataset.train[0].pixels),
     )
 
 
@@ -91,11 +94,19 @@ def _write_files(dataset: Dataset, manifest: Manifest, folder: Path) -> None:
         for path, photo in zip(paths, photos, strict=True):
             target = folder / name / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(photo.pixels).save(target, "PNG")
+            Image.fromarray(photo.pixels).save(target, "PNG", pnginfo=_as_text(photo.origin))
         if name in LABELLED_SPLITS:
             lines = list_lines(paths, photos, dataset.class_names, dataset.seed)
             (folder / f"{name}.lst").write_text("".join(lines), encoding="utf-8")
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
+
+
+def _as_text(origin: Origin) -> PngInfo:
+    """Return an image's origin as the text that its file carries, wherever the file goes."""
+    text = PngInfo()
+    for key, value in asdict(origin).items():
+        text.add_text(key, value)
+    return text
 
 
 def unique_paths(photos: Iterable[Photo]) -> list[str]:
@@ -138,7 +149,8 @@ def read_split(folder: Path, labels: list[str] | None = None) -> list[Photo]:
     for label in names:
         for path in sorted((folder / label).glob("*.png")):
             with Image.open(path, formats=("PNG",)) as image:
-                photos.append(Photo(path.name, label, np.asarray(image.convert("RGB"))))
+                origin = Origin(**{field.name: image.info.get(field.name, "") for field in fields(Origin)})
+                photos.append(Photo(path.name, label, np.asarray(image.convert("RGB")), origin))
     return photos
 
 

@@ -10,7 +10,7 @@ from tests.training.test_train import draw
 from training import bundled, staging
 from training.dataset import Dataset, Photo
 
-OPTIONS = ["--epochs", "1", "--network-side", "32", "--threads", "1"]
+OPTIONS = ["--epochs", "1", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ MANIFEST = Manifest(
     dropped=9,
     digest="sha256:0",
     seed=1,
+    image_size=32,
 )
 
 
@@ -110,6 +111,11 @@ def test_the_builtin_job_is_asked_for_word_for_word(requests: list[dict[str, Any
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
     assert request["OutputDataConfig"]["S3OutputPath"] == "s3://photos/loading-bay/jobs"
     assert not request.get("EnableManagedSpotTraining")
+
+
+def test_the_builtin_job_takes_the_side_that_was_staged() -> None:
+    found = jobs.builtin_hyperparameters(replace(MANIFEST, image_size=64), epochs=60, batch=32)
+    assert (found["image_shape"], found["num_layers"]) == ("3,64,64", "18")
 
 
 def test_spot_training_may_wait_as_long_again_as_it_runs(requests: list[dict[str, Any]]) -> None:

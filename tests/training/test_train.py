@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from training.container import train
 
-ARGUMENTS = ["--epochs", "2", "--network-side", "32", "--threads", "1"]
+ARGUMENTS = ["--epochs", "2", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
 
 
 def draw(label: str, generator: np.random.Generator) -> Image.Image:
@@ -126,6 +126,7 @@ def test_the_same_seed_gives_the_same_figures_in_sagemakers_way_too(
         SM_HP_CLASSES="bicycle,motorcycle",
         SM_HP_DATA_DIGEST="sha256:0",
         SM_HP_EPOCHS="2",
+        SM_HP_STEPS_PER_EPOCH="16",
         SM_HP_NETWORK_SIDE="32",
         SM_HP_THREADS="1",
     )
@@ -165,24 +166,23 @@ def test_what_is_wrong_is_said_in_one_line(staged: Path, tmp_path: Path, change:
     assert "Traceback" not in done.stderr
 
 
+def scored(probabilities: np.ndarray, labels: torch.Tensor) -> train.Scored:
+    rows = torch.from_numpy(probabilities).double()
+    return train.Scored(rows.log(), labels, torch.full((len(rows),), 1 / len(rows), dtype=torch.float64))
+
+
 def test_calibration_finds_the_temperature_that_was_taken_away() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(20_000, 2, generator=generator)
     labels = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
     overconfident = torch.softmax(logits * 2, dim=1).numpy()
-    nobody = np.empty((0, 2), np.float32)
-    assert train.calibrate(overconfident, labels, nobody) == pytest.approx(2, rel=0.05)
+    assert train.calibrate(scored(overconfident, labels), None) == pytest.approx(2, rel=0.05)
 
 
-def test_an_epoch_sees_every_photo_and_few_photos_several_times() -> None:
-    generator = torch.Generator().manual_seed(0)
-    many = torch.cat(list(train.batches(842, 48, generator)))
-    assert len(many) == len(set(many.tolist())) == 17 * 48
-    few = [batch.tolist() for batch in train.batches(50, 24, generator)]
-    assert len(few) == 16
-    assert {len(batch) for batch in few} == {24}
-    assert len({index for batch in few for index in batch}) == 50
-    assert [len(batch) for batch in train.batches(10, 48, generator)] == [10] * 16
+def test_the_first_epochs_see_smaller_images() -> None:
+    settings = train.Settings(epochs=4, network_side=128)
+    assert [train.side_of(epoch, settings) for epoch in range(1, 5)] == [96, 96, 128, 128]
+    assert train.side_of(1, train.Settings(epochs=4, network_side=32)) == 32
 
 
 def test_sure_scores_of_outliers_raise_the_temperature() -> None:
@@ -191,9 +191,10 @@ def test_sure_scores_of_outliers_raise_the_temperature() -> None:
     photos[0] = photos[0, ::-1]  # one is wrong, or no temperature is too low
     unsure = np.full((20, 2), 0.5, np.float32)
     sure = np.tile(np.array([[0.95, 0.05]], np.float32), (20, 1))
-    assert train.calibrate(photos, labels, sure) > train.calibrate(photos, labels, unsure)
+    known, nobody = scored(photos, labels), torch.zeros(20, dtype=torch.int64)
+    assert train.calibrate(known, scored(sure, nobody)) > train.calibrate(known, scored(unsure, nobody))
 
 
 def test_uniform_scores_lose_nothing_and_sure_ones_much() -> None:
-    assert train.uniform_loss(torch.zeros(4, 3)).item() == pytest.approx(0, abs=1e-6)
-    assert train.uniform_loss(torch.tensor([[10.0, 0.0]])).item() > 4
+    assert train.uniform_losses(torch.zeros(4, 3)).tolist() == pytest.approx([0] * 4, abs=1e-6)
+    assert train.uniform_losses(torch.tensor([[10.0, 0.0]])).item() > 4

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import tarfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from stack.errors import UserError
 from training import dataset
-from training.dataset import Photo, Source
+from training.dataset import Origin, Photo, Source
 
 CLASSES = ["bicycle", "motorcycle"]
 
@@ -56,9 +57,13 @@ def test_an_archive_is_read_by_class_and_others_become_outliers(tmp_path: Path) 
         ("moto_s_2.png", "motorcycle"),
     ]
     assert [item.label for item in found.outliers] == ["cattle"]
+    assert {item.origin.look for item in found.train} == {"small"}
     # A row is all red values, then green, then blue.
     first = np.arange(3072, dtype=np.uint32).astype(np.uint8)
-    assert (found.train[0].pixels[0, 1] == [first[1], first[1025], first[2049]]).all()
+    small = dataset.read_cifar(path, CLASSES, side=32).train[0].pixels
+    assert (small[0, 1] == [first[1], first[1025], first[2049]]).all()
+    enlarged = Image.fromarray(small).resize((64, 64), Image.Resampling.BICUBIC)
+    assert (found.train[0].pixels == np.asarray(enlarged)).all()
     assert found.digest.startswith("sha256:")
 
 
@@ -110,8 +115,8 @@ def test_a_folder_of_photos_is_read_upright_cropped_and_reduced(tmp_path: Path) 
     assert [item.label for item in found.train] == CLASSES
     assert [item.label for item in found.test_outliers] == ["cat"]
     pixels = found.train[0].pixels
-    assert pixels.shape == (32, 32, 3)
-    assert pixels[:, 4:28, 2].min() > 200  # the blue middle fills the square
+    assert pixels.shape == (64, 64, 3)
+    assert pixels[:, 8:56, 2].min() > 200  # the blue middle fills the square
 
 
 def test_a_damaged_photo_is_named(tmp_path: Path) -> None:
@@ -214,6 +219,47 @@ def test_near_duplicates_of_each_other_stay_in_one_split() -> None:
 def test_too_few_photos_to_split_are_named() -> None:
     with pytest.raises(UserError, match="class bicycle has 2 photos, too few to split"):
         dataset.split(source(count=2, test=1), CLASSES, seed=1)
+
+
+def crops(label: str, originals: list[str]) -> list[Photo]:
+    """Make three crops of each original."""
+    return [
+        replace(
+            photo(label, 100 * number + part),
+            name=f"{original}-{part}.png",
+            origin=Origin("street", "us", "1.5", original),
+        )
+        for number, original in enumerate(originals)
+        for part in range(3)
+    ]
+
+
+def test_all_crops_of_an_original_are_in_one_split_and_those_for_the_figures_only_in_the_test() -> None:
+    known = [*crops("bicycle", [f"b{n}" for n in range(30)]), *crops("motorcycle", [f"m{n}" for n in range(30)])]
+    others = crops("other", [f"o{n}" for n in range(30)])
+    held, held_others = crops("bicycle", ["held"]), crops("other", ["held too"])
+    given = dataset.with_photographs(source(test=4), [*known, *others], [*held, *held_others], CLASSES)
+    data = dataset.split(given, CLASSES, seed=1)
+    for train, validation in ((data.train, data.validation), (data.train_outliers, data.validation_outliers)):
+        groups = [{item.origin.group for item in part} - {""} for part in (train, validation)]
+        assert groups[0]
+        assert groups[1]
+        assert not groups[0] & groups[1]
+    assert {item.name for item in held} <= {item.name for item in data.test}
+    assert {item.name for item in held_others} <= {item.name for item in data.test_outliers}
+    assert given.digest != source(test=4).digest
+
+
+def test_what_a_camera_took_at_about_one_time_stays_together() -> None:
+    groups = {Origin("cctv", "z", "whole", f"z:bike/bike{number}.jpg").group for number in range(20, 40)}
+    assert groups == {"z:bike/bike1"}
+    assert Origin("street", "z", "whole", "z:00f3a1").group == "z:00f3a1"
+
+
+def test_outliers_are_limited_by_source() -> None:
+    given = dataset.with_photographs(source(), crops("other", ["a", "b", "c"]), [], CLASSES)
+    limited = dataset.limit_outliers(given, 4, seed=1)
+    assert Counter(item.origin.source for item in limited.outliers) == {"own": 4, "us": 4}
 
 
 def test_reviewed_photos_are_trained_on_and_never_tested_on(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from stack.errors import UserError
 from training import staging
-from training.dataset import Dataset, Photo
+from training.dataset import Dataset, Origin, Photo
 
 
 def photo(label: str, name: str) -> Photo:
@@ -61,6 +61,14 @@ def test_images_keep_their_names_and_pixels(folder: Path) -> None:
     expected = {(item.label, item.pixels.tobytes()) for item in data().train}
     assert {(item.label, item.pixels.tobytes()) for item in again} == expected
     assert (folder / "train/bicycle/bike_s_1.png").is_file()
+
+
+def test_images_keep_their_origin_wherever_their_files_go(tmp_path: Path) -> None:
+    origin = Origin("street", "openimages", "1.5", "openimages:00f3a1")
+    train = [replace(item, origin=origin) for item in data().train]
+    manifest = staging.write(replace(data(), train=train), tmp_path / "staged")
+    assert manifest.image_size == 32
+    assert {item.origin for item in staging.read_split(tmp_path / "staged/train")} == {origin}
 
 
 def test_two_photos_of_one_stem_both_stay(folder: Path) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from stack.deployed import client
 from stack.errors import UserError
 
-from .. import dataset, download, staging
+from .. import dataset, download, photographs, staging
 from . import options
 from .options import DATA, DATASET_PREFIX, STAGED, console
 
@@ -18,10 +18,18 @@ from .options import DATA, DATASET_PREFIX, STAGED, console
 @click.option("--archive", type=Path, help="CIFAR-100's Python archive, instead of downloading it.")
 @click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
+@click.option(
+    "--photographs-archive",
+    "photograph_archives",
+    type=Path,
+    multiple=True,
+    help="An archive of photographs from the street, with its index.csv; may be given several times.",
+)
 @click.option("--reviewed", type=Path, help="Photos that people looked at, <folder>/<class>/*.jpg, to train on too.")
 @options.classes
 @options.output(STAGED, "Where the images are written.")
-@click.option("--outlier-limit", type=click.IntRange(0), default=2000, help="Outliers kept of each split at most.")
+@click.option("--image-size", type=click.IntRange(32), default=dataset.IMAGE_SIDE, help="Side of the model's input.")
+@click.option("--outlier-limit", type=click.IntRange(0), default=5000, help="Outliers kept of each source at most.")
 @click.option("--seed", type=int, default=1, help="Of the split.")
 @click.option("--bucket", help="Upload to this S3 bucket too.")
 @click.option("--prefix", default=DATASET_PREFIX, help="Where in the bucket.")
@@ -31,9 +39,11 @@ def stage(
     archive: Path | None,
     folder: Path | None,
     outliers: Path | None,
+    photograph_archives: tuple[Path, ...],
     reviewed: Path | None,
     classes: list[str],
     output: Path,
+    image_size: int,
     outlier_limit: int,
     seed: int,
     bucket: str | None,
@@ -43,9 +53,15 @@ def stage(
     """Fetch, split and write the images, and upload them."""
     if archive and folder:
         raise click.UsageError("--archive and --folder exclude each other")
-    source = dataset.read_folder(folder, classes) if folder else dataset.read_cifar(fetched(archive), classes)
+    if folder:
+        source = dataset.read_folder(folder, classes, image_size)
+    else:
+        source = dataset.read_cifar(fetched(archive), classes, image_size)
     if outliers:
         source = dataset.with_outliers(source, outliers)
+    if photograph_archives:
+        found = photographs.read_archives(photograph_archives, image_size)
+        source = dataset.with_photographs(source, found.train, found.test, classes)
     if reviewed:
         source = dataset.with_reviewed(source, reviewed, classes)
     data = dataset.split(dataset.limit_outliers(source, outlier_limit, seed), classes, seed)

@@ -1,4 +1,4 @@
-"""Augmentation: what happens to a phone's photo on its way to 32×32, played on images that are there already.
+"""Augmentation: what happens to a phone's photo on its way to the model, played on images that are there already.
 
 A driver stands nearer or farther, holds the phone askew, in sun or under a lamp; the lens blurs, the phone
 compresses, the reduction sharpens or softens. Everything is drawn from one seeded generator.
@@ -8,19 +8,27 @@ import io
 import math
 from typing import Final
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
 # Share of a batch that each effect touches, and how far it goes at most.
-FARTHER_SHARE: Final = 0.3
-FARTHER_SCALE: Final = (1.1, 1.6)
+FARTHER_SHARE: Final = 0.35
+FARTHER_SCALE: Final = (1.1, 2.0)
+# Sharpness must not tell what an image is of: labelled ones and outliers alike lose as much of it, drawn anew.
+SOFT_SHARE: Final = 0.75
+SOFT_SCALE: Final = (1.0, 2.2)
+QUARTER_TURN_SHARE: Final = 0.03
+# Some are turned farther, and what lies beyond their edge is one colour: photos that somebody straightened.
+FRAMED_SHARE: Final = 0.06
+FRAMED_DEGREES: Final = 20.0
 BLUR_SHARE: Final = 0.25
 SHARPEN_SHARE: Final = 0.2
 JPEG_SHARE: Final = 0.25
 JPEG_QUALITY: Final = (40, 95)
-GREY_SHARE: Final = 0.05
+GREY_SHARE: Final = 0.15
 NOISE_SHARE: Final = 0.2
 NOISE_DEVIATION: Final = 12.0
 ERASE_SHARE: Final = 0.3
@@ -43,7 +51,8 @@ class Augmenter:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Map uint8 RGB [N, S, S, 3] to RGB values 0 … 255, float [N, 3, target, target]."""
-        images = pixels.permute(0, 3, 1, 2).float()
+        images = self._softness(pixels).permute(0, 3, 1, 2).float()
+        images = self._quarter_turns(images)
         images = self._farther(images)
         images = self._light(images)
         images = self._sharpness(images)
@@ -58,8 +67,31 @@ class Augmenter:
     def _chosen(self, count: int, share: float) -> Tensor:
         return torch.rand(count, generator=self.generator) < share
 
+    def _softness(self, pixels: Tensor) -> Tensor:
+        """Reduce some and enlarge them again, uint8 [N, S, S, 3]: as small as a phone or a crop left them."""
+        side = pixels.shape[1]
+        filters = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+        chosen = self._chosen(len(pixels), SOFT_SHARE).nonzero()[:, 0].tolist()
+        scales = self._uniform(len(pixels), *SOFT_SCALE).tolist()
+        kinds = torch.randint(len(filters), (len(pixels),), generator=self.generator).tolist()
+        pixels = pixels.clone()
+        for index in chosen:
+            small = max(8, round(side / scales[index]))
+            image = Image.fromarray(pixels[index].numpy())
+            image = image.resize((small, small), Image.Resampling.BICUBIC).resize((side, side), filters[kinds[index]])
+            pixels[index] = torch.from_numpy(np.array(image))
+        return pixels
+
+    def _quarter_turns(self, images: Tensor) -> Tensor:
+        """Lay some on their side, as phones do that save no orientation."""
+        images = images.clone()
+        chosen = self._chosen(len(images), QUARTER_TURN_SHARE)
+        direction = 1 if torch.rand(1, generator=self.generator) < 0.5 else 3
+        images[chosen] = torch.rot90(images[chosen], direction, (2, 3))
+        return images
+
     def _farther(self, images: Tensor) -> Tensor:
-        """Make some vehicles smaller, with their surroundings mirrored into view, at the same 32 pixels."""
+        """Make some vehicles smaller, with their surroundings mirrored into view, at the same side."""
         chosen = self._chosen(len(images), FARTHER_SHARE)
         count, side = int(chosen.sum()), images.shape[-1]
         if not count:
@@ -129,7 +161,9 @@ class Augmenter:
         scale = self._uniform(count, *NEARER_SCALE)
         aspect = torch.exp(self._uniform(count, -ASPECT, ASPECT))
         mirror = 1 - 2 * self._chosen(count, 0.5).float()
-        angle = self._uniform(count, -TURN_DEGREES, TURN_DEGREES) * math.pi / 180
+        framed = self._chosen(count, FRAMED_SHARE)
+        degrees = self._uniform(count, -1, 1) * torch.where(framed, FRAMED_DEGREES, TURN_DEGREES)
+        angle = degrees * math.pi / 180
         shear = self._uniform(count, -SHEAR, SHEAR)
         theta = torch.zeros(count, 2, 3)
         theta[:, 0, 0] = mirror * scale * aspect * angle.cos()
@@ -137,7 +171,12 @@ class Augmenter:
         theta[:, 1, 0] = mirror * scale * angle.sin()
         theta[:, 1, 1] = scale / aspect * angle.cos()
         theta[:, :, 2] = self._uniform(2 * count, -SHIFT, SHIFT).reshape(count, 2)
-        return _sample(images, theta, self.target)
+        moved = _sample(images, theta, self.target)
+        if framed.any():
+            inside = _sample(torch.ones_like(images[framed]), theta[framed], self.target, beyond="zeros")
+            colour = 255.0 * self._chosen(int(framed.sum()), 0.5).float().reshape(-1, 1, 1, 1)
+            moved[framed] = moved[framed] * inside + colour * (1 - inside)
+        return moved
 
     def _erase(self, images: Tensor) -> Tensor:
         """Hide a part of some, as a bollard or a passer-by does."""
@@ -181,7 +220,7 @@ class Augmenter:
         return images
 
 
-def _sample(images: Tensor, theta: Tensor, target: int) -> Tensor:
-    """Look at [N, 3, S, S] through affine maps [N, 2, 3] at [target, target]; mirrored beyond the edge."""
+def _sample(images: Tensor, theta: Tensor, target: int, beyond: str = "reflection") -> Tensor:
+    """Look at [N, 3, S, S] through affine maps [N, 2, 3] at [target, target]; mirrored beyond the edge, or 0 there."""
     grid = functional.affine_grid(theta, [len(images), 3, target, target], align_corners=False)
-    return functional.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+    return functional.grid_sample(images, grid, mode="bicubic", padding_mode=beyond, align_corners=False)

