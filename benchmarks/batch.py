@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from local.stack import Options, Stack
+from local import processes
+from local.stack import AWS_COMMAND, Options, Stack
 from operate.batch import Batch
 
 from . import machine
@@ -89,8 +90,8 @@ class Watch:
     """Samples the memory and sums the processor time of a stack's processes while a block runs."""
 
     def __init__(self, stack: Stack) -> None:
-        self._emulator = psutil.Process(stack.pids["aws"])
-        self._endpoint = psutil.Process(stack.pids["endpoint"])
+        by_program = {process.cmdline()[2]: process for process in processes.of_stack(stack.folder)}
+        self._emulator, self._endpoint = by_program[AWS_COMMAND[2]], by_program["local.endpoint"]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.peak_ours = self.peak_emulator = self.cpu = 0.0

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from local.processes import free_port, start, stop, wait_until_healthy
+from local.processes import end, free_port, start, wait_until_healthy
 from training.container.serve import Model, read_pixels
 
 from . import machine
@@ -117,12 +117,12 @@ def serving(folder: Path, cores: set[int]) -> Iterator[tuple[int, psutil.Process
     port, log = free_port(), folder / "server.log"
     command = [sys.executable, str(SERVER), "serve", "--model", str(MODEL), "--host", "127.0.0.1", "--port", str(port)]
     with pinned(cores):
-        pid = start(command, log, cwd=ROOT, env=os.environ)
+        process = start(command, log, folder=folder, env=os.environ)
     try:
-        wait_until_healthy(f"http://127.0.0.1:{port}/ping", pid, log)
-        yield port, psutil.Process(pid)
+        wait_until_healthy(f"http://127.0.0.1:{port}/ping", process, log)
+        yield port, process
     finally:
-        stop(pid)
+        end(folder)
 
 
 class Connection:

@@ -3,9 +3,13 @@
 import json
 import os
 import shutil
+import signal
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -21,8 +25,11 @@ from stack.errors import UserError
 from stack.watch import counts, decisions_table, reasons, watch
 
 from . import photos as demo_photos
+from . import processes
 from .invocation import invoke_function, run_workflow
 from .stack import HOME, MODEL, Options, Stack
+
+DEMO = HOME / "demo"
 
 console = Console(highlight=False)
 FUNCTIONS = {"serialize": "SerializeFunction", "inference": "InferenceFunction", "threshold": "ThresholdFunction"}
@@ -60,12 +67,36 @@ def main() -> None:
 @main.command()
 @_up_options
 def up(**options: Any) -> None:
-    """Start the local AWS and the endpoint, then build and deploy the template."""
-    stack = Stack.up(HOME, _options(**options), click.echo)
+    """Start the local AWS and the endpoint, then build and deploy the template; say what runs if it runs already."""
+    chosen = _options(**options)
+    with processes.locked(HOME), _ended_in_order():
+        stack = Stack.find()
+        if stack:
+            click.echo("a local stack is running already; to bring up another: python -m local down")
+        else:
+            stack = Stack.up(HOME, chosen, click.echo)
     click.echo("\nTo use it with AWS's own tools:\n")
     _print_exports(stack)
     click.echo(f"\naws s3 cp photo.jpg {stack.outputs['UploadUri']}")
     click.echo("python -m local upload photo.jpg; python -m operate --local watch; python -m local down")
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let a closed terminal and a request to end unwind the block, as Ctrl-C does, so that nothing is left behind."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)  # a shell that ends may send more than one
+        sys.exit(128 + number)
+
+    ours = (signal.SIGHUP, signal.SIGTERM)
+    handled = {each: signal.signal(each, end) for each in ours if signal.getsignal(each) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
 
 
 def _print_exports(stack: Stack) -> None:
@@ -74,9 +105,13 @@ def _print_exports(stack: Stack) -> None:
 
 
 @main.command()
-def env() -> None:
+@click.option("--unset", is_flag=True, help="Print what takes these variables away again.")
+def env(unset: bool) -> None:
     """Print what to export so that AWS's own tools use the local stack: eval "$(python -m local env)"."""
-    _print_exports(Stack.load())
+    if unset:
+        click.echo(f"unset {' '.join(Stack(HOME).environment())}")
+    else:
+        _print_exports(Stack.load())
 
 
 @main.command()
@@ -156,9 +191,15 @@ def logs(source: str, lines: int) -> None:
 
 @main.command()
 def down() -> None:
-    """Stop everything; logs and captures stay in .local."""
-    Stack.load().down()
-    click.echo("stopped")
+    """Stop everything. The inbox and the decisions are gone with it; logs and captures stay in .local."""
+    any_ran = False
+    for folder in (HOME, DEMO):  # and what a demonstration left that was killed
+        with processes.locked(folder):
+            if Stack(folder).down():
+                any_ran = True
+                click.echo(f"stopped the stack in {folder}; its inbox and decisions are gone")
+    if not any_ran:
+        click.echo("nothing was running")
 
 
 @main.command()
@@ -173,21 +214,22 @@ def demo(archive: Path | None, **options: Any) -> None:
         photos += demo_photos.cifar_photos(found)
     else:
         click.echo("no CIFAR-100 archive at hand, so only the bundled samples; CIFAR100_ARCHIVE=FILE adds test images")
-    stack = Stack.up(HOME / "demo", _options(**options), click.echo)
-    capture = stack.folder / "capture"
-    try:
-        shutil.rmtree(capture, ignore_errors=True)  # an earlier demonstration's
-        _upload(stack, [(photo.name, photo.data) for photo in photos])
-        deadline = time.monotonic() + 120
-        decisions = watch(
-            lambda: _read(stack),
-            console,
-            title="the demonstration's photos",
-            every=0.2,
-            until=lambda found: _all_decided(found, len(photos)) or time.monotonic() > deadline,
-        )
-    finally:
-        stack.down()
+    chosen = _options(**options)
+    with processes.locked(DEMO), _ended_in_order():
+        shutil.rmtree(DEMO / "capture", ignore_errors=True)  # an earlier demonstration's
+        stack = Stack.up(DEMO, chosen, click.echo)
+        try:
+            _upload(stack, [(photo.name, photo.data) for photo in photos])
+            deadline = time.monotonic() + 120
+            decisions = watch(
+                lambda: _read(stack),
+                console,
+                title="the demonstration's photos",
+                every=0.2,
+                until=lambda found: _all_decided(found, len(photos)) or time.monotonic() > deadline,
+            )
+        finally:
+            stack.down()
     decisions.sort(key=lambda decision: decision.key)
     console.print(decisions_table(decisions, console.width))
     for line in reasons(decisions):
@@ -195,7 +237,7 @@ def demo(archive: Path | None, **options: Any) -> None:
     console.print(counts(decisions))
     report = HOME / "decisions.json"
     report.write_text(json.dumps(msgspec.to_builtins(decisions), indent=2) + "\n")
-    click.echo(f"decisions are in {report}, captured predictions in {capture}")
+    click.echo(f"decisions are in {report}, captured predictions in {DEMO / 'capture'}")
     outcomes = {Path(decision.key).name: (decision.status, decision.vehicle or "") for decision in decisions}
     wrong = [
         f"{photo.name}: {' '.join(outcomes.get(photo.name, ('no outcome', ''))).strip()}"

@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,10 @@ from stack.deployed import STACK_NAME
 from stack.errors import UserError
 from stack.template import ROOT, read_definition, read_template
 
+from .processes import MARK
+
+# What the endpoint and the functions run under, whichever Python runs this command.
+PYTHON = ROOT / ".venv" / "bin" / "python"
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
 
 # The local AWS calls functions of an own runtime as AWS does, through AWS's runtime client: exceptions then reach
@@ -33,6 +36,11 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     """Return the template as the local AWS takes it."""
     function = template["Globals"]["Function"]
     function["Runtime"] = "provided.al2023"
+    # Paths count from where a template lies, and the rendered one lies elsewhere.
+    function["CodeUri"] = str(ROOT / function["CodeUri"])
+    for resource in template["Resources"].values():
+        if "DefinitionUri" in resource["Properties"]:
+            resource["Properties"]["DefinitionUri"] = str(ROOT / resource["Properties"]["DefinitionUri"])
     function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
     # Alarms on metric math are refused there, and AWS's own metrics do not exist.
     template["Resources"] = {
@@ -61,22 +69,19 @@ def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) 
     """
     if not SAM.exists():
         raise UserError("SAM CLI is not installed here; run: make setup")
-    # SAM resolves CodeUri from the template's folder, so the rendered one lies beside the original.
-    rendered = ROOT / f".template.{os.getpid()}.yaml"
+    rendered = folder / "template.yaml"
     built = folder / "build"
-    python = f"{sys.implementation.cache_tag}-{platform.machine()}"
-    sam_env = {**os.environ, **env, "SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
-    sam_env |= {"LAMBDA_PYTHON": sys.executable}
-    try:
-        rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
-        build = ["build", "--template", str(rendered), "--build-dir", str(built)]
-        build += ["--cached", "--cache-dir", str(ROOT / ".local" / "build-cache" / python)]
-        _sam(build, folder / "sam-build.log", sam_env)
-    finally:
-        rendered.unlink(missing_ok=True)
+    cache = ROOT / ".local" / "build-cache" / f"{PYTHON.resolve().name}-{platform.machine()}"
+    # A make above us hands its own variables on to every make below, which would override those of the build.
+    inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKEOVERRIDES"}}
+    sam_env = inherited | dict(env) | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
+    sam_env |= {"LAMBDA_PYTHON": str(PYTHON), MARK: str(folder)}
+    rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
+    build = ["build", "--template", str(rendered), "--build-dir", str(built), "--cached", "--cache-dir", str(cache)]
+    _sam(build, folder / "sam-build.log", sam_env)
     for function in built.glob("*Function"):
         bootstrap = function / "bootstrap"
-        bootstrap.write_text(BOOTSTRAP.format(python=sys.executable))
+        bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
         bootstrap.chmod(0o755)
     command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", STACK_NAME]
     command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]

@@ -2,11 +2,11 @@
 
 import json
 import os
+import secrets
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ from stack.errors import UserError
 from stack.template import ROOT
 
 from . import processes
-from .deployment import deploy
+from .deployment import PYTHON, deploy
 
-MINISTACK = ROOT / ".tools" / "ministack" / "bin" / "ministack"
+# The local AWS in its own environment, behind our guard.
+MINISTACK = ROOT / ".tools" / "ministack" / "bin" / "python"
+AWS_COMMAND = (str(MINISTACK), "-P", str(ROOT / "local" / "guard.py"))
 MODEL = ROOT / "training" / "model" / "model.onnx"
-HOME = ROOT / ".local"
+HOME = (ROOT / ".local").resolve()
 REGION = "us-east-1"
 ENDPOINT_NAME = "loading-bay"
+# What a later command must know of a stack that runs.
+RECORDED = ("aws_url", "endpoint_url", "secret", "outputs", "parameters")
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,12 @@ class Options:
 
 @dataclass
 class Stack:
-    """A local stack in `folder`, which holds its logs, its captures and the record of what runs."""
+    """A local stack in `folder`, which holds its logs, its captures and the record of where it listens."""
 
     folder: Path
     aws_url: str = ""
     endpoint_url: str = ""
-    pids: dict[str, int] = field(default_factory=dict)
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     outputs: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
 
@@ -58,26 +62,35 @@ class Stack:
         Raises:
             UserError: none does.
         """
-        stack = cls._recorded(folder)
-        if not stack or not stack.outputs or not all(map(processes.is_alive, stack.pids.values())):
+        stack = cls.find(folder)
+        if not stack:
             raise UserError("no local stack is running; start one with: python -m local up")
         return stack
+
+    @classmethod
+    def find(cls, folder: Path = HOME) -> "Stack | None":
+        """Return the stack that runs in `folder`, if a whole one does."""
+        try:
+            record = json.loads((folder / "stack.json").read_text())
+            stack = cls(folder, **{name: record[name] for name in RECORDED})
+        except (OSError, ValueError, TypeError, KeyError):  # no record, or a damaged one
+            return None
+        healthy = processes.is_healthy(stack.aws_health) and processes.is_healthy(f"{stack.endpoint_url}/ping")
+        return stack if healthy else None
 
     @classmethod
     def up(cls, folder: Path, options: Options, say: Callable[[str], None]) -> "Stack":
         """Start the local AWS and the endpoint, build and deploy the template; all or nothing.
 
+        What an earlier stack in `folder` left behind is ended first. The caller holds the folder's lock.
+
         Raises:
-            UserError: one is running already, or something is missing or failed.
+            UserError: something is missing or failed.
         """
-        earlier = cls._recorded(folder)
-        if earlier and any(map(processes.is_alive, earlier.pids.values())):
-            raise UserError("a local stack is running already; stop it with: python -m local down")
-        if earlier:
-            earlier.down()
         if not MINISTACK.exists():
             raise UserError("the local AWS is not installed here; run: make setup")
         stack = cls(folder)
+        stack.down()
         try:
             stack._start(options, say)
         except BaseException:  # Ctrl-C too must leave nothing behind
@@ -85,19 +98,22 @@ class Stack:
             raise
         return stack
 
-    def down(self) -> None:
-        """End the processes and remove what they kept in temporary folders; logs and captures stay."""
-        for pid in self.pids.values():
-            processes.stop(pid)
+    def down(self) -> bool:
+        """End the processes and remove all that the local AWS kept; logs and captures stay.
+
+        Tells whether anything ran.
+        """
+        any_ran = processes.end(self.folder)
         shutil.rmtree(self.folder / "run", ignore_errors=True)
-        self._record.unlink(missing_ok=True)
+        (self.folder / "stack.json").unlink(missing_ok=True)
+        return any_ran
 
     def environment(self) -> dict[str, str]:
         """Return the variables that point AWS's own tools at this stack."""
         return {
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
         }
@@ -112,26 +128,14 @@ class Stack:
         return Deployed.on_this_machine(self.environment(), self.outputs, self.parameters)
 
     @property
-    def _record(self) -> Path:
-        return self.folder / "stack.json"
-
-    @classmethod
-    def _recorded(cls, folder: Path) -> "Stack | None":
-        try:
-            record = json.loads((folder / "stack.json").read_text())
-        except FileNotFoundError:
-            return None
-        known = {each.name: record[each.name] for each in fields(cls)}
-        return cls(**known | {"folder": folder})
-
-    def _save(self) -> None:
-        self._record.write_text(
-            json.dumps(asdict(self) | {"folder": str(self.folder), "environment": self.environment()}, indent=2) + "\n"
-        )
+    def aws_health(self) -> str:
+        """The address where the local AWS says that it is well."""
+        return f"{self.aws_url}/_ministack/health"
 
     def _start(self, options: Options, say: Callable[[str], None]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
+        (self.folder / "run").mkdir()
+        (self.folder / "capture").mkdir(mode=0o700, exist_ok=True)
         self._start_aws(options)
         say(f"local AWS at {self.aws_url}")
         if options.endpoint_url:
@@ -144,30 +148,31 @@ class Stack:
         deploy(self.folder, self.environment(), parameters)
         described = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         self.outputs, self.parameters = outputs_of(described), parameters_of(described)
-        self._save()
+        record = {name: getattr(self, name) for name in RECORDED} | {"environment": self.environment()}
+        (self.folder / "stack.json").write_text(json.dumps(record, indent=2) + "\n")
         say(f"stack {STACK_NAME} is up after {time.monotonic() - started:.1f} s")
 
     def _start_aws(self, options: Options) -> None:
-        temporary = self.folder / "run"
-        temporary.mkdir(exist_ok=True)
         port = processes.free_port()
         self.aws_url = f"http://127.0.0.1:{port}"
+        temporary = str(self.folder / "run")
         # A clean environment: the functions inherit it, and must not find anyone's credentials.
         env = self.environment() | {
             "PATH": os.environ["PATH"],
-            "HOME": str(temporary),
-            "TMPDIR": str(temporary),
+            "HOME": temporary,
+            "TMPDIR": temporary,
             "BIND_HOST": "127.0.0.1",
-            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "localhost",
             "GATEWAY_PORT": str(port),
+            "IOT_MTLS_ENABLED": "0",  # no other port than this one
+            "SFTP_ENABLED": "0",
             "DOCKER_HOST": "unix:///nonexistent",
             "SFN_WAIT_SCALE": str(options.wait_scale),
             "AUTH": str(options.enforce_iam).lower(),
         }
         log = self.folder / "aws.log"
-        self.pids["aws"] = processes.start([str(MINISTACK)], log, cwd=temporary, env=env)
-        self._save()
-        processes.wait_until_healthy(f"{self.aws_url}/_ministack/health", self.pids["aws"], log)
+        process = processes.start(AWS_COMMAND, log, folder=self.folder, env=env)
+        processes.wait_until_healthy(self.aws_health, process, log)
 
     def _start_endpoint(self, options: Options) -> None:
         if not options.model.exists():
@@ -175,9 +180,8 @@ class Stack:
         port = processes.free_port()
         self.endpoint_url = f"http://127.0.0.1:{port}"
         log = self.folder / "endpoint.log"
-        command = [sys.executable, "-m", "local.endpoint", "--model", str(options.model), "--port", str(port)]
+        command = [str(PYTHON), "-m", "local.endpoint", "--model", str(options.model), "--port", str(port)]
         command += ["--name", ENDPOINT_NAME, "--capture-folder", str(self.folder / "capture")]
         command += ["--capture-percentage", str(options.capture_percentage)]
-        self.pids["endpoint"] = processes.start(command, log, cwd=ROOT, env=os.environ)
-        self._save()
-        processes.wait_until_healthy(f"{self.endpoint_url}/ping", self.pids["endpoint"], log)
+        process = processes.start(command, log, folder=self.folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        processes.wait_until_healthy(f"{self.endpoint_url}/ping", process, log)

@@ -15,8 +15,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a copy of every file that a clone would hold; `.venv` and `.tools` are this checkout's."""
-    folder = tmp_path_factory.mktemp("checkout") / "loading-bay"
+    """Return a copy of every file that a clone would hold; `.venv` and `.tools` are this checkout's.
+
+    A space in its path must not matter.
+    """
+    folder = tmp_path_factory.mktemp("checkout") / "loading bay"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

@@ -66,13 +66,6 @@ def test_upload_watch_status_and_logs_tell_what_happens(run: Run, stack: dict[st
     assert ":execution:" in logged["execution_arn"]
 
 
-def test_a_second_up_says_that_one_is_running(run: Run, stack: dict[str, str]) -> None:
-    up = run(*LOCAL, "up")
-
-    assert up.returncode == 1
-    assert "is running already; stop it with: python -m local down" in up.stderr
-
-
 @pytest.mark.parametrize(
     ("target", "event", "adds"),
     [

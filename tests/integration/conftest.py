@@ -38,7 +38,7 @@ def troubled_bay(aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.Te
     folder: Path = tmp_path_factory.mktemp("stack")
     options = Options(endpoint_url=endpoint.url, wait_scale=0.05)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("local.stack.MINISTACK", aws.launcher)
+        patch.setattr("local.stack.AWS_COMMAND", aws.command)
         stack = Stack.up(folder, options, say=print)
     yield Bay(stack)
     stack.down()

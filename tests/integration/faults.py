@@ -5,7 +5,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from starlette.responses import Response
 
 from local import processes
@@ -60,10 +60,7 @@ class FaultyAws:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir()
-        self.launcher = folder / "ministack"
-        python = MINISTACK.parent / "python"
-        self.launcher.write_text(f'#!/bin/sh\nexec "{python}" "{FAULTY_AWS}" "{folder}"\n')
-        self.launcher.chmod(0o755)
+        self.command = (str(MINISTACK), "-P", str(FAULTY_AWS), str(folder))
         (folder / "journal.jsonl").touch()
         self.inject()
 
@@ -85,10 +82,10 @@ class FaultyAws:
         halted = self._folder / "halted"
         halted.touch()
         time.sleep(0.2)
-        processes.stop(stack.pids["aws"], seconds=30)
+        processes.end(stack.folder, seconds=30)
         halted.unlink()
-        stack.pids["aws"] = processes.start([str(self.launcher)], log, cwd=stack.folder / "run", env=env)
-        processes.wait_until_healthy(f"{stack.aws_url}/_ministack/health", stack.pids["aws"], log)
+        process = processes.start(self.command, log, folder=stack.folder, env=env)
+        processes.wait_until_healthy(stack.aws_health, process, log)
 
 
 def workers(stack: Stack, handler: str = "") -> list[int]:
@@ -97,16 +94,13 @@ def workers(stack: Stack, handler: str = "") -> list[int]:
     The local AWS ends every process of a function when one of them fails to start, those at work included: a fault of
     its own, which would hide those that are wanted.
     """
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,pgid=,etime=,command="], check=True, capture_output=True, text=True
-    )
-    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
-    group = str(stack.pids["aws"])
-    return [
-        int(pid)
-        for pid, pgid, age, command in rows
-        if pgid == group and age > "00:05" and "awslambdaric" in command and handler in command
-    ]
+    found, started_up = [], time.time() - 5
+    for process in processes.of_stack(stack.folder):
+        with suppress(psutil.NoSuchProcess):
+            command = " ".join(process.cmdline())
+            if process.create_time() < started_up and "awslambdaric" in command and handler in command:
+                found.append(process.pid)
+    return found
 
 
 def signal_worker(stack: Stack, number: signal.Signals, handler: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The local AWS with a tap on everything that Step Functions calls: calls fail as told, and each is written down.
+"""The guarded local AWS with a tap on all that Step Functions calls: calls fail as told, and each is written down.
 
 Runs in the local AWS's own environment, in the place of its command. In the folder given, `faults.json` says which
 calls fail (read at every call) and `journal.jsonl` gets a line when a call is asked, and one when it is done or failed.
@@ -76,8 +76,10 @@ def tap(stepfunctions: Any) -> None:
 if __name__ == "__main__":
     (FOLDER / "environment.json").write_text(json.dumps(dict(os.environ)))
     os.environ.update(PERSISTENCE)
-    from ministack import app  # type: ignore[import-not-found]
+    sys.path.append(str(Path(__file__).parents[2]))
     from ministack.services import stepfunctions  # type: ignore[import-not-found]
 
+    from local import guard
+
     tap(stepfunctions)
-    app.main()
+    guard.main()

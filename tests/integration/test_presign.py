@@ -1,7 +1,6 @@
 """A presigned upload, really made: the photo is classified, and whatever departs from what was signed is refused.
 
-The local AWS checks the policy's conditions as S3 does, but no signature unless it enforces policies, and then only
-signatures made with the keys of its own users; tests/unit/test_presign.py holds the signed document itself.
+The local AWS checks the policy's conditions as S3 does, and its guard the signature.
 """
 
 import uuid
@@ -41,8 +40,20 @@ def test_the_photo_is_classified_under_its_driver_s_prefix(bay: Bay, upload: Pre
         ({"success_action_redirect": "https://example.com/"}, 1000),
         ({}, 100_001),
         ({}, 0),
+        ({"x-amz-signature": "0" * 64}, 1000),
+        ({"policy": "e30="}, 1000),
     ],
-    ids=["another driver", "another prefix", "a page", "public", "redirect", "too large", "empty"],
+    ids=[
+        "another driver",
+        "another prefix",
+        "a page",
+        "public",
+        "redirect",
+        "too large",
+        "empty",
+        "forged",
+        "no policy",
+    ],
 )
 def test_nothing_else_can_be_uploaded_with_it(
     bay: Bay, upload: PresignedUpload, changed: dict[str, str], size: int
