@@ -38,9 +38,6 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     function["Runtime"] = "provided.al2023"
     # Paths count from where a template lies, and the rendered one lies elsewhere.
     function["CodeUri"] = str(ROOT / function["CodeUri"])
-    for resource in template["Resources"].values():
-        if "DefinitionUri" in resource["Properties"]:
-            resource["Properties"]["DefinitionUri"] = str(ROOT / resource["Properties"]["DefinitionUri"])
     function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
     # Alarms on metric math are refused there, and AWS's own metrics do not exist.
     template["Resources"] = {
