@@ -99,8 +99,12 @@ def _ended_in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _exports(stack: Stack) -> dict[str, str]:
+    return stack.environment() | {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": stack.endpoint_url}
+
+
 def _print_exports(stack: Stack) -> None:
-    for name, value in stack.environment().items():
+    for name, value in _exports(stack).items():
         click.echo(f"export {name}={value}")
 
 
@@ -109,7 +113,7 @@ def _print_exports(stack: Stack) -> None:
 def env(unset: bool) -> None:
     """Print what to export so that AWS's own tools use the local stack: eval "$(python -m local env)"."""
     if unset:
-        click.echo(f"unset {' '.join(Stack(HOME).environment())}")
+        click.echo(f"unset {' '.join(_exports(Stack(HOME)))}")
     else:
         _print_exports(Stack.load())
 

@@ -126,6 +126,34 @@ def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path
         assert machine == 183, f"{library.name} is not for arm64"  # EM_AARCH64 of the ELF header
 
 
+# How sam local invoke reads a template: with values for its parameters, to the environment of each function.
+SAM_READS = """
+import json, sys
+from samcli.lib.providers.sam_function_provider import SamFunctionProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
+stacks, _ = SamLocalStackProvider.get_stacks(sys.argv[1], parameter_overrides=json.loads(sys.argv[2]))
+found = SamFunctionProvider(stacks).get_all()
+print(json.dumps({each.function_id: each.environment["Variables"] | {"on": each.architectures} for each in found}))
+"""
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"EndpointUrl": "http://here:1", "StorageUrl": "http://here:2", "Architecture": "x86_64"}]
+)
+def test_sam_local_invoke_finds_a_value_for_every_variable(run: Run, given: dict[str, str]) -> None:
+    read = run(".tools/sam/bin/python", "-c", SAM_READS, "template.yaml", json.dumps(given))
+
+    assert read.returncode == 0, read.stderr
+    functions = json.loads(read.stdout)
+    for name, variables in functions.items():
+        unresolved = {variable for variable, value in variables.items() if isinstance(value, dict)}
+        assert not unresolved, name
+        assert variables["on"] == [given.get("Architecture", "arm64")]
+    assert float(functions["ThresholdFunction"]["CONFIDENCE_THRESHOLD"]) == 0.9
+    assert functions["InferenceFunction"]["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] == given.get("EndpointUrl", "")
+    assert functions["SerializeFunction"]["AWS_ENDPOINT_URL_S3"] == given.get("StorageUrl", "")
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
