@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from stack.watch import counts, state, watch
 from stack.window import Window
 
 from .batch import Batch, manifest_key, recent_batches
+from .check import COST, Check
 from .choice import Choice, with_stack
 from .presign import presign
 from .replay import find_undone
@@ -41,6 +43,30 @@ messages = Console(highlight=False, stderr=True)
 def main(context: click.Context, local: bool, stack_name: str, region: str | None) -> None:
     """Operate a deployed stack, on AWS or (--local) on this machine."""
     context.obj = Choice(local, stack_name, region)
+
+
+# --------------------------------------------------------------------------------------------------------- check ---
+
+MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not checked": "[dim]–[/]"}
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@with_stack
+def check(deployed: Deployed, as_json: bool) -> None:
+    """Prove that the stack works: sample photos through all of it, a line a check, exit code 1 if one failed."""
+    messages.print(COST)
+    results = []
+    for result in Check(deployed).run():
+        results.append(result)
+        if not as_json:
+            detail = result.detail if result.status != "not checked" else f"not checked here: {result.detail}"
+            line = f"{MARKS[result.status]} {result.check:<18}{result.seconds:6.1f} s  {escape(printable(detail))}"
+            console.print(line, soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps([asdict(result) for result in results], indent=2))
+    if any(result.status == "failed" for result in results):
+        sys.exit(1)
 
 
 # --------------------------------------------------------------------------------------------------------- watch ---

@@ -135,6 +135,13 @@ class DecisionsTable:
             for found in pool.map(read, range(SEGMENTS)):
                 yield from _inside(found, window)
 
+    def get(self, photo: str) -> Decision | None:
+        """Return the decision of a photo by its full name, if there is one; as it is now."""
+        key = {"photo": {"S": photo}}
+        item = self._dynamodb.get_item(TableName=self._name, Key=key, ConsistentRead=True).get("Item")
+        found = _converted({name: _plain(value) for name, value in item.items()}) if item else None
+        return found if isinstance(found, Decision) else None
+
     def all(self) -> list[Decision]:
         """Return every decision of the table."""
         return separated(self.within(Window()))[0]

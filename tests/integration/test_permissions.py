@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from starlette.responses import Response
 
 from local.stack import ENDPOINT_NAME, REGION, Options, Stack
+from operate.__main__ import main
 from stack.decisions import Decision
 from stack.deployed import STACK_NAME
 from stack.template import read_template
@@ -161,6 +163,21 @@ def test_without_any_one_permission_something_fails(
 
     assert decision.status == "FAILED"
     assert "AccessDenied" in decision.why
+
+
+def test_the_check_of_a_stack_notices_a_role_without_a_permission(
+    guarded_bay: Bay, roles: dict[str, Role], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in guarded_bay.stack.environment().items():
+        monkeypatch.setenv(name, value)
+
+    with roles["Serialize"].without("s3:GetObject"):
+        done = CliRunner().invoke(main, ["check", "--json"])
+
+    assert done.exit_code == 1
+    (detail,) = [each["detail"] for each in json.loads(done.stdout) if each["check"] == "uploads"]
+    assert "failed: " in detail
+    assert "AccessDenied" in detail
 
 
 def test_without_tls_nobody_reads_the_inbox(guarded_bay: Bay) -> None:
