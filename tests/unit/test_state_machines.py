@@ -1,6 +1,5 @@
 """What cfn-lint does not see in a state machine: targets, substitutions, error names, expressions."""
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -9,16 +8,8 @@ import jsonata
 import pytest
 from statelint.linter import Linter
 
-from stack.template import ROOT
-
 from .definitions import DEFINITIONS, definition_of, machine_of, machines, read, states_of, strings_in
 
-# Raised by AWS itself; https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
-# and the pages of the integrated services.
-AWS_ERRORS = re.compile(
-    r"(CloudWatch|States|Lambda|DynamoDB|DynamoDb|EventBridge|S3|SNS|SQS|Sqs|Sandbox|Runtime|StepFunctions|Sfn)\."
-    r"[A-Za-z0-9]+"
-)
 # Documented fields of a distributed Map that the linter does not know yet.
 NEWER_FIELDS = re.compile(r'Field "(Label|InputType|CSVHeaderLocation)" not allowed|ExecutionType')
 SUBSTITUTES = {"Partition": "aws", "RunPhoto": "arn:aws:states:::states:startExecution.sync:2"}
@@ -29,17 +20,6 @@ every_definition = pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path:
 
 def declared_substitutions(path: Path) -> set[str]:
     return set(machines()[machine_of(path)]["DefinitionSubstitutions"])
-
-
-def raised_errors() -> set[str]:
-    names = set()
-    for module in (ROOT / "functions").rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text())):
-            if isinstance(node, ast.ClassDef) and any(
-                isinstance(base, ast.Name) and base.id == "Exception" for base in node.bases
-            ):
-                names.add(node.name)
-    return names
 
 
 @every_definition
@@ -58,26 +38,6 @@ def test_every_substitution_is_supplied_and_every_supplied_one_is_used(path: Pat
     used = set(re.findall(r"\$\{([A-Za-z]+)\}", path.read_text()))
 
     assert used == declared_substitutions(path)
-
-
-@every_definition
-def test_every_caught_or_retried_error_is_one_that_something_raises(path: Path) -> None:
-    known = raised_errors()
-    for name, state in states_of(read(path)):
-        for handler in [*state.get("Retry", []), *state.get("Catch", [])]:
-            for error in handler["ErrorEquals"]:
-                assert error in known or AWS_ERRORS.fullmatch(error), f"{name} handles {error}"
-
-
-def test_every_error_that_a_function_raises_is_caught_by_name() -> None:
-    caught = {
-        error
-        for _, state in states_of(definition_of("ClassifyPhoto"))
-        for handler in [*state.get("Retry", []), *state.get("Catch", [])]
-        for error in handler["ErrorEquals"]
-    }
-
-    assert raised_errors() <= caught
 
 
 @every_definition
