@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, central_square
+from functions.serialize.photo import central_square
+from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 from stack.errors import UserError
 
 IMAGE_SIDE: Final = 64

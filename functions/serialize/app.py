@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 
 from .decoder import Decoder
-from .photo import PhotoTooLarge, UnreadablePhoto
+from .refusals import PhotoTooLarge, UnreadablePhoto
 from .storage import PhotoNotFound, fetch_photo
 
 logger = Logger()

@@ -21,7 +21,8 @@ from typing import Any, BinaryIO, Self
 
 from PIL import Image
 
-from .photo import Photo, PhotoTooLarge, UnreadablePhoto, central_square, upright
+from .photo import Photo, central_square, upright
+from .refusals import PhotoTooLarge, UnreadablePhoto
 
 REFUSALS = {"PhotoTooLarge": PhotoTooLarge, "UnreadablePhoto": UnreadablePhoto}
 REQUEST = struct.Struct("<8sIQQ")  # shape, side, most pixels, bytes of the photo

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .photo import PhotoTooLarge
+from .refusals import PhotoTooLarge
 
 GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "MethodNotAllowed", "404"}
 REPLACED = {"PreconditionFailed", "412"}

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pillow_heif
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, central_square
+from functions.serialize.photo import central_square
+from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 
 pillow_heif.register_heif_opener()
 MAX_PIXELS = 2_000_000  # small, so that a fuzzer meets the limit often and never waits for a decoder

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from functions.serialize.decoder import Decoder, DecoderFailed
-from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, central_square, upright
+from functions.serialize.photo import central_square, upright
+from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 
 PHOTO = Path("events/photos/phone-12mp-rotated.jpg").read_bytes()
 

@@ -9,7 +9,8 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import Photo, PhotoTooLarge, UnreadablePhoto, central_square
+from functions.serialize.photo import Photo, central_square
+from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 
 pillow_heif.register_heif_opener()
 LIMIT = 50_000_000

@@ -61,6 +61,26 @@ def few_bits(depth: int, transparent: int) -> bytes:
     return png(np.full((64, 64 * depth // 8), 0b00011011, np.uint8), 64, depth, 0, struct.pack(">H", transparent))
 
 
+def profile(*colours: tuple[float, float, float], gamma: float) -> bytes:
+    """An ICC profile of a matrix and a gamma: the XYZ (D50) of full red, green and blue."""
+    bodies = [
+        *(b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in colour)) for colour in colours),
+        b"curv" + bytes(4) + struct.pack(">IHH", 1, round(gamma * 256), 0),
+    ]
+    starts = [128 + 4 + 12 * 6 + 20 * number for number in range(4)]
+    names = zip((b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"), (0, 1, 2, 3, 3, 3), strict=True)
+    table = b"".join(struct.pack(">4sII", name, starts[body], len(bodies[body])) for name, body in names)
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    header = struct.pack(
+        ">I4xI4s4s4s12x4s28x", 128 + 4 + len(table) + 76, 0x02100000, b"mntr", b"RGB ", b"XYZ ", b"acsp"
+    )
+    return (header + white).ljust(128, b"\0") + struct.pack(">I", 6) + table + b"".join(bodies)
+
+
+ADOBE_COLOURS = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+SRGB_COLOURS = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+ADOBE = profile(*ADOBE_COLOURS, gamma=2.19921875)
+
 PHOTOS = {
     **{f"{format}, orientation {n}": encode(COLOURED, format, exif=oriented(n))
        for format in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF") for n in range(1, 9)},
@@ -81,6 +101,9 @@ PHOTOS = {
         (np.asarray(COLOURED).astype(">u2") * 257).reshape(SIZE[1], -1).view(np.uint8), SIZE[0], 16, 2,
         struct.pack(">HHH", 0, 1, 40_000),
     ),
+    **{f"{format}, Adobe RGB": encode(COLOURED, format, icc_profile=ADOBE)
+       for format in ("PNG", "JPEG", "WEBP", "HEIF", "AVIF")},
+    "JPEG, not a profile": encode(COLOURED, "JPEG", icc_profile=ADOBE[:130] + bytes(200)),
     **{f"JPEG, {mode}": encode(COLOURED.convert(mode), "JPEG") for mode in ("L", "CMYK")},
     "JPEG, progressive": encode(COLOURED, "JPEG", progressive=True),
     "JPEG, two pictures": encode(COLOURED, "MPO", save_all=True, append_images=[GREY.convert("RGB")]),
@@ -145,3 +168,12 @@ def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
     pixels = piped(encode(Image.fromarray(stripes), "PNG", transparency=150))
 
     assert np.all(np.abs(pixels.astype(int) - 150) < 8)
+
+
+def test_colours_of_a_wider_space_are_read_as_what_they_are() -> None:
+    seen = piped(encode(Image.new("RGB", (64, 64), (120, 160, 130)), "PNG", icc_profile=ADOBE))[16, 16]
+
+    light = (np.array([120, 160, 130]) / 255) ** 2.19921875 @ np.array(ADOBE_COLOURS) @ np.linalg.inv(SRGB_COLOURS)
+    expected = 255 * (1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.all(np.abs(seen - expected) < 2)
+    assert np.abs(expected - [120, 160, 130]).max() > 5

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from functions.serialize.photo import PhotoTooLarge
+from functions.serialize.refusals import PhotoTooLarge
 from functions.serialize.storage import PhotoNotFound, StorageUnavailable, fetch_photo
 
 UPLOADED = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)

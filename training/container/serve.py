@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import uvicorn
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -123,7 +123,7 @@ def _upright_square(image: Image.Image, side: int) -> Image.Image:
         layer = square.convert("RGBA")
         square = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     square.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return ImageOps.exif_transpose(square.convert("RGB"))
+    return _in_srgb(ImageOps.exif_transpose(square.convert("RGB")), image.info.get("icc_profile") or b"")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -144,6 +144,16 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     elif rawmode == "RGB;16B":
         image.info["transparency"] = tuple(channel >> 8 for channel in transparent)
     return image.convert("RGBA")
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    if profile[16:20] != b"RGB ":
+        return image
+    try:
+        to_srgb = ImageCms.buildTransform(io.BytesIO(profile), ImageCms.createProfile("sRGB"), "RGB", "RGB")
+        return ImageCms.applyTransform(image, to_srgb) or image
+    except ImageCms.PyCMSError:  # a profile that is none: the colours are taken as they are
+        return image
 
 
 def create_app(model_path: Path, threads: int | None = None) -> Starlette:
