@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 
 from functions.serialize.photo import central_square
 from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
+from tests.fuzz.poison import FAMILIES, exif_array
 
 pillow_heif.register_heif_opener()
 MAX_PIXELS = 2_000_000  # small, so that a fuzzer meets the limit often and never waits for a decoder
@@ -63,6 +64,8 @@ def seeds() -> list[bytes]:
         encode(_noise("RGBA"), "AVIF", exif=_oriented(7)),
         encode(rgb, "AVIF", **animated),
         *(encode(rgb, format) for format in ("GIF", "TIFF", "BMP", "JPEG2000", "ICO")),
+        *(build(50) for build in FAMILIES.values()),
+        exif_array(100),
         bomb(40_000, 40_000),
         bomb(1200, 1100),
         b"",
