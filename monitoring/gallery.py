@@ -1,14 +1,13 @@
 """Picks the photos a person most wants to see, and takes only those out of the captures."""
 
-import io
-import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import NamedTuple
 
 import polars as pl
-from PIL import Image, UnidentifiedImageError
 
+from functions.serialize.decoder import Decoder, DecoderFailed
+from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 from pages.pictures import Picture
 from stack.text import moment, whole
 
@@ -18,23 +17,11 @@ from .predictions import Predictions
 LEAST_CONFIDENT = 12
 MOST_CONFIDENT = 6  # of each class
 
-# The request is a photo from anyone: only these decoders may try it, none of them on more than this, and
-# the page gets the pixels written anew, never the bytes that came.
-FORMATS = ("PNG", "JPEG")
+# The request is a photo from anyone: it is decoded in bounds, and the page gets the pixels written anew, never the
+# bytes that came.
 LARGEST_BYTES = 8 << 20
 LARGEST_PIXELS = 4_000_000
 THUMBNAIL = 160
-
-# What Pillow raises on damaged, hostile or simply other files; SyntaxError is its PNG reader's.
-_UNDECODABLE = (
-    UnidentifiedImageError,
-    OSError,
-    ValueError,
-    SyntaxError,
-    MemoryError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
 
 
 class Gallery(NamedTuple):
@@ -68,40 +55,31 @@ def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) 
         number = int(str(file))
         for line, body in photos(predictions.files[number], set(rows["line"])).items():
             images[number, line] = body
+    with Decoder(max_pixels=LARGEST_PIXELS) as decoder:
+        pngs = {place: thumbnail(decoder, body) for place, body in images.items()}
     return Gallery(
-        list(_pictures(least, predictions, images, keys)),
-        {name: list(_pictures(rows, predictions, images, keys)) for name, rows in zip(names, most, strict=True)},
+        list(_pictures(least, predictions, pngs, keys)),
+        {name: list(_pictures(rows, predictions, pngs, keys)) for name, rows in zip(names, most, strict=True)},
     )
 
 
-def thumbnail(body: bytes) -> bytes | None:
+def thumbnail(decoder: Decoder, body: bytes) -> bytes | None:
     """Return the photo as a PNG of at most THUMBNAIL pixels a side, or None if it is none that we decode."""
     if len(body) > LARGEST_BYTES:
         return None
     try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            with Image.open(io.BytesIO(body), formats=FORMATS) as photo:
-                if photo.width * photo.height > LARGEST_PIXELS:
-                    return None
-                photo.draft("RGB", (THUMBNAIL, THUMBNAIL))
-                small = photo.convert("RGB")
-            small.thumbnail((THUMBNAIL, THUMBNAIL))
-        pixels = Image.frombytes("RGB", small.size, small.tobytes())  # profiles and texts stay behind
-    except _UNDECODABLE:
+        return decoder.upright(body, THUMBNAIL).encode("PNG")
+    except (PhotoTooLarge, UnreadablePhoto, DecoderFailed):
         return None
-    png = io.BytesIO()
-    pixels.save(png, "PNG")
-    return png.getvalue()
 
 
 def _pictures(
-    rows: pl.DataFrame, predictions: Predictions, images: dict[tuple[int, int], bytes], keys: Mapping[str, str]
+    rows: pl.DataFrame, predictions: Predictions, pngs: dict[tuple[int, int], bytes | None], keys: Mapping[str, str]
 ) -> Iterable[Picture]:
     for row in rows.iter_rows(named=True):
-        body = images.get((row["file"], row["line"]))
         again = f" · seen {whole(row['times_seen'])} times" if row["times_seen"] > 1 else ""
         yield Picture(
-            png=thumbnail(body) if body is not None else None,
+            png=pngs.get((row["file"], row["line"])),
             figure=f"{row['confidence']:.3f}",
             said=predictions.class_names[row["vehicle"]],
             notes=[f"{moment(row['time'].replace(tzinfo=UTC))}{again}"],

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from functions.serialize.photo import central_square
+from functions.serialize.decoder import Decoder, DecoderFailed
 from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 from stack.errors import UserError
 
@@ -254,7 +254,8 @@ def _class_folders(folder: Path, side: int) -> list[Photo]:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give one that holds a folder of photos per class")
     labels = sorted(child.name for child in folder.iterdir() if child.is_dir())
-    photos = [photo for label in labels for photo in _folder_photos(folder / label, label, side)]
+    with Decoder(max_pixels=MAX_PIXELS) as decoder:
+        photos = [photo for label in labels for photo in _folder_photos(decoder, folder / label, label, side)]
     if not photos:
         raise UserError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
     return photos
@@ -265,15 +266,15 @@ def _joint_digest(source: Source, more: list[Photo]) -> str:
     return f"sha256:{hashlib.sha256(both.encode()).hexdigest()}"
 
 
-def _folder_photos(folder: Path, label: str, side: int) -> list[Photo]:
+def _folder_photos(decoder: Decoder, folder: Path, label: str, side: int) -> list[Photo]:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    return [_read_photo(path, label, side) for path in files]
+    return [_read_photo(decoder, path, label, side) for path in files]
 
 
-def _read_photo(path: Path, label: str, side: int) -> Photo:
+def _read_photo(decoder: Decoder, path: Path, label: str, side: int) -> Photo:
     try:
-        photo = central_square(path.read_bytes(), size=side, max_pixels=MAX_PIXELS)
-    except (OSError, PhotoTooLarge, UnreadablePhoto) as error:
+        photo = decoder.square(path.read_bytes(), side)
+    except (OSError, PhotoTooLarge, UnreadablePhoto, DecoderFailed) as error:
         raise UserError(f"{path} cannot be read: {error}; mend it or take it away") from error
     look = "small" if min(photo.width, photo.height) < side else "own"
     return Photo(path.name, label, np.asarray(photo.image), Origin(look, "own"))

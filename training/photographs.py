@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from functions.serialize.photo import PhotoTooLarge, UnreadablePhoto, central_square
+from functions.serialize.photo import central_square
+from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 from stack.errors import UserError
 
 from .dataset import MAX_PIXELS, Origin, Photo

@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -118,15 +117,21 @@ def piped(photo: bytes) -> NDArray[np.uint8]:
     return np.asarray(central_square(photo, size=32, max_pixels=50_000_000).image)
 
 
-@pytest.mark.parametrize("kind", PHOTOS)
-def test_training_prepares_a_photo_as_the_pipeline_does(kind: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.uint8]]:
+    """The pixels that training makes of each photo."""
+    folder = tmp_path_factory.mktemp("photos")
     for label in ("bicycle", "motorcycle"):
-        (tmp_path / label).mkdir()
-        (tmp_path / label / "photo.jpg").write_bytes(PHOTOS[kind])
+        (folder / label).mkdir()
+        for number, photo in enumerate(PHOTOS.values()):
+            (folder / label / f"{number:03}.jpg").write_bytes(photo)
+    read = dataset.read_folder(folder, ["bicycle", "motorcycle"], 32).train
+    return dict(zip(PHOTOS, (photo.pixels for photo in read), strict=False))
 
-    trained_on = dataset.read_folder(tmp_path, ["bicycle", "motorcycle"]).train[0].pixels
 
-    assert np.array_equal(trained_on, piped(PHOTOS[kind]))
+@pytest.mark.parametrize("kind", PHOTOS)
+def test_training_prepares_a_photo_as_the_pipeline_does(kind: str, trained_on: dict[str, NDArray[np.uint8]]) -> None:
+    assert np.array_equal(trained_on[kind], piped(PHOTOS[kind]))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PHOTOS if kind.startswith(("PNG", "JPEG, "))])
