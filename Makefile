@@ -6,7 +6,7 @@ VENV = .venv/bin/python
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: .venv/installed .tools/sam/installed .tools/ministack/installed ## install what demo and test need
+setup: .venv/bin/loading-bay .tools/sam/installed .tools/ministack/installed ## install what demo and test need
 
 demo: setup ## classify photos with the whole stack on this machine, and report on the predictions
 	$(VENV) -m local demo
@@ -91,6 +91,11 @@ LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed; give one with: make PYTHON=python3.12 …"; exit 1; }
 	$(call install,.venv,requirements/dev.txt)
+
+# Every command under one name, from any folder: put .venv/bin on your PATH, or link this file into a folder there.
+.venv/bin/loading-bay: .venv/installed
+	@printf '#!/bin/sh\nexec "%s/.venv/bin/python" "%s/loading_bay.py" "$$@"\n' '$(CURDIR)' '$(CURDIR)' > $@
+	@chmod +x $@
 
 # What the benchmarks compare with: too much for everybody's environment.
 .venv/installed-bench: requirements/bench.txt .venv/installed

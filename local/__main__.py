@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from stack.addresses import Address
-from stack.commands import Commands
+from stack.commands import command_line
 from stack.decisions import OUTCOMES, Decision, DecisionsTable
 from stack.deployed import STACK_NAME
 from stack.errors import UserError
@@ -42,7 +42,7 @@ def _up_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--model", type=click.Path(path_type=Path, dir_okay=False), default=MODEL,
                      help="ONNX model behind the endpoint.  [default: the one that ships]"),
-        click.option("--capture-percentage", type=click.IntRange(0, 100), default=100, show_default=True,
+        click.option("--capture-percentage", type=click.IntRange(0, 100), default=100,
                      help="Share of the endpoint's calls that is captured."),
         click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE",
                      help="Template parameter; may be given several times."),
@@ -59,12 +59,12 @@ def _options(model: Path, capture_percentage: int, parameters: tuple[str, ...]) 
     return Options(model=model.resolve(), capture_percentage=capture_percentage, parameters=chosen)
 
 
-@click.group(cls=Commands)
+@command_line()
 def main() -> None:
     """Run the whole stack on this machine: the real template, a local AWS, the real model."""
 
 
-@main.command()
+@main.command(examples=["", "--parameter ConfidenceThreshold=0.95", "--model data/model/model.onnx"])
 @_up_options
 def up(**options: Any) -> None:
     """Start the local AWS and the endpoint, then build and deploy the template; say what runs if it runs already."""
@@ -108,7 +108,7 @@ def _print_exports(stack: Stack) -> None:
         click.echo(f"export {name}={value}")
 
 
-@main.command()
+@main.command(examples=["", "--unset"])
 @click.option("--unset", is_flag=True, help="Print what takes these variables away again.")
 def env(unset: bool) -> None:
     """Print what to export so that AWS's own tools use the local stack: eval "$(python -m local env)"."""
@@ -118,7 +118,7 @@ def env(unset: bool) -> None:
         _print_exports(Stack.load())
 
 
-@main.command()
+@main.command(examples=["photo.jpg", "events/photos"])
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def upload(paths: tuple[Path, ...]) -> None:
     """Put photos (files, or all below folders) into the inbox."""
@@ -147,7 +147,7 @@ def _read(stack: Stack) -> list[Decision]:
     return DecisionsTable(stack.client("dynamodb"), stack.outputs["DecisionsTable"]).all()
 
 
-@main.command()
+@main.command(examples=[""])
 def status() -> None:
     """Say what runs, where, and how many photos have which outcome."""
     stack = Stack.load()
@@ -157,7 +157,7 @@ def status() -> None:
     console.print(counts(_read(stack)))
 
 
-@main.command()
+@main.command(examples=["serialize events/serialize.json", "photo events/classify_photo.json"])
 @click.argument("target", type=click.Choice(TARGETS))
 @click.argument("event", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def invoke(target: str, event: Path) -> None:
@@ -178,9 +178,9 @@ def invoke(target: str, event: Path) -> None:
     click.echo(json.dumps(result, indent=2))
 
 
-@main.command()
+@main.command(examples=["inference", "aws --lines 200"])
 @click.argument("source", type=click.Choice([*LOGS, "aws", "endpoint"]), default="serialize")
-@click.option("--lines", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--lines", type=click.IntRange(1), default=50)
 def logs(source: str, lines: int) -> None:
     """Print the last log lines of a function, of the endpoint or of the local AWS."""
     stack = Stack.load()
@@ -193,7 +193,7 @@ def logs(source: str, lines: int) -> None:
         click.echo(line)
 
 
-@main.command()
+@main.command(examples=[""])
 def down() -> None:
     """Stop everything. The inbox and the decisions are gone with it; logs and captures stay in .local."""
     any_ran = False
@@ -206,9 +206,10 @@ def down() -> None:
         click.echo("nothing was running")
 
 
-@main.command()
+@main.command(examples=["", "--archive cifar-100-python.tar.gz"])
 @click.option("--archive", envvar="CIFAR100_ARCHIVE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="CIFAR-100 archive to take test images from.  [env: CIFAR100_ARCHIVE]")  # fmt: skip
+              show_envvar=True,
+              help="CIFAR-100 archive to take test images from.")  # fmt: skip
 @_up_options
 def demo(archive: Path | None, **options: Any) -> None:
     """Bring the stack up, classify photos, show what became of each, and take the stack down."""

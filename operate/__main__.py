@@ -17,16 +17,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stack.commands import Commands
+from stack.commands import command_line, region_option
 from stack.decisions import Decision, DecisionsTable, separated, timestamp
 from stack.deployed import STACK_NAME, Deployed
 from stack.text import printable
 from stack.watch import counts, state, watch
 from stack.window import Window
 
-from .batch import Batch, manifest_key, recent_batches
+from .batch import Batch, new_name, recent_batches
 from .check import COST, Check
 from .choice import Choice, with_stack
+from .manifest import checked_manifest, checked_prefix
 from .presign import presign
 from .replay import find_undone
 from .review import decide, export_reviewed, waiting_photos
@@ -35,14 +36,14 @@ console = Console(highlight=False)
 messages = Console(highlight=False, stderr=True)
 
 
-@click.group(cls=Commands)
+@command_line()
 @click.option("--local", is_flag=True, help="The stack of this machine (python -m local up).")
 @click.option("--stack-name", default=STACK_NAME, envvar="LOADING_BAY_STACK", show_envvar=True, help="A stack on AWS.")
-@click.option("--region", help="AWS region.  [default: the configured one]")
+@region_option
 @click.pass_context
 def main(context: click.Context, local: bool, stack_name: str, region: str | None) -> None:
     """Operate a deployed stack, on AWS or (--local) on this machine."""
-    context.obj = Choice(local, stack_name, region)
+    context.obj = Choice(local, stack_name, region, context.command_path)
 
 
 # --------------------------------------------------------------------------------------------------------- check ---
@@ -50,11 +51,14 @@ def main(context: click.Context, local: bool, stack_name: str, region: str | Non
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not checked": "[dim]–[/]"}
 
 
-@main.command()
+@main.command(examples=["", "--json"])
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @with_stack
 def check(deployed: Deployed, as_json: bool) -> None:
-    """Prove that the stack works: sample photos through all of it, a line a check, exit code 1 if one failed."""
+    """Prove that the stack works.
+
+    Sample photos go through all of it; a line for each check, exit code 1 if one failed.
+    """
     messages.print(COST)
     results = []
     for result in Check(deployed).run():
@@ -72,14 +76,17 @@ def check(deployed: Deployed, as_json: bool) -> None:
 # --------------------------------------------------------------------------------------------------------- watch ---
 
 
-@main.command(name="watch")
+@main.command(name="watch", examples=["", "--hours 1", "--once > decisions.txt"])
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, help="How far back to look.")
 @click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between two looks.")
 @click.option("--seconds", type=float, help="Stop after this time.  [default: at Ctrl-C]")
 @click.option("--once", is_flag=True, help="Show the state now and end.")
 @with_stack
 def watch_photos(deployed: Deployed, hours: float, every: float, seconds: float | None, once: bool) -> None:
-    """Show what becomes of the photos: counts, the review rate, the newest decisions; a line each in a pipe."""
+    """Show what becomes of the photos.
+
+    The counts, the review rate and the newest decisions; in a pipe, a line for each decision.
+    """
     table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
     deadline = time.monotonic() + (0 if once else seconds or float("inf"))
     decisions: list[Decision] = []
@@ -106,7 +113,7 @@ def batch() -> None:
     """Classify many photos at once."""
 
 
-@batch.command()
+@batch.command(examples=["--prefix backfill/2026/ --wait", "--manifest photos.csv --name march"])
 @click.option("--prefix", help="Photos under this prefix of the inbox.  [default: the stack's BatchPrefix]")
 @click.option(
     "--manifest", help="A .csv or .jsonl file, here or in the inbox, or the manifest.json of an S3 Inventory."
@@ -128,12 +135,16 @@ def start(
     """Start a batch."""
     if prefix is not None and manifest is not None:
         raise click.UsageError("give --prefix or --manifest, not both")
-    key = manifest_key(deployed, manifest) if manifest else None
-    batch = Batch.start(deployed, prefix=prefix, manifest=key, max_concurrency=max_concurrency, name=name)
+    name = name or new_name()
+    if manifest is not None:
+        manifest = checked_manifest(deployed, manifest, name)
+    else:
+        prefix = checked_prefix(deployed, prefix)
+    batch = Batch.start(deployed, prefix=prefix, manifest=manifest, max_concurrency=max_concurrency, name=name)
     _started(batch, wait, as_json)
 
 
-@batch.command()
+@batch.command(examples=["march"])
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @with_stack
@@ -142,7 +153,7 @@ def follow(deployed: Deployed, name: str, as_json: bool) -> None:
     _follow(Batch(deployed, name), as_json)
 
 
-@batch.command()
+@batch.command(examples=["march --wait"])
 @click.argument("name")
 @click.option("--wait", is_flag=True, help="Follow it to its end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary (or the name) as JSON.")
@@ -156,12 +167,21 @@ def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
         _started(again, wait, as_json)
 
 
-@batch.command(name="list")
+@batch.command(name="list", examples=[""])
 @with_stack
 def list_batches(deployed: Deployed) -> None:
-    """List the last batches."""
-    for each in recent_batches(deployed):
-        click.echo(f"{each['startDate']:%Y-%m-%d %H:%M:%S}  {each['status']:<10} {each['name']}")
+    """List the last hundred batches with their counts, the newest first."""
+    for execution, summary in recent_batches(deployed):
+        click.echo(f"{execution['startDate']:%Y-%m-%d %H:%M:%S}  {execution['status']:<10} {execution['name']}")
+        if summary:
+            click.echo(f"    {_counts(summary)}")
+
+
+def _counts(summary: dict[str, Any]) -> str:
+    found = {"routed": sum(summary["routed"].values())}
+    found |= {name.replace("_", " "): summary[name] for name in ("in_review", "rejected", "failed", "already_decided")}
+    parts = [f"{count} {name}" for name, count in found.items() if count]
+    return f"{summary['photos']} photos" + (f": {', '.join(parts)}" if parts else "")
 
 
 def _started(batch: Batch, wait: bool, as_json: bool) -> None:
@@ -183,7 +203,7 @@ def _follow(batch: Batch, as_json: bool) -> None:
         sys.exit(130)
     summary = batch.summary()
     if as_json:
-        click.echo(json.dumps(summary, default=float))
+        click.echo(json.dumps(summary))
     else:
         console.print(_summary_table(summary))
     if summary["failed"]:
@@ -217,11 +237,14 @@ def _summary_table(summary: dict[str, Any]) -> Table:
 # -------------------------------------------------------------------------------------------------------- replay ---
 
 
-@main.command()
+@main.command(examples=["--dry-run", ""])
 @click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 @with_stack
 def replay(deployed: Deployed, dry_run: bool) -> None:
-    """Run again what was not finished: dead-lettered events, failed photos, photos whose execution was ended."""
+    """Run again what was not finished.
+
+    Dead-lettered events, failed photos, and photos whose execution was ended.
+    """
     undone = list(find_undone(deployed))
     for each in undone:
         click.echo(f"{printable(each.about)}\n    {printable(each.why)}")
@@ -236,10 +259,10 @@ def replay(deployed: Deployed, dry_run: bool) -> None:
 
 @main.group()
 def review() -> None:
-    """See to the photos that the model was not sure of."""
+    """Decide the photos that the model was not sure of."""
 
 
-@review.command(name="list")
+@review.command(name="list", examples=[""])
 @with_stack
 def list_waiting(deployed: Deployed) -> None:
     """List the photos that wait for a person, the oldest first."""
@@ -249,22 +272,28 @@ def list_waiting(deployed: Deployed) -> None:
     click.echo(f"{len(waiting)} photos wait for review")
 
 
-@review.command(name="decide")
+@review.command(name="decide", examples=["uploads/driver-7/1.jpg motorcycle", "uploads/driver-7/2.jpg neither"])
 @click.argument("photo")
 @click.argument("vehicle")
 @click.option("--reviewer", default=getpass.getuser, help="Who decides.  [default: you]")
 @with_stack
 def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> None:
-    """Say that PHOTO (its key, or its full name) shows VEHICLE, or neither; it is announced as any outcome."""
+    """Say which VEHICLE a PHOTO shows, or neither.
+
+    PHOTO is its key, or its full name in the decisions table. The outcome is announced like any other.
+    """
     decision = decide(deployed, photo, vehicle, reviewer)
     click.echo(f"{printable(decision.key)} {f'goes to bay {decision.place}' if decision.bay else 'is rejected'}")
 
 
-@review.command()
+@review.command(examples=["reviewed"])
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @with_stack
 def export(deployed: Deployed, folder: Path) -> None:
-    """Download what people decided into FOLDER/<vehicle or neither>/, to train on."""
+    """Download what people decided, to train on.
+
+    Photos go into FOLDER/VEHICLE, or FOLDER/neither.
+    """
     count = sum(1 for _ in export_reviewed(deployed, folder))
     click.echo(f"{count} reviewed photos are in {folder}")
 

@@ -1,23 +1,25 @@
 """Starts batches of photos, follows them, and runs again what failed in them."""
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
-from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
-from stack.decisions import SHARDS, STATUSES, Status
+from stack.decisions import SHARDS, STATUSES, Status, plain_item
 from stack.deployed import Deployed
 from stack.errors import UserError
 
-MANIFESTS = {".csv", ".jsonl"}
+from .manifest import put_manifest
+
+# What Step Functions takes as an execution's name, S3 as part of a key and a shell as a word.
+NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 UNFINISHED: tuple[Status, ...] = ("FAILED", "CLAIMED")
 # How the workflow of a photo ends that was not routed; any other end left no record.
 ENDS = ("ClassificationFailed", "LowConfidence", "PhotoRejected")
@@ -36,6 +38,8 @@ class Batch:
     """One run of ClassifyBatch, known by its name."""
 
     def __init__(self, deployed: Deployed, name: str) -> None:
+        if not NAME.fullmatch(name):
+            raise UserError(f"{name} cannot name a batch: use 1 to 80 letters, digits, hyphens and underscores")
         self.name = name
         self._deployed = deployed
         self._sfn = deployed.client("stepfunctions")
@@ -106,8 +110,7 @@ class Batch:
         if not item:
             described = self._describe()
             raise UserError(f"batch {self.name} {described['status']}: {described.get('cause', 'no cause given')}")
-        deserialize = TypeDeserializer().deserialize
-        return {name: deserialize(value) for name, value in item.items() if name != "expires_at"}
+        return {name: value for name, value in plain_item(item).items() if name != "expires_at"}
 
     def failed_photos(self) -> Iterator[dict[str, str]]:
         """Yield the photos that failed or were never run, as a manifest names them."""
@@ -135,7 +138,12 @@ class Batch:
                         yield _photo_of(json.loads(result["Input"]))
 
     def retry(self, name: str | None = None) -> "Batch | None":
-        """Start a batch of only the photos that failed in this one; none if nothing failed."""
+        """Start a batch of only the photos that failed in this one; none if nothing failed.
+
+        Raises:
+            UserError: there is no batch of this name.
+        """
+        self._describe()
         lines = [json.dumps(photo, ensure_ascii=False) for photo in self.failed_photos()]
         if not lines:
             return None
@@ -183,34 +191,14 @@ def _photo_of(given: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in named.items() if value}
 
 
-def recent_batches(deployed: Deployed) -> list[dict[str, Any]]:
-    """Return name, status and start of the last hundred batches, newest first."""
-    machine = deployed.outputs["BatchStateMachineArn"]
-    found: list[dict[str, Any]] = deployed.client("stepfunctions").list_executions(
-        stateMachineArn=machine, maxResults=100
-    )["executions"]
-    return found
-
-
-def put_manifest(deployed: Deployed, name: str, content: bytes) -> str:
-    """Put a manifest into the inbox, outside the upload prefix; returns its key."""
-    key = f"manifests/{name}"
-    deployed.client("s3").put_object(Bucket=deployed.outputs["InboxBucket"], Key=key, Body=content)
-    return key
-
-
-def manifest_key(deployed: Deployed, manifest: str) -> str:
-    """Return the key of a manifest: a local file is put into the inbox first.
-
-    Raises:
-        UserError: the file's name does not say what it holds.
-    """
-    path = Path(manifest)
-    if not path.is_file():
-        return manifest
-    if path.suffix.lower() not in MANIFESTS:
-        raise UserError(f"{path.name} is neither .csv (with a header) nor .jsonl; it should name s3_key per photo")
-    return put_manifest(deployed, f"{new_name()}-{path.name}", path.read_bytes())
+def recent_batches(deployed: Deployed) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Yield the last hundred batches, newest first: the execution of each, and its summary once it has one."""
+    machine, table = deployed.outputs["BatchStateMachineArn"], deployed.outputs["BatchesTable"]
+    executions = deployed.client("stepfunctions").list_executions(stateMachineArn=machine, maxResults=100)["executions"]
+    dynamodb = deployed.client("dynamodb")
+    for execution in executions:
+        item = dynamodb.get_item(TableName=table, Key={"batch_id": {"S": execution["name"]}}).get("Item")
+        yield execution, plain_item(item) if item else None
 
 
 def new_name() -> str:

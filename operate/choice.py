@@ -1,13 +1,13 @@
 """Which stack a command is for: the one named on the command line, looked up when the command runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
 import click
 
-from stack.deployed import Deployed
+from stack.deployed import STACK_NAME, Deployed
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,16 @@ class Choice:
     local: bool
     stack_name: str
     region: str | None
+    # The command line as it was typed, up to where the stack is chosen.
+    command: str
 
     def find(self) -> Deployed:
         """Look the stack up."""
-        return Deployed.local() if self.local else Deployed.find(self.stack_name, self.region)
+        if self.local:
+            return replace(Deployed.local(), command=f"{self.command} --local")
+        chosen = "" if self.stack_name == STACK_NAME else f" --stack-name {self.stack_name}"
+        chosen += f" --region {self.region}" if self.region else ""
+        return replace(Deployed.find(self.stack_name, self.region), command=self.command + chosen)
 
 
 def with_stack(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from stack.addresses import Address
+from stack.commands import Command
 from stack.deployed import Deployed
 from stack.errors import UserError
 
@@ -28,7 +29,6 @@ CONTENT_TYPES = {
     "image/avif": "avif",
 }
 DRIVER = re.compile(r"[A-Za-z0-9_-]{1,64}")
-MAX_BYTES = 26_214_400  # the template's default for MaxPhotoBytes
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,11 @@ class PresignedUpload:
 
 
 def presign_upload(
-    deployed: Deployed, driver: str, content_type: str, *, max_bytes: int = MAX_BYTES, seconds: int = 300
+    deployed: Deployed, driver: str, content_type: str, *, max_bytes: int | None = None, seconds: int = 300
 ) -> PresignedUpload:
-    """Sign an upload of 1 to `max_bytes` bytes to a new key under the driver's prefix, for so many seconds.
+    """Sign an upload of one photo to a new key under the driver's prefix, valid for so many seconds.
+
+    It takes 1 to `max_bytes` bytes, by default as many as the stack reads.
 
     Whoever has it can repeat it until it expires, and so replace this photo, but no other.
 
@@ -57,32 +59,40 @@ def presign_upload(
         raise UserError(f"{content_type} is not accepted: choose one of {', '.join(CONTENT_TYPES)}")
     inbox = Address.parse(deployed.outputs["UploadUri"])
     key = f"{inbox.prefix}{driver}/{uuid.uuid4()}.{CONTENT_TYPES[content_type]}"
-    # Buckets with a KMS key take no older signature.
-    s3 = deployed.client("s3", signature_version="s3v4")
+    # Buckets with a KMS key take no older signature; the global host, which boto3 signs otherwise, redirects uploads.
+    s3 = deployed.client("s3", signature_version="s3v4", s3={"addressing_style": "virtual"})
+    most = max_bytes or int(deployed.parameters["MaxPhotoBytes"])
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
     signed = s3.generate_presigned_post(
         inbox.bucket,
         key,
         Fields={"Content-Type": content_type},
-        Conditions=[{"Content-Type": content_type}, ["content-length-range", 1, max_bytes]],
+        Conditions=[{"Content-Type": content_type}, ["content-length-range", 1, most]],
         ExpiresIn=seconds,
     )
     return PresignedUpload(signed["url"], signed["fields"], key, expires_at.isoformat(timespec="seconds"))
 
 
-@click.command()
+def curl(upload: PresignedUpload) -> str:
+    """Return the command that uploads PHOTO, and that fails unless it was stored."""
+    form = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in upload.fields.items())
+    # A redirect stores nothing, and is no failure to curl unless it may follow none.
+    return f"curl --fail-with-body --location --max-redirs 0 {form} -F file=@PHOTO {shlex.quote(upload.url)}"
+
+
+@click.command(cls=Command, examples=["driver-7", "driver-7 --content-type image/heic --json"])
 @click.argument("driver")
-@click.option("--content-type", type=click.Choice(list(CONTENT_TYPES)), default="image/jpeg", show_default=True)
-@click.option("--max-bytes", type=click.IntRange(1, 104_857_600), default=MAX_BYTES, show_default=True)
-@click.option("--seconds", type=click.IntRange(1, 3600), default=300, show_default=True, help="How long it is valid.")
+@click.option("--content-type", type=click.Choice(list(CONTENT_TYPES)), default="image/jpeg")
+@click.option("--max-bytes", type=click.IntRange(1, 104_857_600), help="[default: the stack's MaxPhotoBytes]")
+@click.option("--seconds", type=click.IntRange(1, 3600), default=300, help="How long it is valid.")
 @click.option("--json", "as_json", is_flag=True, help="Print URL, fields, key and expiry as JSON, for an app.")
 @with_stack
-def presign(deployed: Deployed, driver: str, content_type: str, max_bytes: int, seconds: int, as_json: bool) -> None:
+def presign(
+    deployed: Deployed, driver: str, content_type: str, max_bytes: int | None, seconds: int, as_json: bool
+) -> None:
     """Sign an upload of one photo by DRIVER; prints the curl command that makes it."""
     upload = presign_upload(deployed, driver, content_type, max_bytes=max_bytes, seconds=seconds)
     if as_json:
         click.echo(json.dumps(asdict(upload), indent=2))
         return
-    form = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in upload.fields.items())
-    click.echo(f"# one photo, until {upload.expires_at}, as s3://…/{upload.key}")
-    click.echo(f"curl --fail {form} -F file=@PHOTO {shlex.quote(upload.url)}")
+    click.echo(f"# one photo, until {upload.expires_at}, as s3://…/{upload.key}\n{curl(upload)}")

@@ -1,15 +1,38 @@
-"""The click group that every command line is made of."""
+"""What every command line is made of: help with examples, -h, --version, one line for what went wrong."""
 
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from .errors import AWS_ERRORS, UserError, describe
+from .template import ROOT
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+AWS_VARIABLES = "AWS_PROFILE and AWS_DEFAULT_REGION choose the account and region, AWS_ENDPOINT_URL another AWS."
+
+
+class Command(click.Command):
+    """A command whose help ends with examples, each given without the command's own name."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        if self._examples:
+            with formatter.section("Examples"):
+                for example in self._examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{ctx.command_path} {example}".rstrip() + "\n")
 
 
 class Commands(click.Group):
-    """A group whose commands end in one clear line when AWS refuses a call."""
+    """A group whose commands end in one clear line where AWS or a file refuses."""
 
+    command_class = Command
     group_class = type
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -20,10 +43,48 @@ class Commands(click.Group):
         """Run the command.
 
         Raises:
-            UserError: in place of any error of AWS's.
+            UserError: in place of any error of AWS's, and of a file that cannot be read or written.
         """
         try:
             return super().invoke(ctx)
         except AWS_ERRORS as error:
             operation = getattr(error, "operation_name", None)
             raise UserError(f"AWS refused {operation}: {describe(error)}" if operation else describe(error)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise UserError(f"{error.filename}: {error.strerror}") from error
+
+
+def command_line(cls: type[Commands] = Commands) -> Callable[[Callable[..., Any]], Commands]:
+    """Make the group at the top of a command line, with --version."""
+
+    def made(function: Callable[..., Any]) -> Commands:
+        versioned = click.version_option(VERSION, prog_name="Loading Bay", message="%(prog)s %(version)s")(function)
+        return click.group(cls=cls, epilog=AWS_VARIABLES)(versioned)
+
+    return made
+
+
+class WritableFolder(click.ParamType[Path]):
+    """A folder to write into, made and tried before the work begins rather than after it."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the folder.
+
+        Raises:
+            click.BadParameter: nothing can be written there.
+        """
+        folder = Path(value)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".writable").touch()
+            (folder / ".writable").unlink()
+        except OSError as error:
+            self.fail(f"nothing can be written to {folder}: {error.strerror}", param, ctx)
+        return folder
+
+
+region_option = click.option("--region", help="AWS region.  [default: the configured one]")

@@ -1,6 +1,6 @@
 """What became of each photo: a record of the decisions table, and all its readers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -176,13 +176,13 @@ class DecisionsTable:
         while wanted:
             answer = self._dynamodb.batch_get_item(RequestItems=wanted)
             for item in answer["Responses"].get(self._name, []):
-                yield _converted({name: _plain(value) for name, value in item.items()})
+                yield _converted(plain_item(item))
             wanted = answer.get("UnprocessedKeys", {})
 
     def _pages(self, operation: str, arguments: dict[str, Any]) -> Iterator[Decision | SkippedDecision]:
         for page in self._dynamodb.get_paginator(operation).paginate(**arguments):
             for item in page["Items"]:
-                yield _converted({name: _plain(value) for name, value in item.items()})
+                yield _converted(plain_item(item))
 
 
 def decisions_in_file(path: Path, window: Window) -> Iterator[Decision | SkippedDecision]:
@@ -221,10 +221,17 @@ def timestamp(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
-def _plain(value: dict[str, Any]) -> Any:
-    """Return a value of DynamoDB's as Python has it; its whole numbers are integers."""
-    found = TypeDeserializer().deserialize(value)
-    return int(found) if isinstance(found, Decimal) and found == found.to_integral_value() else found
+def plain_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an item of DynamoDB's as Python has it; its whole numbers are integers, the others floats."""
+    return {name: _plain(TypeDeserializer().deserialize(value)) for name, value in item.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value
 
 
 def _converted(item: Any) -> Decision | SkippedDecision:

@@ -52,8 +52,7 @@ class Deployed:
             raise UserError(
                 f"cannot look up the stack {stack_name}: {describe(error)}, or give --local for the local stack"
             ) from error
-        command = cls.command if stack_name == STACK_NAME else f"{cls.command} --stack-name {stack_name}"
-        return cls(session, outputs_of(described), parameters_of(described), command=command)
+        return cls(session, outputs_of(described), parameters_of(described))
 
     @classmethod
     def local(cls, record: Path = LOCAL_RECORD) -> "Deployed":
@@ -78,8 +77,7 @@ class Deployed:
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
             region_name=environment["AWS_DEFAULT_REGION"],
         )
-        command = f"{cls.command} --local"
-        return cls(session, outputs, parameters, environment["AWS_ENDPOINT_URL"], command)
+        return cls(session, outputs, parameters, environment["AWS_ENDPOINT_URL"])
 
     def client(self, service: str, **config: Any) -> Any:
         """Return a boto3 client for one of the stack's services."""

@@ -2,7 +2,13 @@
 
 import base64
 import json
+import shlex
+import subprocess
+import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -10,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from operate.choice import Choice
-from operate.presign import MAX_BYTES, PresignedUpload, presign, presign_upload
+from operate.presign import PresignedUpload, curl, presign, presign_upload
 from stack.deployed import Deployed
 from stack.errors import UserError
 
@@ -65,7 +71,7 @@ def test_it_is_signed_as_buckets_with_a_key_of_their_own_demand_and_tells_no_sec
     upload = presign_upload(deployed, "driver-7", "image/jpeg")
 
     assert upload.fields["x-amz-algorithm"] == "AWS4-HMAC-SHA256"
-    assert upload.url.startswith("https://inbox.s3.")
+    assert upload.url == "https://inbox.s3.eu-central-1.amazonaws.com/"
     assert SECRET not in json.dumps([upload.url, upload.fields])
 
 
@@ -86,11 +92,42 @@ def test_the_command_prints_what_an_app_needs_or_what_a_person_types(deployed: D
         def find(self) -> Deployed:
             return deployed
 
-    choice = Found(local=False, stack_name="loading-bay", region=None)
+    choice = Found(local=False, stack_name="loading-bay", region=None, command="operate")
     as_json = CliRunner().invoke(presign, ["driver-7", "--json"], obj=choice)
     typed = CliRunner().invoke(presign, ["driver-7"], obj=choice)
 
     assert set(json.loads(as_json.output)) == {"url", "fields", "key", "expires_at"}
-    assert "curl --fail -F Content-Type=image/jpeg" in typed.output
-    assert policy_of(PresignedUpload(**json.loads(as_json.output)))["conditions"][-1]
-    assert MAX_BYTES == 26_214_400
+    assert "-F Content-Type=image/jpeg" in typed.output
+    conditions = policy_of(PresignedUpload(**json.loads(as_json.output)))["conditions"]
+    assert ["content-length-range", 1, 26_214_400] in conditions
+
+
+class Store(BaseHTTPRequestHandler):
+    """Answers every upload with the status that its server is told."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(("status", "stored"), [(204, True), (307, False), (301, False), (403, False), (503, False)])
+def test_the_printed_command_succeeds_only_if_the_photo_was_stored(
+    deployed: Deployed, tmp_path: Path, status: int, stored: bool
+) -> None:
+    server = HTTPServer(("127.0.0.1", 0), Store)
+    server.status = status  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "photo.jpg").write_bytes(b"a photo")
+    upload = replace(presign_upload(deployed, "driver-7", "image/jpeg"), url=f"http://127.0.0.1:{server.server_port}/")
+
+    command = curl(upload).replace("PHOTO", str(tmp_path / "photo.jpg"))
+    done = subprocess.run(shlex.split(command), check=False, capture_output=True)
+
+    server.shutdown()
+    assert (done.returncode == 0) == stored, done.stderr

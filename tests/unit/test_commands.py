@@ -1,0 +1,152 @@
+"""Every command line ends in one line where something refuses, and is one command from any folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+)
+from click.testing import CliRunner
+
+from loading_bay import main
+from stack.commands import Commands, WritableFolder
+from stack.errors import AWS_ERRORS
+from stack.template import ROOT
+
+
+def refusal(code: str, message: str = "no") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, "Query")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            refusal("AccessDeniedException", "user/kim may not"),
+            "AWS refused Query: AccessDeniedException: user/kim may",
+        ),
+        (refusal("ThrottlingException"), "try again in a minute"),
+        (refusal("ExpiredTokenException"), "sign in again"),
+        (NoCredentialsError(), "run aws configure, or set AWS_PROFILE"),
+        (NoRegionError(), "give --region or set AWS_DEFAULT_REGION"),
+        (ProfileNotFound(profile="work"), "aws configure list-profiles"),
+        (EndpointConnectionError(endpoint_url="https://x"), "check the network and the region"),
+        (ConnectTimeoutError(endpoint_url="https://x"), "Connect timeout"),
+        (PermissionError(13, "Permission denied", "/root/report"), "/root/report: Permission denied"),
+        (FileNotFoundError(2, "No such file or directory", "gone.json"), "gone.json: No such file"),
+    ],
+)
+def test_what_refuses_is_explained_in_one_line(error: Exception, said: str) -> None:
+    @click.group(cls=Commands)
+    def group() -> None:
+        """Hold a command."""
+
+    @group.command()
+    def work() -> None:
+        """Fail."""
+        raise error
+
+    done = CliRunner().invoke(group, ["work"])
+
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: ")
+    assert said in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+def test_a_mistake_of_our_own_is_not_explained_away() -> None:
+    assert not issubclass(ValueError, AWS_ERRORS)
+
+
+def test_an_unwritable_folder_is_noticed_before_the_work(tmp_path: Path) -> None:
+    worked = []
+
+    @click.command()
+    @click.option("--output", type=WritableFolder())
+    def work(output: Path) -> None:
+        worked.append(output)
+
+    (tmp_path / "file").write_text("in the way")
+    refused = CliRunner().invoke(work, ["--output", str(tmp_path / "file" / "report")])
+    taken = CliRunner().invoke(work, ["--output", str(tmp_path / "new" / "report")])
+
+    assert "nothing can be written to" in refused.output
+    assert taken.exit_code == 0
+    assert worked == [tmp_path / "new" / "report"]
+    assert not list((tmp_path / "new" / "report").iterdir())
+
+
+def lines(arguments: list[str], folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "loading_bay.py"), *arguments]
+    return subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False)
+
+
+def test_one_command_holds_every_room_from_any_folder(tmp_path: Path) -> None:
+    helped = lines(["operate", "batch", "start", "-h"], tmp_path)
+
+    assert helped.returncode == 0, helped.stderr
+    assert "operate batch start --manifest photos.csv" in helped.stdout
+    assert lines(["--version"], tmp_path).stdout == "Loading Bay 1.0.0\n"
+
+
+def test_a_room_is_loaded_only_when_it_is_asked_for(tmp_path: Path) -> None:
+    program = "import sys, loading_bay; loading_bay.main(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True
+    )
+
+    loaded = set(done.stdout.split())
+    assert {"local", "operate", "training", "monitoring"} <= loaded  # named in the help,
+    assert not {"local.__main__", "operate.__main__", "training.__main__", "matplotlib", "numpy"} & loaded
+
+
+def test_the_shell_completes_rooms_commands_and_options(tmp_path: Path) -> None:
+    def completed(words: str, last: int) -> list[str]:
+        env = {"_LOADING_BAY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(last)}
+        return [each.partition(",")[2] for each in lines([], tmp_path, **env).stdout.splitlines()]
+
+    assert completed("loading-bay ", 1) == ["local", "operate", "training", "monitoring"]
+    assert "watch" in completed("loading-bay operate ", 2)
+    assert "--manifest" in completed("loading-bay operate batch start --m", 4)
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        found += commands(command, (*path, name)) if isinstance(command, click.Group) else [((*path, name), command)]
+    return found
+
+
+EVERY = commands(main)
+
+
+@pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(path) for path, _ in EVERY])
+def test_every_command_explains_itself(path: tuple[str, ...], command: click.Command) -> None:
+    helped: Any = CliRunner().invoke(main, [*path, "-h"], prog_name="loading-bay", terminal_width=100)
+
+    assert helped.exit_code == 0, helped.output
+    assert "Examples:" in helped.output
+    for option in command.params:
+        if isinstance(option, click.Option) and option.envvar:
+            assert f"env var: {option.envvar}" in helped.output
+
+
+def test_one_thing_has_one_name_in_every_command() -> None:
+    """Options that other commands call differently."""
+    other_names = {"--out", "--class-names", "--region-name", "--endpoint-name", "--folder-out", "--dest"}
+    for path, command in EVERY:
+        names = {name for param in command.params for name in param.opts}
+        assert not names & other_names, path
