@@ -4,7 +4,7 @@ from importlib import import_module
 
 import click
 
-from stack.commands import Commands, command_line
+from stack.commands import CommandLine
 from stack.errors import UserError
 
 # Room → what its commands are for; a room is imported when one of its commands is asked for.
@@ -16,7 +16,7 @@ ROOMS = {
 }
 
 
-class Rooms(Commands):
+class Rooms(CommandLine):
     """The groups of commands, one a room."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -43,7 +43,7 @@ class Rooms(Commands):
             formatter.write_dl(list(ROOMS.items()))
 
 
-@command_line(cls=Rooms)
+@click.group(cls=Rooms)
 def main() -> None:
     """Classify every delivery driver's photo as bicycle or motorcycle the moment it lands in S3.
 

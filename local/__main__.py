@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from stack.addresses import Address
-from stack.commands import command_line
+from stack.commands import CommandLine
 from stack.decisions import OUTCOMES, Decision, DecisionsTable
 from stack.deployed import STACK_NAME
 from stack.errors import UserError
@@ -59,7 +59,7 @@ def _options(model: Path, capture_percentage: int, parameters: tuple[str, ...]) 
     return Options(model=model.resolve(), capture_percentage=capture_percentage, parameters=chosen)
 
 
-@command_line()
+@click.group(cls=CommandLine)
 def main() -> None:
     """Run the whole stack on this machine: the real template, a local AWS, the real model."""
 

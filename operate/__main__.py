@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stack.commands import command_line, region_option
+from stack.commands import CommandLine, region_option
 from stack.decisions import Decision, DecisionsTable, separated, timestamp
 from stack.deployed import STACK_NAME, Deployed
 from stack.text import printable
@@ -36,7 +36,7 @@ console = Console(highlight=False)
 messages = Console(highlight=False, stderr=True)
 
 
-@command_line()
+@click.group(cls=CommandLine)
 @click.option("--local", is_flag=True, help="The stack of this machine (python -m local up).")
 @click.option("--stack-name", default=STACK_NAME, envvar="LOADING_BAY_STACK", show_envvar=True, help="A stack on AWS.")
 @region_option

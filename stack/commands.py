@@ -1,7 +1,7 @@
 """What every command line is made of: help with examples, -h, --version, one line for what went wrong."""
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,13 @@ class Commands(click.Group):
             raise UserError(f"{error.filename}: {error.strerror}") from error
 
 
-def command_line(cls: type[Commands] = Commands) -> Callable[[Callable[..., Any]], Commands]:
-    """Make the group at the top of a command line, with --version."""
+class CommandLine(Commands):
+    """The group at the top of a command line."""
 
-    def made(function: Callable[..., Any]) -> Commands:
-        versioned = click.version_option(VERSION, prog_name="Loading Bay", message="%(prog)s %(version)s")(function)
-        return click.group(cls=cls, epilog=AWS_VARIABLES)(versioned)
-
-    return made
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, epilog=AWS_VARIABLES, **more)
+        version = click.version_option(VERSION, prog_name="Loading Bay", message="%(prog)s %(version)s")
+        version(self)
 
 
 class WritableFolder(click.ParamType[Path]):

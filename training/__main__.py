@@ -1,6 +1,6 @@
 """The command line: python -m training."""
 
-from stack.commands import Commands
+from stack.commands import CommandLine
 
 from .commands.evaluate import evaluate_command
 from .commands.history import history
@@ -9,7 +9,7 @@ from .commands.stage import stage
 from .commands.train import train
 from .commands.transform import transform_command
 
-main = Commands(
+main = CommandLine(
     "training",
     help="From labelled photos to a monitored SageMaker endpoint, and the same on this machine.",
     commands=[stage, train, evaluate_command, history, deploy, status, cleanup, transform_command],

@@ -1,8 +1,7 @@
-"""How records and reports are written: JSON that every reader reads, into a folder that takes it."""
+"""How records and reports are written: JSON that every reader reads."""
 
 import json
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,3 @@ def finite(content: Any) -> Any:
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
-
-
-def require_writable(folder: Path) -> None:
-    """Make a folder for what a long computation will write, before it starts.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another with --output") from error

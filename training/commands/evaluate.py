@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from stack.commands import Command
 from stack.deployed import client
 
 from .. import history, predictors, records
@@ -20,7 +21,11 @@ from .options import SHIPPED_MODEL, console
 OUTPUT = Path("evaluation")
 
 
-@click.command(name="evaluate")
+@click.command(
+    name="evaluate",
+    cls=Command,
+    examples=["", "--endpoint loading-bay", "--compare training/model/model.onnx data/model/model.onnx"],
+)
 @options.staged("A staged data set.")
 @click.option("--model", type=Path, help="An ONNX file; by default the one that ships.")
 @click.option("--url", help="A running endpoint, http://HOST:PORT.")
@@ -53,18 +58,10 @@ def evaluate_command(
     wanted_accuracy: float,
     output: Path,
 ) -> None:
-    """Measure a model or an endpoint on the test split and the test outliers.
-
-    \b
-    Examples:
-      python -m training evaluate
-      python -m training evaluate --endpoint loading-bay
-      python -m training evaluate --compare training/model/model.onnx data/model/model.onnx
-    """
+    """Measure a model or an endpoint on the test split and the test outliers."""
     chosen = [choice for choice in (model, url, endpoint, pair) if choice is not None]
     if len(chosen) > 1:
         raise click.UsageError("--model, --url, --endpoint and --compare exclude each other")
-    records.require_writable(output)
     if pair:
         old, new = (measured(named(subject, region), subject, staged, "test") for subject in pair)
         report_comparison(compare(old, new, threshold), output)

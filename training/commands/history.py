@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 from rich.table import Table
 
+from stack.commands import Command
 from stack.text import percent
 
 from .. import history as past
@@ -21,7 +22,7 @@ SHOWN = {
 }
 
 
-@click.command()
+@click.command(cls=Command, examples=["", "--json"])
 @click.option("--json", "as_json", is_flag=True, help="Print every line in full, with settings and all figures.")
 def history(*, as_json: bool) -> None:
     """List what was trained and measured on this machine, the newest last."""

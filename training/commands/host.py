@@ -7,6 +7,7 @@ import click
 import numpy as np
 from rich.table import Table
 
+from stack.commands import Command
 from stack.deployed import client
 from stack.errors import UserError
 
@@ -18,7 +19,9 @@ from .options import CAPTURE_PREFIX, SHIPPED_MODEL, console
 MEMORY_SIZES = ("1024", "2048", "3072", "4096", "5120", "6144")
 
 
-@click.command()
+@click.command(
+    cls=Command, examples=["--image IMAGE --bucket BUCKET --role ROLE", "--job JOB --bucket BUCKET --role ROLE"]
+)
 @options.endpoint
 @click.option("--job", help="A finished training job, whose model is hosted.")
 @click.option("--model", type=Path, help="A local model file, instead; by default the one that ships.")
@@ -122,7 +125,7 @@ def probe_photo(path: Path | None) -> bytes:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
-@click.command()
+@click.command(cls=Command, examples=["", "--endpoint loading-bay"])
 @options.endpoint
 @options.region
 def status(*, endpoint: str, region: str | None) -> None:
@@ -137,7 +140,7 @@ def status(*, endpoint: str, region: str | None) -> None:
     console.print(table)
 
 
-@click.command()
+@click.command(cls=Command, examples=["", "--captures --yes"])
 @options.endpoint
 @click.option("--captures", is_flag=True, help="Delete its captured records in S3 too.")
 @click.option("--bucket", help="Where captures are, once the endpoint's configuration is gone.")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from stack.classes import parse_classes
+from stack.commands import WritableFolder, region_option
 from stack.errors import UserError
 from stack.template import parameter_default
 
@@ -35,7 +36,7 @@ def class_list(ctx: click.Context, parameter: click.Parameter, value: str) -> li
     return [name.strip() for name in value.split(",") if name.strip()]
 
 
-region: Decorator = click.option("--region", help="AWS region, if not the configured one.")
+region: Decorator = region_option
 classes: Decorator = click.option(
     "--classes", callback=class_list, default=",".join(CLASSES), help="In the order of the model's answers."
 )
@@ -59,8 +60,8 @@ def staged(why: str) -> Decorator:
 
 
 def output(default: Path, what: str) -> Decorator:
-    """Return the option `--output`."""
-    return click.option("--output", type=click.Path(path_type=Path), default=default, help=what)
+    """Return the option `--output`, a folder."""
+    return click.option("--output", type=WritableFolder(), default=default, help=what)
 
 
 def progress(*more: ProgressColumn) -> Progress:

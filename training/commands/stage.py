@@ -6,6 +6,7 @@ import click
 from rich.progress import DownloadColumn
 from rich.table import Table
 
+from stack.commands import Command
 from stack.deployed import client
 from stack.errors import UserError
 
@@ -14,7 +15,7 @@ from . import options
 from .options import DATA, DATASET_PREFIX, STAGED, console
 
 
-@click.command()
+@click.command(cls=Command, examples=["", "--folder photos --classes bicycle,motorcycle", "--bucket BUCKET"])
 @click.option("--archive", type=Path, help="CIFAR-100's Python archive, instead of downloading it.")
 @click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")

@@ -6,6 +6,7 @@ import click
 from rich.progress import TextColumn
 from rich.table import Table
 
+from stack.commands import Command
 from stack.deployed import client
 from stack.errors import UserError
 
@@ -17,7 +18,7 @@ JOB_INSTANCES = {"builtin": "ml.g4dn.xlarge", "bundled": "ml.c5.2xlarge"}
 BUILTIN_EPOCHS = 60
 
 
-@click.command()
+@click.command(cls=Command, examples=["--recipe bundled", "--recipe builtin --bucket BUCKET --role ROLE --spot"])
 @click.option("--recipe", type=click.Choice(list(JOB_INSTANCES)), required=True)
 @click.option("--on-sagemaker", is_flag=True, help="Run the bundled recipe as a SageMaker job, not here.")
 @options.staged("A staged data set.")

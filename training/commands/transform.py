@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from stack.addresses import Address
+from stack.commands import Command
 from stack.deployed import client
 
 from .. import transform
@@ -13,7 +14,7 @@ from . import options
 from .options import console
 
 
-@click.command(name="transform")
+@click.command(name="transform", cls=Command, examples=["s3://BUCKET/archive/ --results s3://BUCKET/transformed/"])
 @click.argument("photos")
 @click.option("--results", required=True, help="Where SageMaker writes its answers, s3://BUCKET/PREFIX.")
 @click.option("--endpoint", default=options.ENDPOINT, help="Take the model of this endpoint.")
@@ -22,7 +23,7 @@ from .options import console
 @options.threshold
 @click.option("--instance-type", default="ml.c5.xlarge", help="What the job runs on.")
 @click.option("--instances", type=click.IntRange(1), default=1, help="How many of them.")
-@options.output(Path("decisions.jsonl"), "The decisions, a line a photo.")
+@click.option("--output", type=Path, default=Path("decisions.jsonl"), help="The decisions, a line a photo.")
 @options.region
 def transform_command(
     *,
