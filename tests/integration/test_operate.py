@@ -21,7 +21,7 @@ def operate(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Operate:
         monkeypatch.setenv(name, value)
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(main, arguments)
+        return CliRunner().invoke(main, arguments, prog_name="python -m operate")
 
     return run
 
@@ -40,7 +40,9 @@ def test_a_batch_is_started_followed_and_summed_up(bay: Bay, operate: Operate, t
     followed = operate("batch", "follow", summary["batch_id"])
     assert followed.exit_code == 0
     assert "routed: bicycle" in followed.output
-    assert summary["batch_id"] in operate("batch", "list").output
+    assert all(isinstance(summary[name], int) for name in ("photos", "rejected", "failed", "already_decided"))
+    listed = operate("batch", "list").output
+    assert f"{summary['batch_id']}\n    2 photos: 1 routed, 1 rejected" in listed
     assert "nothing failed" in operate("batch", "retry", summary["batch_id"]).output
 
 
@@ -149,7 +151,11 @@ def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Ope
     ("arguments", "said"),
     [
         (["batch", "follow", "nonsense"], "there is no batch nonsense"),
+        (["batch", "retry", "nonsense"], "there is no batch nonsense"),
         (["batch", "start", "--prefix", "a/", "--manifest", "b.csv"], "not both"),
+        (["batch", "start", "--prefix", "nothing/here/"], "there is nothing under s3://"),
+        (["batch", "start", "--manifest", "nofile.csv"], "there is no file nofile.csv here"),
+        (["batch", "start", "--prefix", "a/", "--name", "a b"], "cannot name a batch"),
         (["review", "decide", "nonsense", "bicycle"], "0 photos named nonsense wait for review"),
         (["--stack-name", "nonsense", "replay"], "there is no stack nonsense"),
     ],
