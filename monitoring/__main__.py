@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stack.classes import parse_classes
-from stack.commands import Commands
+from stack.commands import CommandLine, WritableFolder, region_option
 from stack.deployed import STACK_NAME, Deployed
 from stack.template import ROOT, parameter_default
 from stack.text import percent, whole
@@ -73,16 +73,22 @@ def _template_threshold() -> float:
     return float(parameter_default("ConfidenceThreshold"))
 
 
-@click.group(cls=Commands)
+@click.group(cls=CommandLine)
 def main() -> None:
     """What has the model been doing? Reads data capture and the decisions table."""
 
 
-@main.command()
+@main.command(
+    examples=[
+        "--local --open",
+        "--stack-name loading-bay --since 7d",
+        "s3://BUCKET/captures --table DECISIONS_TABLE",
+    ]
+)
 @click.argument("source", required=False)
 @click.option("--stack-name", help="Report on this stack: its captures, decisions, classes and threshold.")
 @click.option("--local", is_flag=True, help="Report on the stack of this machine.")
-@click.option("--region", help="AWS region, if not the configured one.")
+@region_option
 @click.option("--since", type=_Moment(), help="From this time on: ISO 8601 in UTC, or an age such as 24h or 7d.")
 @click.option("--until", type=_Moment(), help="Up to this time, exclusive.")
 @click.option(
@@ -115,7 +121,7 @@ def main() -> None:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=WritableFolder(),
     default=Path("report"),
     help="Folder to write into.",
 )
@@ -149,12 +155,6 @@ def report(
 
     AWS_ENDPOINT_URL leads to a local AWS. What is written: report.html, metrics.json, predictions.parquet,
     skipped.jsonl and plots/*.svg.
-
-    \b
-    Examples:
-      python -m monitoring report --local --open
-      python -m monitoring report --stack-name loading-bay --since 7d
-      python -m monitoring report s3://BUCKET/captures --table DECISIONS_TABLE
     """
     if [source is not None, stack_name is not None, local].count(True) != 1:
         raise click.UsageError("give one of SOURCE, --stack-name and --local")

@@ -135,7 +135,7 @@ def start(
     """Start a batch."""
     if prefix is not None and manifest is not None:
         raise click.UsageError("give --prefix or --manifest, not both")
-    name = name or new_name()
+    name = Batch(deployed, name or new_name()).name
     if manifest is not None:
         manifest = checked_manifest(deployed, manifest, name)
     else:

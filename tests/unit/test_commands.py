@@ -130,7 +130,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple
     return found
 
 
-EVERY = [each for each in commands(main) if each[0][0] != "monitoring"]
+EVERY = commands(main)
 
 
 @pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(path) for path, _ in EVERY])
