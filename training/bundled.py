@@ -15,6 +15,7 @@ import numpy as np
 from stack.errors import UserError
 
 from . import records
+from .breakdown import Breakdown
 from .evaluation import Metrics, main_figures
 from .measurement import measure
 from .predictors import onnx_predictor
@@ -56,6 +57,7 @@ class Trained:
     folder: Path
     record: dict[str, Any]
     test: Metrics
+    parts: Breakdown
 
     @property
     def validation_loss(self) -> float:
@@ -66,7 +68,8 @@ class Trained:
     @property
     def figures(self) -> dict[str, float]:
         """The figures on the test split, by key."""
-        return {figure.key: figure.value for figure in main_figures(self.test)}
+        over_sources = {"mean_accuracy": self.parts.mean_accuracy, "worst_recall": self.parts.worst_recall}
+        return {figure.key: figure.value for figure in main_figures(self.test)} | over_sources
 
 
 def train(
@@ -132,7 +135,7 @@ def _train_seed(
         if "No module named" in lines[-1]:
             raise UserError(f"{lines[-1]}: install what training needs with make setup-training")
         raise UserError(f"training failed: {lines[-1]}")
-    return Trained(seed, folder, records.read(folder / RECORD_FILE), on_test(folder, staged))
+    return Trained(seed, folder, records.read(folder / RECORD_FILE), *on_test(folder, staged))
 
 
 def complete_record(best: Trained, runs: Sequence[Trained]) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def complete_record(best: Trained, runs: Sequence[Trained]) -> dict[str, Any]:
         **best.record,
         "model_bytes": (best.folder / MODEL_FILE).stat().st_size,
         "threshold": best.test.threshold,
-        "test": asdict(best.test),
+        "test": asdict(best.test) | asdict(best.parts),
         "seeds": {
             "why": f"seed {best.seed} has the lowest loss on validation photos and outliers",
             "each": [{"seed": run.seed, "validation_loss": run.validation_loss, "test": run.figures} for run in runs],
@@ -152,7 +155,8 @@ def complete_record(best: Trained, runs: Sequence[Trained]) -> dict[str, Any]:
     }
 
 
-def on_test(folder: Path, staged: Path) -> Metrics:
+def on_test(folder: Path, staged: Path) -> tuple[Metrics, Breakdown]:
     """Measure the model in a folder on a staged data set's test photos and test outliers, at its own threshold."""
     threshold = float(records.read(folder / BASELINE_FILE)["threshold"])
-    return measure(onnx_predictor(folder / MODEL_FILE), staged, "test", MODEL_FILE).metrics(threshold)
+    measured = measure(onnx_predictor(folder / MODEL_FILE), staged, "test", MODEL_FILE)
+    return measured.metrics(threshold), measured.breakdown(threshold)

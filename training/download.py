@@ -1,4 +1,4 @@
-"""The download of CIFAR-100: resumed where it stopped, checked before it is used."""
+"""Downloads: resumed where they stopped, checked before they are used."""
 
 import shutil
 import urllib.error
@@ -22,19 +22,23 @@ SPARE_BYTES = 256 << 20
 Progress = Callable[[int, int | None], None]
 
 
-def download(url: str, path: Path, md5: str, progress: Progress) -> None:
+def download(
+    url: str, path: Path, checksum: str, progress: Progress, *, algorithm: str = "md5", instead: str = "--archive FILE"
+) -> None:
     """Fetch a file; a complete one is left alone, a partial one (`<name>.part`) is continued.
 
     Args:
         url: where from, over HTTP.
         path: where to.
-        md5: the checksum that it must have.
+        checksum: that it must have, in hexadecimal.
         progress: called with (bytes so far, bytes in all or None).
+        algorithm: of the checksum.
+        instead: the option that takes a local copy.
 
     Raises:
         UserError: the server does not answer, the disk is too small, or the checksum is wrong.
     """
-    if path.is_file() and file_digest(path, "md5") == md5:
+    if path.is_file() and file_digest(path, algorithm) == checksum:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -42,12 +46,14 @@ def download(url: str, path: Path, md5: str, progress: Progress) -> None:
         _fetch(url, part, progress)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{url} could not be fetched: {error}; run the command again to go on, or give --archive FILE"
+            f"{url} could not be fetched: {error}; run the command again to go on, or give {instead}"
         ) from error
-    found = file_digest(part, "md5")
-    if found != md5:
+    found = file_digest(part, algorithm)
+    if found != checksum:
         part.unlink()
-        raise UserError(f"{url} arrived with md5 {found}, not {md5}; it was removed: run the command again")
+        raise UserError(
+            f"{url} arrived with {algorithm} {found}, not {checksum}; it was removed: run the command again"
+        )
     part.replace(path)
 
 

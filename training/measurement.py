@@ -1,14 +1,15 @@
 """A model, or an endpoint, run over one split of a staged data set."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from stack.errors import UserError
 
-from .dataset import Photo
+from .breakdown import Breakdown, breakdown
+from .dataset import Photo, Pixels
 from .evaluation import Labels, Metrics, Probabilities, evaluate
 from .predictors import Predictor, predict_all
 from .staging import OUTLIER_FOLDERS, read_manifest, read_split
@@ -34,11 +35,28 @@ class Measured:
         """Return the figures of merit at a threshold."""
         return evaluate(self.probabilities, self.labels, self.outlier_probabilities, self.class_names, threshold)
 
+    def breakdown(self, threshold: float) -> Breakdown:
+        """Return the figures by source and by scale."""
+        return breakdown(
+            self.photos,
+            self.labels,
+            self.probabilities,
+            self.outliers,
+            self.outlier_probabilities,
+            class_names=self.class_names,
+            threshold=threshold,
+        )
+
 
 def measure(
-    predictor: Predictor, staged: Path, split: str, subject: str, track: Track = lambda answers, count: answers
+    predictor: Predictor,
+    staged: Path,
+    split: str,
+    subject: str,
+    track: Track = lambda answers, count: answers,
+    prepare: Callable[[Pixels], Pixels] = lambda pixels: pixels,
 ) -> Measured:
-    """Classify every photo and outlier of a split.
+    """Classify every photo and outlier of a split, each prepared first.
 
     Raises:
         UserError: nothing is staged, something was not answered, or the classes are not those staged.
@@ -47,7 +65,7 @@ def measure(
     photos, outliers = read_split(staged / split, names), read_split(staged / OUTLIER_FOLDERS[split])
     if not photos:
         raise UserError(f"{staged / split} holds no photos: run python -m training stage first")
-    everything = [*photos, *outliers]
+    everything = [replace(photo, pixels=prepare(photo.pixels)) for photo in (*photos, *outliers)]
     answers = list(track(predict_all(predictor, everything), len(everything)))
     if any(len(answer) != len(names) for answer in answers):
         known = len(answers[0])

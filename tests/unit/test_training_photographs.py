@@ -1,8 +1,14 @@
-"""Photographs from the street: what is read of an archive, and what is refused."""
+"""Photographs from the street: fetched and cut out by the manifest, or read of an archive; and what is refused."""
 
+import csv
+import hashlib
 import io
 import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -49,3 +55,81 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> N
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"some\.tar\.gz is no archive of photographs"):
         photographs.read_archives([path], 64)
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Iterator[Path]:
+    """A site that publishes one photograph whole and one in sixteen tiles; its folder."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    whole = Image.new("RGB", (300, 200), "green")
+    whole.paste((255, 0, 0), (100, 50, 200, 150))
+    whole.save(folder / "whole.jpg", quality=95)
+    for number in range(16):
+        Image.new("RGB", (64, 64), (10 * number, 0, 200)).save(folder / f"{number}.jpg", quality=95)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(folder))
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep the test's output clean."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    header = "source,look,licence,credit,address"
+    (tmp_path / "sources.csv").write_text(f"{header}\naura,street,MIT,us,http://127.0.0.1:{server.server_port}/\n")
+    sums = {file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    tiles = [str(number) for number in range(16)]
+    (tmp_path / "photographs.csv").write_text(
+        "source,original,split,path,sha256,crops\n"
+        f"aura,one,train,whole.jpg,{sums['whole']},bicycle 1.1 00 100 50 200 150; other background 80 0 0 50 50\n"
+        f"aura,two,test,{' '.join(f'{tile}.jpg' for tile in tiles)},{' '.join(sums[tile] for tile in tiles)},"
+        "motorcycle whole 90 0 64 256 256\n"
+    )
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def test_originals_are_fetched_checked_and_cut_out_by_the_manifest(published: Path, tmp_path: Path) -> None:
+    originals = photographs.read_manifest(tmp_path / "photographs.csv", tmp_path / "sources.csv")
+    steps: list[tuple[int, int]] = []
+    photographs.fetch(originals, tmp_path / "fetched", lambda done, total: steps.append((done, total)))
+    assert steps[-1] == (17, 17)
+    found = photographs.read_originals(originals, tmp_path / "fetched", 64)
+    bicycle, background = found.train
+    assert (bicycle.label, bicycle.origin.scale, bicycle.origin.original) == ("bicycle", "1.1", "aura:one")
+    assert bicycle.pixels[..., 0].mean() > 200
+    assert background.pixels[..., 0].mean() < 30
+    (motorcycle,) = found.test
+    left, right = int(motorcycle.pixels[8, 8, 0]), int(motorcycle.pixels[-8, -8, 0])
+    assert (left, right) == (pytest.approx(40, abs=8), pytest.approx(150, abs=8))  # tiles 4 and 15
+
+
+def test_what_is_there_is_not_fetched_again_and_the_rest_is(published: Path, tmp_path: Path) -> None:
+    originals = photographs.read_manifest(tmp_path / "photographs.csv", tmp_path / "sources.csv")
+    photographs.fetch(originals, tmp_path / "fetched", lambda done, total: None)
+    (published / "whole.jpg").unlink()
+    missing = originals[1].files(tmp_path / "fetched")[3]
+    missing.unlink()
+    photographs.fetch(originals, tmp_path / "fetched", lambda done, total: None)
+    assert missing.is_file()
+
+
+def test_an_original_that_is_no_longer_what_it_was_is_refused(published: Path, tmp_path: Path) -> None:
+    originals = photographs.read_manifest(tmp_path / "photographs.csv", tmp_path / "sources.csv")
+    Image.new("RGB", (300, 200), "blue").save(published / "whole.jpg")
+    with pytest.raises(UserError, match=r"whole\.jpg arrived with sha256"):
+        photographs.fetch(originals, tmp_path / "fetched", lambda done, total: None)
+
+
+def test_every_original_of_the_manifest_has_a_licensed_source_and_is_in_one_split() -> None:
+    licences = {row["source"]: row["licence"] for row in csv.DictReader(photographs.SOURCES.open(encoding="utf-8"))}
+    originals = photographs.read_manifest()
+    assert {licences[original.source] for original in originals} == {"CC BY 2.0", "CC BY 4.0", "MIT"}
+    assert len({(original.source, original.name) for original in originals}) == len(originals)
+    assert {original.split for original in originals} == {"train", "test"}
+    checksums = [checksum for original in originals for checksum in original.checksums]
+    assert {len(checksum) for checksum in checksums} == {64}
+    assert all(len(original.addresses) == len(original.checksums) in {1, 16} for original in originals)

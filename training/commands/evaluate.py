@@ -1,5 +1,6 @@
 """Evaluate: a model or an endpoint measured, or two compared on the same photos."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,9 +9,12 @@ from rich.table import Table
 
 from stack.commands import Command
 from stack.deployed import client
+from stack.text import percent
 
 from .. import history, predictors, records
+from ..breakdown import Part, at_half_scale
 from ..comparison import Comparison, compare
+from ..dataset import Pixels
 from ..evaluation import Metrics, Recommendation, main_figures, recommend
 from ..measurement import Measured, measure
 from ..predictors import Predictor
@@ -77,6 +81,11 @@ def evaluate_command(
     held = measured(predictor, subject, staged, "validation")
     recommended = recommend(held.probabilities, held.labels, held.outlier_probabilities, wanted_accuracy)
     report_evaluation(test, test.metrics(threshold), recommended, staged, output)
+    half = measured(predictor, subject, staged, "test", at_half_scale).metrics(threshold)
+    console.print(
+        f"With everything half as large: {percent(half.accuracy.value)} right, "
+        f"{percent(half.coverage.value)} accepted, of these {percent(half.selective_accuracy.value)} right."
+    )
 
 
 def named(subject: str, region: str | None) -> Predictor:
@@ -93,8 +102,14 @@ def shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def measured(predictor: Predictor, subject: str, staged: Path, split: str) -> Measured:
-    """Classify a split, with a progress bar."""
+def measured(
+    predictor: Predictor,
+    subject: str,
+    staged: Path,
+    split: str,
+    prepare: Callable[[Pixels], Pixels] = lambda pixels: pixels,
+) -> Measured:
+    """Classify a split, each image prepared first, with a progress bar."""
     with options.progress() as bar:
         return measure(
             predictor,
@@ -102,6 +117,7 @@ def measured(predictor: Predictor, subject: str, staged: Path, split: str) -> Me
             split,
             subject,
             lambda answers, count: bar.track(answers, total=count, description=f"classifying {split}"),
+            prepare,
         )
 
 
@@ -120,13 +136,31 @@ def report_evaluation(
             f"By the validation photos, threshold {recommended.threshold:.3f} makes "
             f"{recommended.wanted_accuracy:.0%} of the accepted right (accepts {recommended.coverage:.1%})."
         )
-    content = asdict(metrics) | {"recommended": asdict(recommended) if recommended else None}
+    parts = test.breakdown(metrics.threshold)
+    for title, found in (("source", parts.by_source), ("the vehicle", parts.by_scale)):
+        console.print(part_table(title, found))
+    content = asdict(metrics) | asdict(parts) | {"recommended": asdict(recommended) if recommended else None}
     records.write(output / "evaluation.json", content)
     page = output / "evaluation.html"
-    page.write_text(evaluation_page(test, metrics, recommended), encoding="utf-8")
+    page.write_text(evaluation_page(test, metrics, parts, recommended), encoding="utf-8")
     figures = {figure.key: figure.value for figure in main_figures(metrics)}
     history.remember("evaluate", test.subject, read_manifest(staged).digest, {"threshold": metrics.threshold}, figures)
     console.print(f"The report is {page}")
+
+
+def part_table(title: str, parts: Sequence[Part]) -> Table:
+    """Return the figures of some parts of the photos as a table for the terminal."""
+    table = Table(title, "photos", "right", "accepted", "of these right", "others", "accepted")
+    for part in parts:
+        shares = (part.accuracy, part.coverage, part.selective_accuracy)
+        table.add_row(
+            part.name,
+            str(part.photos),
+            *(percent(each.value) for each in shares),
+            str(part.outliers),
+            percent(part.outliers_accepted.value),
+        )
+    return table
 
 
 def report_comparison(comparison: Comparison, output: Path) -> None:

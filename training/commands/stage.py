@@ -19,12 +19,13 @@ from .options import DATA, DATASET_PREFIX, STAGED, console
 @click.option("--archive", type=Path, help="CIFAR-100's Python archive, instead of downloading it.")
 @click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
+@click.option("--photographs", "fetch_photographs", is_flag=True, help="Fetch photographs from the street (0.9 GB).")
 @click.option(
     "--photographs-archive",
     "photograph_archives",
     type=Path,
     multiple=True,
-    help="An archive of photographs from the street, with its index.csv; may be given several times.",
+    help="Crops of such photographs, an archive with an index.csv, instead; may be given several times.",
 )
 @click.option("--reviewed", type=Path, help="Photos that people looked at, <folder>/<class>/*.jpg, to train on too.")
 @options.classes
@@ -40,6 +41,7 @@ def stage(
     archive: Path | None,
     folder: Path | None,
     outliers: Path | None,
+    fetch_photographs: bool,
     photograph_archives: tuple[Path, ...],
     reviewed: Path | None,
     classes: list[str],
@@ -54,14 +56,20 @@ def stage(
     """Fetch, split and write the images, and upload them."""
     if archive and folder:
         raise click.UsageError("--archive and --folder exclude each other")
+    if fetch_photographs and photograph_archives:
+        raise click.UsageError("--photographs and --photographs-archive exclude each other")
     if folder:
         source = dataset.read_folder(folder, classes, image_size)
     else:
         source = dataset.read_cifar(fetched(archive), classes, image_size)
     if outliers:
         source = dataset.with_outliers(source, outliers)
-    if photograph_archives:
-        found = photographs.read_archives(photograph_archives, image_size)
+    if fetch_photographs or photograph_archives:
+        found = (
+            fetched_photographs(image_size)
+            if fetch_photographs
+            else photographs.read_archives(photograph_archives, image_size)
+        )
         source = dataset.with_photographs(source, found.train, found.test, classes)
     if reviewed:
         source = dataset.with_reviewed(source, reviewed, classes)
@@ -99,6 +107,19 @@ def fetched(archive: Path | None) -> Path:
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     return path
+
+
+def fetched_photographs(image_size: int) -> photographs.Photographs:
+    """Fetch every original of the manifest, but those that are there, and cut out its crops.
+
+    Raises:
+        UserError: one cannot be fetched or read.
+    """
+    originals, folder = photographs.read_manifest(), DATA / "photographs"
+    with options.progress() as bar:
+        task = bar.add_task("photographs", total=None)
+        photographs.fetch(originals, folder, lambda done, total: bar.update(task, completed=done, total=total))
+    return photographs.read_originals(originals, folder, image_size)
 
 
 def upload(folder: Path, bucket: str, prefix: str, region: str | None) -> None:
