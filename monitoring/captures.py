@@ -18,6 +18,8 @@ from .sources import CLOCK_TOLERANCE, CaptureFile
 
 # SageMaker takes requests of up to 25 MB, a third more in base64; a longer line is no capture record.
 LONGEST_LINE = 64 << 20
+# Blank lines are no records; half a gigabyte of them fits into a compressed file of half a megabyte.
+MOST_BLANK_LINES = 10_000
 LONGEST_ID = 256
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 LONGEST_INFERENCE_ID = 64
@@ -174,7 +176,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         # Told by its first bytes: a gzip file need not be named so.
         compressed = raw.peek(2)[:2] == b"\x1f\x8b"
         stream = gzip.GzipFile(fileobj=raw) if compressed else raw
-        number = 0
+        number = blank = 0
         while line := stream.readline(LONGEST_LINE):
             number += 1
             if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
@@ -185,6 +187,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line and not line.isspace():
                 yield number, line
+            elif (blank := blank + 1) > MOST_BLANK_LINES:
+                raise UnreadableCaptureError("damaged", number, f"more than {MOST_BLANK_LINES:,} blank lines")
 
 
 def _record(line: bytes) -> _Record:

@@ -89,29 +89,38 @@ def _may_hold(window: Window, start: datetime, length: timedelta) -> bool:
 def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:
     if not source.exists():
         raise UserError(f"{source} does not exist; give a folder, a file or s3://bucket/prefix")
-    paths = sorted(_walk(source)) if source.is_dir() else [str(source)]
-    if not paths:
+    refused: list[OSError] = []
+    paths = sorted(_walk(source, refused)) if source.is_dir() else [str(source)]
+    if not paths and not refused:
         raise UserError(f"there is no file under {source}")
     root = source if source.is_dir() else source.parent
-    absolute_root = root.resolve()
+    absolute_root = _readable(root.resolve())
+    for error in refused:
+        yield SkippedFile(f"{_readable(Path(error.filename).relative_to(root))}/", "unreadable", str(error.strerror))
     reading = progress.add_task("Reading captures", total=len(paths))
     for path in paths:
-        name = Path(path).relative_to(root).as_posix()
+        name = _readable(Path(path).relative_to(root))
         if not name.endswith(CAPTURE_SUFFIXES):
             yield _not_a_capture_file(name)
         elif not Path(path).is_file():
             yield SkippedFile(name, "unreadable", "not a regular file")
         else:
-            file = _described(name, path, f"{absolute_root.as_posix()}/{name}")
+            file = _described(name, path, f"{absolute_root}/{name}")
             if file.hour is None or _may_hold(window, file.hour, timedelta(hours=1)):
                 yield file
         progress.advance(reading)
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    for parent, _, names in os.walk(folder):
+def _walk(folder: Path, refused: list[OSError]) -> Iterator[str]:
+    """Yield the path of every file; folders that cannot be read are noted in `refused`."""
+    for parent, _, names in os.walk(folder, onerror=refused.append):
         for name in names:
             yield f"{parent}/{name}"
+
+
+def _readable(path: Path) -> str:
+    """Write a path whose bytes need not be UTF-8, so that it can be printed."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:

@@ -56,6 +56,7 @@ def predict(
             EndpointName=endpoint_name, ContentType="image/png", Accept="application/json", Body=image, **named
         )
         body = answer["Body"].read(MAX_ANSWER_BYTES + 1)
+        answer["Body"].read(1)  # only at its end does botocore say that an answer broke off
     except ClientError as error:
         raise _named(error, endpoint_name) from error
     except BotoCoreError as error:

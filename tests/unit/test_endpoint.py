@@ -70,6 +70,13 @@ def test_a_probability_too_small_to_be_recorded_is_none(stub: Stubber) -> None:
     assert ask(stub).probabilities == [1.0, 0.0]
 
 
+def test_an_answer_that_breaks_off_is_no_answer(stub: Stubber) -> None:
+    stub.add_response("invoke_endpoint", {"Body": StreamingBody(io.BytesIO(b"[0.9"), 10)})
+
+    with pytest.raises(EndpointUnavailable, match="did not answer"):
+        ask(stub)
+
+
 @pytest.mark.parametrize("probabilities", [[1, 0], [0.2, 0.3, 0.5], [0.1] * 10])
 def test_any_number_of_classes_is_read(stub: Stubber, probabilities: list[float]) -> None:
     stub.add_response("invoke_endpoint", answer(json.dumps(probabilities).encode()))

@@ -157,6 +157,17 @@ def test_gzip_is_read_whatever_the_file_is_called(tmp_path: Path, name: str) -> 
     assert len(read(tmp_path).table) == 2
 
 
+def test_a_file_of_blank_lines_is_given_up_and_named(tmp_path: Path) -> None:
+    write(tmp_path, place(name="blank.jsonl.gz"), gzip.compress(lines(record()) + b"\n" * 50_000_000 + lines(record())))
+
+    found = read(tmp_path)
+
+    assert found.ids == 1
+    assert [(skipped.reason, skipped.detail) for skipped in found.skipped] == [
+        ("damaged", "line 10002: more than 10,000 blank lines")
+    ]
+
+
 def test_a_broken_gzip_file_gives_what_lies_before_the_damage(tmp_path: Path) -> None:
     many = lines(*(record(body=bytes([k]) * 3000) for k in range(200)))
     packed = gzip.compress(many)

@@ -1,7 +1,11 @@
 """Finding captures in a folder: endpoints, variants, hours, and what is left alone."""
 
+import errno
+import os
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.progress import Progress
@@ -95,3 +99,32 @@ def test_a_source_with_nothing_in_it_says_so(tmp_path: Path) -> None:
         find(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no file under"):
         find(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS's file system takes no such name")
+def test_a_name_that_is_no_utf_8_can_be_printed(tmp_path: Path) -> None:
+    folder = write(tmp_path, place(), lines(record())).parent
+    for suffix in (b".jsonl", b".txt"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe" + suffix)).write_bytes(lines(record()))
+
+    found = find(tmp_path)
+
+    assert [each.name.encode().decode() for each in found][1:] == [
+        place(name="\\xff\\xfe.jsonl"),
+        place(name="\\xff\\xfe.txt"),
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, place(), lines(record()))
+    write(tmp_path, "closed/a.jsonl", lines(record()))
+    opened = os.scandir
+
+    def refused(folder: str) -> Any:  # root may read every folder, so that taking its rights away refuses nothing
+        if str(folder).endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+        return opened(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+
+    assert SkippedFile("closed/", "unreadable", "Permission denied") in find(tmp_path)

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ def app() -> Starlette:
 
 @pytest.fixture(scope="module")
 def port(app: Starlette) -> Iterator[int]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", http=serve.ImpatientProtocol)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10
@@ -153,6 +156,34 @@ def test_ping_answers_while_images_are_worked_on(port: int) -> None:
         assert call(port, "GET", "/ping")[0] == 200
         assert time.monotonic() - started < 2
         assert {future.result()[0] for future in working} == {200}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /pi",
+        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nab",
+        b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\nGET /pi",
+    ],
+    ids=["nothing", "half a head", "half a body", "half a second request"],
+)
+def test_a_stalled_connection_is_closed(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "REQUEST_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(sent)
+        while connection.recv(65_536):
+            pass
+
+
+def test_a_slow_request_that_comes_in_whole_is_answered(port: int) -> None:
+    body = picture("PNG")
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        for part in (head[:20], head[20:], body[:50], body[50:]):
+            connection.sendall(part)
+            time.sleep(0.05)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:

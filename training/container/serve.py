@@ -7,6 +7,7 @@ so that the image that SageMaker starts holds this file and the model.
 """
 
 import argparse
+import asyncio
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
+import h11
 import numpy as np
 import onnxruntime
 import uvicorn
@@ -23,14 +25,17 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # SageMaker's own limit on a request to a real-time endpoint was 6 MB for years; a photo reduced to the
 # model's size is 3 KB, so nothing that is meant for this endpoint comes near.
 MAX_BYTES = 6 * 1024 * 1024
 MAX_PIXELS = 50_000_000
+# A request has to come in whole in this time. SageMaker, which sends it, is not on the other side of a slow network.
+REQUEST_SECONDS = 20
 # Decoding a JPEG at reduced scale must leave enough for the reduction to average over.
 DRAFT_FACTOR = 4
 FORMATS = {
@@ -195,6 +200,35 @@ def create_app(model_path: Path, threads: int | None = None) -> Starlette:
     return app
 
 
+class ImpatientProtocol(H11Protocol):
+    """HTTP that closes a connection whose request does not come in whole: a stalled client holds nothing for long."""
+
+    stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a first request."""
+        super().connection_made(transport)
+        self.stalled = self.loop.call_later(REQUEST_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Wait for the rest of a request that has begun."""
+        super().data_received(data)
+        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
+            self._expect_nothing()
+        elif self.stalled is None:
+            self.stalled = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def _expect_nothing(self) -> None:
+        if self.stalled is not None:
+            self.stalled.cancel()
+            self.stalled = None
+
+
 def usable_cores() -> int:
     """Return how many cores this process may run on: in a container, or pinned, fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
@@ -205,10 +239,13 @@ def usable_cores() -> int:
 async def read_body(request: Request) -> bytes:
     """Read the body, giving up as soon as it is too large, whatever length it claimed."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise HTTPException(413, f"the body is larger than {MAX_BYTES} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                raise HTTPException(413, f"the body is larger than {MAX_BYTES} bytes")
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the body broke off") from error
     return bytes(body)
 
 
@@ -232,7 +269,9 @@ def main(arguments: list[str] | None = None) -> None:
         app = create_app(chosen.model)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"{error}\n")
-    uvicorn.run(app, host=chosen.host, port=chosen.port, access_log=False, timeout_keep_alive=75)
+    uvicorn.run(
+        app, host=chosen.host, port=chosen.port, access_log=False, timeout_keep_alive=75, http=ImpatientProtocol
+    )
 
 
 if __name__ == "__main__":
