@@ -121,13 +121,14 @@ def env(unset: bool) -> None:
 @main.command(examples=["photo.jpg", "events/photos"])
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def upload(paths: tuple[Path, ...]) -> None:
-    """Put photos (files, or all below folders) into the inbox."""
+    """Put photos into the inbox: files, and of folders all that is named like a photo."""
     stack = Stack.load()
-    files = [(name, path.read_bytes()) for name, path in demo_photos.files_below(paths)]
-    _upload(stack, files)
-    click.echo(
-        f"{len(files)} photos are in {stack.outputs['UploadUri']}; follow them with: python -m operate --local watch"
-    )
+    photos, skipped = demo_photos.photos_below(paths)
+    _upload(stack, [(name, path.read_bytes()) for name, path in photos])
+    click.echo(f"{len(photos)} photos are in {stack.outputs['UploadUri']}")
+    if skipped:
+        click.echo(f"{skipped} other files were left out")
+    click.echo("see what becomes of them with: python -m operate --local watch")
 
 
 def _upload(stack: Stack, files: list[tuple[str, bytes]]) -> None:
@@ -166,7 +167,10 @@ def invoke(target: str, event: Path) -> None:
     The bucket amzn-s3-demo-bucket stands for the inbox; of an EventBridge event its detail is taken, as the rule does.
     """
     stack = Stack.load()
-    given = json.loads(event.read_text().replace("amzn-s3-demo-bucket", stack.outputs["InboxBucket"]))
+    try:
+        given = json.loads(event.read_text().replace("amzn-s3-demo-bucket", stack.outputs["InboxBucket"]))
+    except ValueError as damage:
+        raise UserError(f"{event} is not a sample event in JSON: {damage}") from damage
     if "detail" in given:
         given = given["detail"]
     if target in FUNCTIONS:

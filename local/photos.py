@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from stack.template import ROOT
-from training.dataset import read_cifar
+from training.dataset import PHOTO_SUFFIXES, read_cifar
 
 SAMPLES = ROOT / "events" / "photos"
 DOWNLOADED = ROOT / "data" / "cifar-100-python.tar.gz"
@@ -62,13 +62,18 @@ def find_archive(given: Path | None) -> Path | None:
     return DOWNLOADED if DOWNLOADED.exists() else None
 
 
-def files_below(paths: Iterable[Path]) -> list[tuple[str, Path]]:
-    """Return each file with its name in the inbox: its own name, or its path within a given folder."""
-    found = []
+def photos_below(paths: Iterable[Path]) -> tuple[list[tuple[str, Path]], int]:
+    """Return each photo with its name in the inbox, and how many other files of the folders are left out.
+
+    A file that is given by itself is taken whatever its name.
+    """
+    found, skipped = [], 0
     for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file())
-            found += [(f"{path.name}/{file.relative_to(path).as_posix()}", file) for file in inside]
-        else:
+        if not path.is_dir():
             found.append((path.name, path))
-    return found
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        photos = [file for file in inside if file.suffix.lower() in PHOTO_SUFFIXES]
+        found += [(f"{path.resolve().name}/{file.relative_to(path).as_posix()}", file) for file in photos]
+        skipped += len(inside) - len(photos)
+    return found, skipped

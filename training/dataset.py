@@ -5,6 +5,7 @@ import io
 import pickle
 import re
 import tarfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,8 +129,9 @@ def read_cifar(archive: Path, class_names: Sequence[str], side: int = IMAGE_SIDE
             meta = _unpickle(tar, "meta")
             names = [name.decode() for name in meta[b"fine_label_names"]]
             splits = {split: _cifar_photos(_unpickle(tar, split), names, side) for split in ("train", "test")}
-    except (OSError, tarfile.TarError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{archive} is not CIFAR-100's Python archive: {error}") from error
+    except (OSError, tarfile.TarError, zlib.error, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{archive} is damaged, or not CIFAR-100's Python archive: {why}") from error
     _require_classes(class_names, names, archive)
     wanted = set(class_names)
     return Source(

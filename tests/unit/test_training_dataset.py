@@ -89,8 +89,23 @@ def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="is not CIFAR-100's Python archive"):
+    with pytest.raises(UserError, match="not CIFAR-100's Python archive") as refused:
         dataset.read_cifar(path, CLASSES)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_archive_is_one_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "cifar.tar.gz"
+    cifar_archive(path, [("bike_s_1.png", 0), ("moto_s_2.png", 2)])
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    content[half:] = b"" if damage == "cut" else bytes(each ^ 0xFF for each in content[half:])
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match="is damaged, or not CIFAR-100's Python archive") as refused:
+        dataset.read_cifar(path, CLASSES)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
