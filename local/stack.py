@@ -12,7 +12,8 @@ from typing import Any
 
 from stack.deployed import STACK_NAME, Deployed, outputs_of, parameters_of
 from stack.errors import UserError
-from stack.template import ROOT
+from stack.image_size import PARAMETER, require_same, served_size
+from stack.template import ROOT, parameter_default
 
 from . import processes
 from .deployment import PYTHON, deploy
@@ -142,6 +143,8 @@ class Stack:
             self.endpoint_url = options.endpoint_url
         else:
             self._start_endpoint(options)
+        image_size = int(options.parameters.get(PARAMETER, parameter_default(PARAMETER)))
+        require_same(ENDPOINT_NAME, served_size(self.endpoint_url), image_size)
         say(f"endpoint {ENDPOINT_NAME} at {self.endpoint_url}")
         say("sam build and sam deploy of template.yaml …")
         parameters = {"EndpointUrl": self.endpoint_url, "EndpointName": ENDPOINT_NAME, **options.parameters}

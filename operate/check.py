@@ -21,6 +21,7 @@ from stack.classes import parse_classes
 from stack.decisions import Decision, DecisionsTable
 from stack.deployed import Deployed
 from stack.errors import AWS_ERRORS, UserError, describe
+from stack.image_size import PARAMETER, hosted_size, require_same, served_size
 from stack.template import ROOT
 
 from .batch import Batch
@@ -109,7 +110,7 @@ class Check:
     # ------------------------------------------------------------------------------------------- what is deployed ---
 
     def endpoint(self) -> str:
-        """The endpoint is in service and answers with a probability for each class."""
+        """The endpoint is in service, takes what is sent, and answers with a probability for each class."""
         name, url = self.deployed.outputs["EndpointName"], self.deployed.parameters.get("EndpointUrl", "")
         if not url:
             self._in_service(name)
@@ -125,6 +126,8 @@ class Check:
                 f"{name} answers {len(probabilities)} probabilities, the stack has {len(classes)} classes; "
                 "deploy with VehicleClasses in the model's order"
             )
+        taken = served_size(url) if url else hosted_size(self.deployed.client("sagemaker"), name)
+        require_same(name, taken, int(self.deployed.parameters[PARAMETER]))
         return f"{name} answers {len(probabilities)} probabilities"
 
     def _in_service(self, name: str) -> None:

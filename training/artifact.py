@@ -16,11 +16,12 @@ from .predictors import load_model
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model in S3, the image that serves it, and how many classes it knows."""
+    """A model in S3, the image that serves it, how many classes it knows, and the side of its pictures in pixels."""
 
     image: str
     uri: str
     classes: int
+    side: int | None
 
 
 def from_job(clients: Clients, job: str, image: str | None) -> Artifact:
@@ -44,6 +45,7 @@ def from_job(clients: Clients, job: str, image: str | None) -> Artifact:
         image=image or description["AlgorithmSpecification"]["TrainingImage"],
         uri=description["ModelArtifacts"]["S3ModelArtifacts"],
         classes=int(settings["num_classes"]) if builtin else len(settings["classes"].split(",")),
+        side=int(settings["image_shape"].rsplit(",", 1)[1]) if builtin else None,
     )
 
 
@@ -57,12 +59,12 @@ def from_file(clients: Clients, model: Path, image: str | None, bucket: str | No
         raise UserError("give --image, the address of our image in ECR (README shows how to push it)")
     if not bucket:
         raise UserError("give --bucket, where the model and the captures go")
-    classes = len(load_model(model).class_names)
+    loaded = load_model(model)
     body = pack(model)
     key = f"loading-bay/models/{hashlib.sha256(body).hexdigest()[:16]}/model.tar.gz"
     with explained(f"upload the model to s3://{bucket}/{key}"):
         clients.s3.put_object(Bucket=bucket, Key=key, Body=body)
-    return Artifact(image, f"s3://{bucket}/{key}", classes)
+    return Artifact(image, f"s3://{bucket}/{key}", len(loaded.class_names), loaded.side)
 
 
 def pack(model: Path) -> bytes:

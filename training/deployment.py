@@ -12,6 +12,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from stack.errors import UserError, explained, is_missing
+from stack.image_size import VARIABLE
 
 from .guardrails import canary_request, deregister_scaling, put_alarms, put_scaling
 from .hosting import (
@@ -81,7 +82,8 @@ class Deployment:
         """Create the model: image, artifact and role."""
         self.clients.sagemaker.create_model(
             ModelName=self.name,
-            PrimaryContainer={"Image": self.hosting.image, "ModelDataUrl": self.hosting.artifact},
+            PrimaryContainer={"Image": self.hosting.image, "ModelDataUrl": self.hosting.artifact}
+            | ({"Environment": {VARIABLE: str(self.hosting.image_size)}} if self.hosting.image_size else {}),
             ExecutionRoleArn=self.hosting.role,
         )
         self.undo.add(f"model {self.name}", lambda: self.clients.sagemaker.delete_model(ModelName=self.name))

@@ -68,6 +68,7 @@ class Hosting:
     artifact: str
     role: str
     variant: RealTime | Serverless
+    image_size: int | None
 
 
 def alarm_names(endpoint: str) -> list[str]:

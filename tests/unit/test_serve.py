@@ -15,6 +15,7 @@ import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 
+from stack.image_size import served_size
 from training.container import serve
 
 MODEL = Path("training/model/model.onnx")
@@ -147,6 +148,10 @@ def test_the_same_image_gets_the_same_answer_whoever_else_asks(port: int) -> Non
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: call(port, "POST", "/invocations", picture("PNG")), range(40)))
     assert answers == [alone] * 40
+
+
+def test_ping_says_what_pictures_the_model_takes(app: Starlette, port: int) -> None:
+    assert served_size(f"http://127.0.0.1:{port}") == app.state.input_size
 
 
 def test_ping_answers_while_images_are_worked_on(port: int) -> None:

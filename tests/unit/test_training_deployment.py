@@ -15,13 +15,13 @@ from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from stack.errors import UserError
-from training import artifact, cost, deployment, inventory
+from training import artifact, cost, deployment, inventory, predictors
 from training.hosting import Capture, Clients, Hosting, RealTime, Serverless
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 REAL_TIME = RealTime("ml.m5.large", 1, 3, 1000, Capture(50, "s3://photos/captures"))
 HOSTING = Hosting(
-    "bay", "123456789012.dkr.ecr.us-east-1.amazonaws.com/bay:1", "s3://photos/model.tar.gz", ROLE, REAL_TIME
+    "bay", "123456789012.dkr.ecr.us-east-1.amazonaws.com/bay:1", "s3://photos/model.tar.gz", ROLE, REAL_TIME, 64
 )
 STAMPED = re.compile(r"bay-\d{8}-\d{6}")
 
@@ -89,7 +89,11 @@ def test_a_new_endpoint_is_asked_for_word_for_word(account: Account) -> None:
     assert STAMPED.fullmatch(name)
     assert model == {
         "ModelName": name,
-        "PrimaryContainer": {"Image": HOSTING.image, "ModelDataUrl": HOSTING.artifact},
+        "PrimaryContainer": {
+            "Image": HOSTING.image,
+            "ModelDataUrl": HOSTING.artifact,
+            "Environment": {"LOADING_BAY_IMAGE_SIZE": "64"},
+        },
         "ExecutionRoleArn": ROLE,
     }
     assert account.sent("CreateEndpointConfig") == [
@@ -504,7 +508,7 @@ def test_a_packed_model_is_where_the_server_looks_and_packs_the_same_twice(tmp_p
 
 def test_the_shipped_model_is_uploaded_under_its_content(account: Account) -> None:
     made = artifact.from_file(account.clients, Path("training/model/model.onnx"), "image", "photos")
-    assert made.classes == 2
+    assert (made.classes, made.side) == (2, predictors.load_model(Path("training/model/model.onnx")).side)
     assert re.fullmatch(r"s3://photos/loading-bay/models/[0-9a-f]{16}/model\.tar\.gz", made.uri)
     key = made.uri.removeprefix("s3://photos/")
     assert account.clients.s3.head_object(Bucket="photos", Key=key)["ContentLength"] > 1000
@@ -543,9 +547,11 @@ def job(status: str, hyperparameters: dict[str, str]) -> dict[str, Any]:
 
 def test_a_job_of_the_builtin_recipe_is_hosted_by_its_own_image(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
-    stubs["sagemaker"].add_response("describe_training_job", job("Completed", {"num_classes": "2"}))
+    stubs["sagemaker"].add_response(
+        "describe_training_job", job("Completed", {"num_classes": "2", "image_shape": "3,32,32"})
+    )
     made = artifact.from_job(clients, "job", None)
-    assert made == artifact.Artifact("aws/image-classification:1", "s3://photos/jobs/model.tar.gz", 2)
+    assert made == artifact.Artifact("aws/image-classification:1", "s3://photos/jobs/model.tar.gz", 2, 32)
 
 
 def test_a_job_of_the_bundled_recipe_needs_our_image(scripted: tuple[Clients, dict[str, Stubber]]) -> None:

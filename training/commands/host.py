@@ -10,6 +10,8 @@ from rich.table import Table
 from stack.commands import Command
 from stack.deployed import client
 from stack.errors import UserError
+from stack.image_size import PARAMETER
+from stack.template import parameter_default
 
 from .. import artifact, cost, dataset, deployment, inventory, predictors
 from ..hosting import Capture, Clients, Hosting, RealTime, Serverless
@@ -88,9 +90,11 @@ def deploy(
         if job
         else artifact.from_file(clients, model or SHIPPED_MODEL, image, bucket)
     )
-    hosting = Hosting(endpoint, made.image, made.uri, role, variant)
+    hosting = Hosting(endpoint, made.image, made.uri, role, variant, made.side)
     deployment.deploy(clients, hosting, lambda: deployment.probe(predictor, body, made.classes), console.print)
     console.print(f"Endpoint {endpoint} answers. Measure it: python -m training evaluate --endpoint {endpoint}")
+    if made.side and made.side != int(parameter_default(PARAMETER)):
+        console.print(f"Its model takes pictures of {made.side} pixels: deploy the stack with {PARAMETER}={made.side}.")
 
 
 def require_no_capture(percent: int) -> None:

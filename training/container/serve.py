@@ -47,6 +47,8 @@ FORMATS = {
 THREADS_VARIABLE = "LOADING_BAY_THREADS"
 MODEL_PATH = Path("/opt/ml/model/model.onnx")
 PORT = 8080
+# What /ping says beyond being well, so that whoever sends pictures can check that they have the model's size.
+IMAGE_SIZE_HEADER = "X-Image-Size"
 
 
 class BadImage(Exception):
@@ -178,7 +180,7 @@ def create_app(model_path: Path, threads: int | None = None) -> Starlette:
     at_once = anyio.CapacityLimiter(cores + 1 if cores > 1 else 1)
 
     async def ping(request: Request) -> Response:
-        return Response()
+        return Response(headers={IMAGE_SIZE_HEADER: str(model.side)})
 
     async def invocations(request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
