@@ -18,10 +18,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from stack.prices import HOURS_A_MONTH, Prices
 from stack.template import read_definition, read_template
 
 from .figures import ROOT
-from .prices import HOURS_A_MONTH, Prices
 from .results import FOLDER
 from .sizing import WAITING, Work
 
@@ -32,8 +32,15 @@ SECONDS_A_MONTH = HOURS_A_MONTH * 3600
 # Step Functions bills Express in steps of 64 MB and 100 ms; this state never fills the first 64 MB.
 EXPRESS_GB = 64 / 1024
 EXPRESS_STEP = 0.1
-# The rule that measures how long reviews wait runs every five minutes.
+# One rule measures every five minutes how long reviews have waited, another runs again every minute what is due.
 WATCHES_A_MONTH = SECONDS_A_MONTH // 300
+SWEEPS_A_MONTH = SECONDS_A_MONTH // 60
+# Each of both looks into sixteen shards of a queue, a sweep at the last recovery too; a small read is half a unit.
+READS_OF_A_LOOK = 16 * 0.5
+READS_OF_A_SWEEP = READS_OF_A_LOOK + 0.5
+# X-Ray's default rule: the first request of a second, and of the others 5 %.
+# https://docs.aws.amazon.com/xray/latest/devguide/xray-console-sampling.html
+TRACED_BEYOND_THE_FIRST = 0.05
 INSTANCE = "hosting_ml_m5_large"
 # vCPUs of ml.m5.large.
 INSTANCE_CORES = 2
@@ -48,7 +55,7 @@ class Workload:
     """What arrives in a month, and what of it AWS bills that the project's files do not say.
 
     `peak_factor` is the busiest minute over the mean, which instances must be there for; `item_kb` the size of a
-    decision; the logs are bytes a photo, measured on the sample photos, of the functions and of the workflow.
+    decision; the functions' logs are bytes a photo, measured on the sample photos.
     """
 
     photos: int
@@ -60,10 +67,17 @@ class Workload:
     item_days: float = 365
     log_days: float = 30
     function_log_bytes: int = 2_200
-    workflow_log_bytes: int = 14_000
-    traced: float = 0.05
     peak_factor: float = 3.0
     mails: bool = True
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """How the photos are shared out among the ends of an execution."""
+        return {
+            "VehicleRouted": 1 - self.review - self.rejected,
+            "LowConfidence": self.review,
+            "PhotoRejected": self.rejected,
+        }
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,12 @@ def memory_sizes() -> dict[str, int]:
     return {name: resources()[f"{name.capitalize()}Function"]["Properties"]["MemorySize"] for name in WAITING}
 
 
+# Bytes that an execution logs without its data, by level and by its end. Measured from the events of the sample photos.
+LOG_BYTES: Mapping[str, Mapping[str, int]] = {
+    "ERROR": {"VehicleRouted": 0, "LowConfidence": 2_800, "PhotoRejected": 2_800},
+    "ALL": {"VehicleRouted": 18_000, "LowConfidence": 19_000, "PhotoRejected": 15_000},
+}
+
 # Where an execution ends, and the state that fails on the way there.
 OUTCOMES: Mapping[str, str | None] = {
     "VehicleRouted": None,
@@ -155,11 +175,9 @@ def transitions_of_a_photo(load: Workload) -> float:
     https://aws.amazon.com/step-functions/pricing/ counts the start in its examples.
     """
     definition = read_definition(DEFINITION)
-    shares = {"VehicleRouted": 1 - load.review - load.rejected, "LowConfidence": load.review}
-    shares["PhotoRejected"] = load.rejected
     return sum(
         share * (1 + len(states_on_the_way(definition, outcome, OUTCOMES[outcome])))
-        for outcome, share in shares.items()
+        for outcome, share in load.shares.items()
     )
 
 
@@ -177,9 +195,10 @@ def bill(load: Workload, setup: Setup, timing: Timing, prices: Prices) -> dict[s
             + prices["s3_get"]
             + load.photo_mb / 1000 * prices["s3_storage"] * load.photo_days / (HOURS_A_MONTH / 24)
         ),
-        "events and mails": load.photos * prices["eventbridge_event"]
+        "events and mails": load.photos * (prices["eventbridge_data_event"] + prices["eventbridge_event"])
         + (load.photos * (load.review + load.rejected) * prices["sns_email"] if load.mails else 0),
-        "logs and traces": _logs(load, prices),
+        "logs and traces": _logs(load, setup, prices),
+        "sweep": _sweep(prices),
         "metrics and alarms": _watching(prices),
     }
 
@@ -219,26 +238,42 @@ def instances(asked: float, load: Workload, timing: Timing) -> int:
 def _decisions(load: Workload, prices: Prices) -> float:
     """Claim, record and confirm write the item each; an index that holds it is written along.
 
-    Into the queue's index the claim enters the item (one write), and the confirmation removes it (one). The index by
-    batch holds no upload.
+    Into the queue's index the claim enters the item (one write), and the confirmation removes it (one), or moves it to
+    the queue of what waits for a person (two). The index by batch holds no upload.
     """
-    table, index = 3, 2
+    table, index = 3, 2 + load.review
     writes = load.photos * math.ceil(load.item_kb) * (table + index)
     stored = load.photos * load.item_kb / 1e6 * load.item_days / (HOURS_A_MONTH / 24)
-    return (
-        writes * prices["dynamodb_write"]
-        + WATCHES_A_MONTH * prices["dynamodb_read"]
-        + stored * prices["dynamodb_storage"]
-        + stored * prices["dynamodb_recovery"]
-    )
+    return writes * prices["dynamodb_write"] + stored * (prices["dynamodb_storage"] + prices["dynamodb_recovery"])
 
 
-def _logs(load: Workload, prices: Prices) -> float:
-    gigabytes = load.photos * (load.function_log_bytes + load.workflow_log_bytes) / 1e9
+def _logs(load: Workload, setup: Setup, prices: Prices) -> float:
+    logged = LOG_BYTES[log_level(setup.workflow)]
+    workflow = sum(share * logged[outcome] for outcome, share in load.shares.items())
+    gigabytes = load.photos * (load.function_log_bytes + workflow) / 1e9
     # Logs are kept compressed, to about 15 % of their size.
     stored = gigabytes * 0.15 * load.log_days / (HOURS_A_MONTH / 24)
-    traces = load.photos * load.traced * prices["xray_trace"]
+    traces = load.photos * traced(load.photos) * prices["xray_trace"]
     return gigabytes * prices["logs_ingested"] + stored * prices["logs_stored"] + traces
+
+
+def log_level(workflow: str) -> str:
+    """Return what the template lets a workflow of this type log."""
+    _, express, standard = resources()["ClassifyPhoto"]["Properties"]["Logging"]["Level"]["Fn::If"]
+    return str(express if workflow == "Express" else standard)
+
+
+def traced(photos: int) -> float:
+    """Return which share of so many photos a month is traced, if they come at random."""
+    rate = photos / SECONDS_A_MONTH
+    first_of_its_second = -math.expm1(-rate) / rate
+    return first_of_its_second + TRACED_BEYOND_THE_FIRST * (1 - first_of_its_second)
+
+
+def _sweep(prices: Prices) -> float:
+    """RunAgain, where nothing is due: it looks into its queues, and into the dead-letter queue."""
+    reads = SWEEPS_A_MONTH * READS_OF_A_SWEEP * prices["dynamodb_read"]
+    return _express(SWEEPS_A_MONTH, 0.3, prices) + reads + SWEEPS_A_MONTH * prices["sqs_request"]
 
 
 def _watching(prices: Prices) -> float:
@@ -255,7 +290,8 @@ def _watching(prices: Prices) -> float:
         watched * prices["alarm_metric"]
         + dashboards * prices["dashboard"]
         + (len(named) + 1) * prices["metric"]  # VehiclesRouted is one per class
-        + _express(WATCHES_A_MONTH, 0.1, prices)
+        + _express(WATCHES_A_MONTH, 0.3, prices)
+        + WATCHES_A_MONTH * READS_OF_A_LOOK * prices["dynamodb_read"]
     )
 
 
@@ -348,7 +384,8 @@ def main(photos_per_month: int | None, photo_mb: float, draw: bool) -> None:
     else:
         show_sizes(timing, prices)
     console.print(
-        "A serverless endpoint captures no data. Express is no option of this stack: docs/performance.md says why."
+        "A serverless endpoint captures no data. The workflow's type is a parameter, WorkflowType: docs/performance.md "
+        "says what each is good for."
     )
     if draw:
         plot(PLOT, timing, prices)

@@ -1,8 +1,9 @@
 """A burst of photos, simulated event by event: python -m benchmarks simulation --photos 1000000.
 
-Photos arrive over an hour and meet, one after the other, the quotas of Step Functions and Lambda and an endpoint that
-scales with its load. Service times are the measured ones. What is simulated is waiting, not failing machines: a photo
-fails only where its retries run out.
+Photos arrive over an hour and meet, one after the other, the quotas of Step Functions and Lambda, the writes that a
+DynamoDB table and a key of its index take, and an endpoint that scales with its load. Service times are the measured
+ones, retries those of the workflow's definition. What is simulated is waiting, not failing machines: a photo fails only
+where its retries run out, and then RunAgain runs it again.
 """
 
 import json
@@ -21,11 +22,23 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
+from stack.prices import Prices
 from stack.template import read_definition
 
-from .cost import INSTANCE, INSTANCE_CORES, SETUPS, Timing, Workload, bill, console, dollars, memory_sizes
+from .cost import (
+    DEFINITION,
+    INSTANCE,
+    INSTANCE_CORES,
+    SETUPS,
+    Timing,
+    Workload,
+    bill,
+    console,
+    dollars,
+    memory_sizes,
+    states_on_the_way,
+)
 from .figures import ROOT
-from .prices import Prices
 from .results import FOLDER
 
 PLOT = ROOT / "docs" / "simulation.svg"
@@ -36,11 +49,18 @@ HOUR = 3600.0
 SAMPLE_SECONDS = 10.0
 # Longer than this, a photo is said to wait.
 NOTICEABLE = 1.0
-# The function's client gives the endpoint 5 s twice; then the workflow waits for a while that doubles, up to a minute.
+# The function's client gives the endpoint 5 s twice; then the workflow waits.
 PATIENCE = 10.0
-ENDPOINT_RETRIES = 10
-# Lambda's throttle is retried ten times, after 2, 4, 8, 16, 32 and then 60 s at most; jitter takes half in the mean.
-THROTTLE_PATIENCE = 181.0
+# A call of a service by the workflow itself: assumed.
+CALL_SECONDS = 0.015
+# RunAgain looks every minute for what is due: after five minutes what failed, and then after as long as it has been
+# failing, an hour at most; after a minute what could not even be claimed.
+SWEEP_SECONDS = 60.0
+SET_ASIDE_SECONDS = 60.0
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 300.0, 3600.0
+GIVE_UP_SECONDS = 24 * HOUR
+# The shards of the queue's index.
+SHARDS = 16
 
 Steps = Generator[simpy.Event, Any, None]
 
@@ -59,11 +79,18 @@ class Quotas:
     transitions_at_once: float = 5_000
     transitions_a_second: float = 5_000
     concurrency: int = 1_000
+    table_writes: float = 4_000
+    key_writes: float = 1_000
 
     @classmethod
-    def express(cls) -> "Quotas":
+    def express(cls, table_writes: float = 4_000) -> "Quotas":
         """Return the quotas of Express workflows."""
-        return cls(6_000, 6_000, math.inf, math.inf)
+        return cls(6_000, 6_000, math.inf, math.inf, table_writes=table_writes)
+
+    @property
+    def are_express(self) -> bool:
+        """Whether an execution of these quotas is an Express one."""
+        return math.isinf(self.transitions_a_second)
 
 
 @dataclass(frozen=True)
@@ -98,6 +125,23 @@ class Scenario:
         return np.sort(np.concatenate([steady, rush]))
 
 
+class Retries:
+    """How a state of ClassifyPhoto is tried again after an error: the longest waits before each attempt (s)."""
+
+    def __init__(self, state: str, error: str) -> None:
+        retriers = read_definition(DEFINITION)["States"][state]["Retry"]
+        retry = next(each for each in retriers if error in each["ErrorEquals"])
+        growing = (
+            retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt for attempt in range(retry["MaxAttempts"])
+        )
+        self.waits: list[float] = [min(wait, retry["MaxDelaySeconds"]) for wait in growing]
+
+    @property
+    def patience(self) -> float:
+        """How long all of them take in the mean; full jitter takes half."""
+        return sum(self.waits) / 2.0
+
+
 class Bucket:
     """A token bucket: what is reserved waits, in order, until there are tokens for it."""
 
@@ -109,9 +153,17 @@ class Bucket:
         """Take tokens; returns how long to wait for them (s)."""
         if math.isinf(self._rate):
             return 0.0
+        wait = self.wait(now, tokens)
         self._tokens = min(self._size, self._tokens + (now - self._at) * self._rate) - tokens
         self._at = now
-        return max(0.0, -self._tokens / self._rate)
+        return wait
+
+    def wait(self, now: float, tokens: float = 1) -> float:
+        """Return how long tokens would have to be waited for (s), without taking them."""
+        if math.isinf(self._rate):
+            return 0.0
+        left = min(self._size, self._tokens + (now - self._at) * self._rate) - tokens
+        return max(0.0, -left / self._rate)
 
 
 class Pool:
@@ -164,13 +216,15 @@ class Pool:
 class Outcome:
     """What became of a scenario's photos.
 
-    `delays` are from upload to outcome (s); `waits` the longest wait at each limit, `first` when photos first waited
-    noticeably there (s), `queues` and `instances` samples every SAMPLE_SECONDS.
+    `delays` are from upload to outcome (s), `again` counts the photos that RunAgain ran again; `waits` is the longest
+    wait at each limit, `first` when photos first waited noticeably there (s); `queues` and `instances` are sampled
+    every SAMPLE_SECONDS.
     """
 
     scenario: Scenario
     delays: list[float] = field(default_factory=list)
     failed: int = 0
+    again: int = 0
     waits: dict[str, float] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
     waited: Counter[str] = field(default_factory=Counter)
@@ -200,7 +254,15 @@ class Burst:
         self._chance = np.random.default_rng(seed)
         self._starts = Bucket(scenario.quotas.starts_at_once, scenario.quotas.starts_a_second)
         self._transitions = Bucket(scenario.quotas.transitions_at_once, scenario.quotas.transitions_a_second)
+        self._table = Bucket(scenario.quotas.table_writes, scenario.quotas.table_writes)
+        key = scenario.quotas.key_writes
+        self._index = [Bucket(key, key) for _ in range(SHARDS)]
         self._slots = Pool(self.env, scenario.quotas.concurrency)
+        self._throttled = Retries("SerializePhoto", "Lambda.TooManyRequestsException")
+        self._unavailable = Retries("InferVehicle", "EndpointUnavailable")
+        self._unwritten = Retries("ClaimPhoto", "DynamoDB.AmazonDynamoDBException")
+        # What follows the answer of the endpoint.
+        self._last_states = len(states_on_the_way(read_definition(DEFINITION), "VehicleRouted")) - 4
         self._image_seconds = timing.image_cpu / 1000
         self._cores = Pool(self.env, scenario.hosting.least * INSTANCE_CORES)
         memories = memory_sizes()
@@ -229,22 +291,53 @@ class Burst:
         self._arrived = True
 
     def _photo(self) -> Steps:
-        uploaded = self.env.now
+        uploaded, again = self.env.now, 0
+        shard = int(self._chance.integers(SHARDS))
+        while (waits := (yield from self._execution(uploaded, shard))) and self.env.now - uploaded < GIVE_UP_SECONDS:
+            again = 1
+            due = self.env.now + waits
+            yield self.env.timeout(math.ceil(due / SWEEP_SECONDS) * SWEEP_SECONDS - self.env.now)
+        self.outcome.again += again
+        self.outcome.failed += waits > 0
+        self.outcome.delays.append(self.env.now - uploaded)
+        self._open -= 1
+
+    def _execution(self, uploaded: float, shard: int) -> Generator[simpy.Event, Any, float]:
+        """Classify a photo; returns after how many seconds it is to be run again, 0 if it was decided."""
         wait = self._starts.reserve(self.env.now)
         self.outcome.note("StartExecution", wait, self.env.now)
         if wait:
             yield self.env.timeout(wait)
         yield from self._enter(3)
+        if not (yield from self._write(shard)):
+            return SET_ASIDE_SECONDS
+        yield from self._enter(1)
         decided = yield from self._function("serialize")
         if decided:
             yield from self._enter(1)
             decided = yield from self._infer()
-        # CheckConfidence takes a millisecond; record, announce and confirm one call of a service each.
-        yield from self._enter(6)
-        yield self.env.timeout(3 * 0.015)
-        self.outcome.failed += not decided
-        self.outcome.delays.append(self.env.now - uploaded)
-        self._open -= 1
+        # CheckConfidence takes a millisecond; then it is recorded, announced, and confirmed in its queue.
+        yield from self._enter(self._last_states)
+        recorded = yield from self._write(None)
+        yield self.env.timeout(CALL_SECONDS)
+        recorded = recorded and (yield from self._write(shard))
+        failing = self.env.now - uploaded
+        return 0.0 if decided and recorded else min(LONGEST_RETRY_SECONDS, max(RETRY_SECONDS, failing))
+
+    def _write(self, shard: int | None) -> Generator[simpy.Event, Any, bool]:
+        """Write an item, and where it changes its queue the index; returns whether the retries were enough."""
+        buckets = {"table": self._table} | ({} if shard is None else {"index": self._index[shard]})
+        waits = {name: bucket.wait(self.env.now) for name, bucket in buckets.items()}
+        wait = max(waits.values())
+        for name, each in waits.items():
+            self.outcome.note(name, min(each, self._unwritten.patience), self.env.now)
+        if wait > self._unwritten.patience:
+            yield self.env.timeout(self._unwritten.patience)
+            return False
+        for bucket in buckets.values():
+            bucket.reserve(self.env.now)
+        yield self.env.timeout(wait + CALL_SECONDS)
+        return True
 
     def _enter(self, states: int) -> Steps:
         wait = self._transitions.reserve(self.env.now, states)
@@ -254,7 +347,7 @@ class Burst:
 
     def _slot(self) -> Generator[simpy.Event, Any, bool]:
         asked = self.env.now
-        taken = yield from self._slots.take(THROTTLE_PATIENCE)
+        taken = yield from self._slots.take(self._throttled.patience)
         self.outcome.note("Lambda concurrency", self.env.now - asked, asked)
         return taken
 
@@ -267,7 +360,7 @@ class Burst:
 
     def _infer(self) -> Generator[simpy.Event, Any, bool]:
         """Ask the endpoint; while the function waits for it, it holds one of Lambda's slots."""
-        for attempt in range(ENDPOINT_RETRIES + 1):
+        for longest in [*self._unavailable.waits, None]:
             taken = yield from self._slot()
             if not taken:
                 return False
@@ -282,7 +375,8 @@ class Burst:
             self._slots.give()
             if answered:
                 return True
-            yield self.env.timeout(self._chance.uniform(0, min(60.0, 2.0 * 2**attempt)))
+            if longest is not None:
+                yield self.env.timeout(self._chance.uniform(0, longest))
         return False
 
     def _sample(self) -> Steps:
@@ -310,7 +404,7 @@ class Burst:
 
 def price(outcome: Outcome, timing: Timing, prices: Prices) -> float:
     """Return what the scenario costs (US dollars): all that a photo costs, and the instances for as long as it took."""
-    express = outcome.scenario.quotas == Quotas.express()
+    express = outcome.scenario.quotas.are_express
     setup = next(s for s in SETUPS if s.hosting == "real-time" and (s.workflow == "Express") == express)
     lines = bill(Workload(outcome.scenario.photos), setup, timing, prices)
     by_photo = sum(amount for line, amount in lines.items() if line not in {"endpoint", "metrics and alarms"})
@@ -350,6 +444,7 @@ def scenarios(photos: int) -> list[Scenario]:
         Scenario("as deployed by default", photos),
         Scenario("1,500 starts a second, 6 instances", photos, more_starts, large),
         Scenario("Express, 6 instances", photos, Quotas.express(), large),
+        Scenario("Express, 6 instances, warm table", photos, Quotas.express(table_writes=8_000), large),
         Scenario("Express, endpoint as deployed by default", photos, Quotas.express()),
     ]
 
@@ -358,7 +453,7 @@ def show(outcomes: list[Outcome]) -> None:
     """Print what became of every scenario."""
     table = Table(title="Photos within an hour, half of them around its middle", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("scenario")
-    for heading in ("photos", "delay p50", "p99", "longest", "queue", "failed", "instances", "cost"):
+    for heading in ("photos", "delay p50", "p99", "longest", "queue", "run again", "failed", "instances", "cost"):
         table.add_column(heading, justify="right")
     table.add_column("waited first for")
     for outcome in outcomes:
@@ -370,6 +465,7 @@ def show(outcomes: list[Outcome]) -> None:
             f"{p99:,.1f} s",
             f"{max(outcome.delays):,.0f} s",
             f"{max(outcome.queues):,}",
+            f"{outcome.again:,}",
             f"{outcome.failed:,}",
             str(max(outcome.instances)),
             dollars(outcome.cost),
@@ -418,13 +514,13 @@ def plot(path: Path, outcomes: list[Outcome]) -> None:
     from matplotlib import rc_context  # noqa: PLC0415 - only a plot needs it
     from matplotlib.figure import Figure as Drawing  # noqa: PLC0415
 
-    colours = ("#c2410c", "#0369a1", "#15803d", "#6b21a8")
+    colours = ("#c2410c", "#0369a1", "#15803d", "#b45309", "#6b21a8")
     with rc_context({"svg.hashsalt": "simulation", "font.size": 11}):
         drawing = Drawing(figsize=(8, 5.6), layout="constrained")
         queue, instances = drawing.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         for outcome, colour in zip(outcomes, colours, strict=True):
             minutes = np.arange(len(outcome.queues)) * SAMPLE_SECONDS / 60
-            style = "--" if outcome.scenario.quotas == Quotas.express() else "-"
+            style = "--" if outcome.scenario.quotas.are_express else "-"
             label = outcome.scenario.name + (f" ({outcome.failed:,} photos fail)" if outcome.failed else "")
             queue.plot(minutes, np.maximum(outcome.queues, 1), style, color=colour, label=label, lw=1.8)
             instances.step(minutes, outcome.instances, style, color=colour, where="post", lw=1.8)

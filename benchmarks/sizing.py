@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stack.prices import Prices
 from stack.template import read_template
 
 from . import machine
 from .cold_start import FUNCTIONS, SETTINGS, LambdaService, subjects
 from .figures import ROOT, Figure, three_digits
-from .prices import Prices
 from .results import Result, Row
 
 MEGABYTES_OF_A_CORE = 1769

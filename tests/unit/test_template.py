@@ -241,3 +241,10 @@ def test_samconfig_knows_three_environments_with_stacks_of_their_own() -> None:
 
     names = [config[name]["deploy"]["parameters"]["stack_name"] for name in ("default", "staging", "prod")]
     assert len(set(names)) == 3
+
+
+def test_the_deploy_output_says_what_happens_without_an_endpoint_and_what_to_run_next() -> None:
+    outputs = TEMPLATE["Outputs"]
+
+    assert "Until it is in service photos fail and are tried again" in outputs["EndpointName"]["Description"]
+    assert outputs["NextCommand"]["Value"] == {"Fn::Sub": "python -m operate --stack-name ${AWS::StackName} check"}

@@ -1,4 +1,4 @@
-"""The dated list of prices that bills are made from: prices.json."""
+"""The one dated list of AWS's prices, prices.json, from which bills are made and endpoints are priced."""
 
 import json
 from collections.abc import Mapping

@@ -1,0 +1,42 @@
+"""What AWS's services ask of the template beyond its schema: policies they honour, metrics that can be compared."""
+
+import re
+from typing import Any
+
+from stack.template import read_template
+
+RESOURCES: dict[str, dict[str, Any]] = read_template()["Resources"]
+
+
+def statements_for(service: str, document: dict[str, Any]) -> list[dict[str, Any]]:
+    def names(statement: dict[str, Any]) -> list[str]:
+        principal = statement["Principal"]
+        found = principal.get("Service", []) if isinstance(principal, dict) else []
+        return found if isinstance(found, list) else [found]
+
+    return [each for each in document["Statement"] if service in names(each)]
+
+
+def test_eventbridge_may_publish_to_the_topic_without_conditions() -> None:
+    """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html"""
+    for resource in RESOURCES.values():
+        if resource["Type"] == "AWS::SNS::TopicPolicy":
+            (statement,) = statements_for("events.amazonaws.com", resource["Properties"]["PolicyDocument"])
+            assert statement["Action"] == "sns:Publish"
+            assert "Condition" not in statement
+
+
+def test_eventbridge_may_use_the_key_whatever_account_it_says_it_comes_from() -> None:
+    """https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html knows no aws:SourceAccount for EventBridge."""
+    (statement,) = statements_for("events.amazonaws.com", RESOURCES["Key"]["Properties"]["KeyPolicy"])
+
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert {"kms:Decrypt", "kms:GenerateDataKey*"} <= set(statement["Action"])
+    assert not re.search(r"aws:Source(Account|Arn)", str(statement.get("Condition", "")))
+
+
+def test_an_upload_s_last_traces_expire_too() -> None:
+    """An expired upload leaves a delete marker, which stays until a rule removes it."""
+    rules = RESOURCES["Inbox"]["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    assert any(rule.get("ExpiredObjectDeleteMarker") for rule in rules)
