@@ -11,7 +11,7 @@ from stack.template import ROOT
 from .calls import calls_of
 
 POLICIES = sorted((ROOT / "training" / "iam").glob("*.json"))
-SAGEMAKER = [ROOT / "training" / f"{name}.py" for name in ("endpoint", "inventory", "transform")]
+MODULES = sorted((ROOT / "training").rglob("*.py"))
 
 
 def allowed(name: str) -> set[str]:
@@ -21,7 +21,7 @@ def allowed(name: str) -> set[str]:
 
 
 def test_the_trainer_may_do_to_sagemaker_all_that_training_does() -> None:
-    called = calls_of(SAGEMAKER, ["sagemaker", "application-autoscaling", "cloudwatch"])
+    called = calls_of(MODULES, ["sagemaker", "application-autoscaling", "cloudwatch"])
 
     assert "sagemaker:CreateTransformJob" in called
     assert called - allowed("trainer.json") == set()
@@ -29,7 +29,7 @@ def test_the_trainer_may_do_to_sagemaker_all_that_training_does() -> None:
 
 def test_the_execution_role_lets_sagemaker_see_the_alarms_that_roll_an_update_back() -> None:
     """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html"""
-    assert "AutoRollbackConfiguration" in (ROOT / "training" / "endpoint.py").read_text()
+    assert any("AutoRollbackConfiguration" in module.read_text() for module in MODULES)
     assert "cloudwatch:DescribeAlarms" in allowed("role.json")
 
 
