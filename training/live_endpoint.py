@@ -7,6 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from stack.errors import UserError, explained, is_missing
+from stack.image_size import VARIABLE
 
 from .guardrails import scaling_target
 from .hosting import Capture, Clients, Hosting, RealTime, Serverless
@@ -76,7 +77,15 @@ def hosting_of(clients: Clients, endpoint: str) -> Hosting:
             kind = Serverless(serverless["MemorySizeInMB"], serverless["MaxConcurrency"])
         else:
             kind = _real_time(clients, endpoint, variant, config.get("DataCaptureConfig", {}))
-    return Hosting(endpoint, container["Image"], container["ModelDataUrl"], model["ExecutionRoleArn"], kind)
+    side = container.get("Environment", {}).get(VARIABLE)
+    return Hosting(
+        endpoint=endpoint,
+        image=container["Image"],
+        artifact=container["ModelDataUrl"],
+        role=model["ExecutionRoleArn"],
+        variant=kind,
+        image_size=int(side) if side else None,
+    )
 
 
 def _real_time(clients: Clients, endpoint: str, variant: dict[str, Any], capture: dict[str, Any]) -> RealTime:

@@ -136,6 +136,11 @@ def promote_model(
     if not yes:
         click.confirm(f"Move endpoint {hosting.endpoint} to {shown(model)}?", abort=True)
     made = artifact.from_file(clients, model, hosting.image, Address.parse(hosting.artifact).bucket)
+    if hosting.image_size is not None and made.side != hosting.image_size:
+        raise UserError(
+            f"the new model takes pictures of {made.side} pixels, the one in service of {hosting.image_size}: "
+            "deploy it with python -m training deploy, and the stack with its size"
+        )
     predictor = predictors.endpoint_predictor(client("sagemaker-runtime", region), hosting.endpoint)
     body = probe_photo(None)
     deployment.deploy(
