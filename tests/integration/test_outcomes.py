@@ -3,6 +3,7 @@
 import pytest
 from starlette.responses import Response
 
+from tests.fuzz.poison import FAMILIES
 from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Answer, Endpoint, by_colour, failure, scores
 
@@ -63,8 +64,10 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
         (b"", "UnreadablePhoto", "not a JPEG"),
         (picture("red") + bytes(26214400), "PhotoTooLarge", "more than 26,214,400 are accepted"),
         (picture("red", "PNG", (10_000, 6_000)), "PhotoTooLarge", "10000 × 6000 pixels"),
+        (FAMILIES["JPEG of empty scans"](3_000), "UnreadablePhoto", "more than 100 scans"),
+        (FAMILIES["HEIC of one large tile many times"](500), "PhotoTooLarge", "tiles have 524 megapixels"),
     ],
-    ids=["text", "cut off", "empty", "too many bytes", "too many pixels"],
+    ids=["text", "cut off", "empty", "too many bytes", "too many pixels", "too many scans", "too many tiles"],
 )
 def test_what_is_no_usable_photo_is_rejected_with_a_reason(
     bay: Bay, endpoint: Endpoint, data: bytes, error: str, reason: str
