@@ -33,24 +33,24 @@ ORIENTATION, SHORT = 0x0112, 3
 class Bare:
     """A photo's file without its metadata, and what of them its picture needs: EXIF and colour profile."""
 
-    data: bytes
+    data: bytes | memoryview
     exif: bytes = b""
     profile: bytes = b""
 
 
-def bare(data: bytes, max_pixels: int) -> Bare:
+def bare(data: memoryview, max_pixels: int) -> Bare:
     """Return the photo as its decoder may see it; of a WebP, HEIC or AVIF that is the whole file.
 
     Raises:
         PhotoTooLarge: the tiles of a HEIC or AVIF, or its coded picture, have more than `max_pixels`.
         UnreadablePhoto: the header asks for more work than any honest photo does.
     """
-    if data.startswith(JPEG):
+    if data[: len(JPEG)] == JPEG:
         return _bare_jpeg(data)
-    if data.startswith(PNG):
+    if data[: len(PNG)] == PNG:
         return _bare_png(data)
-    if data[4:8] == b"ftyp":
-        check_boxes(memoryview(data), max_pixels)
+    if bytes(data[4:8]) == b"ftyp":
+        check_boxes(data, max_pixels)
     return Bare(data)
 
 
@@ -72,8 +72,8 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
-def _bare_jpeg(data: bytes) -> Bare:
-    kept, profile = [data[:2]], list[bytes]()
+def _bare_jpeg(data: memoryview) -> Bare:
+    kept, profile = [data[:2]], list[memoryview]()
     exif = b""
     position, components, progressive = 2, 0, False
     for _ in range(MOST_SEGMENTS):
@@ -94,17 +94,20 @@ def _bare_jpeg(data: bytes) -> Bare:
             components, progressive = body[5] if body[5:] else 0, marker in PROGRESSIVE
         if marker not in METADATA:
             kept.append(data[start:position])
-        elif marker == APP1 and body.startswith(b"Exif\0\0") and not exif:
-            exif = body
-        elif marker == APP2 and body.startswith(b"ICC_PROFILE\0"):
+        elif marker == APP1 and bytes(body[:6]) == b"Exif\0\0" and not exif:
+            exif = bytes(body)
+        elif marker == APP2 and bytes(body[:12]) == b"ICC_PROFILE\0":
             profile.append(body[14:])
     else:
         raise UnreadablePhoto(f"the JPEG has more than {MOST_SEGMENTS:,} segments before its picture")
     raise UnreadablePhoto("the JPEG has no picture, or is cut off")
 
 
-def _count_scans(data: bytes, position: int) -> None:
+def _count_scans(data: memoryview, position: int) -> None:
     """Raise `UnreadablePhoto` where more scans follow the one at `position` than an encoder writes."""
+    if bytes(data[position:]).count(bytes([0xFF, START_OF_SCAN])) < MOST_SCANS:
+        return
+    # Not all of these need be scans: videos and further pictures may follow the first.
     scans = 1
     for _ in range(MOST_SEGMENTS):
         found = END_OF_SCAN.search(data, position + int.from_bytes(data[position : position + 2]))
@@ -117,19 +120,22 @@ def _count_scans(data: bytes, position: int) -> None:
     raise UnreadablePhoto(f"the JPEG has more than {MOST_SCANS} scans")
 
 
-def _bare_png(data: bytes) -> Bare:
-    kept, exif, profile = [PNG], b"", b""
+def _bare_png(data: memoryview) -> Bare:
+    kept, exif, profile = [data[: len(PNG)]], b"", b""
     position = len(PNG)
     for _ in range(MOST_CHUNKS):
-        name, end = data[position + 4 : position + 8], position + 12 + int.from_bytes(data[position : position + 4])
+        name, end = (
+            bytes(data[position + 4 : position + 8]),
+            position + 12 + int.from_bytes(data[position : position + 4]),
+        )
         if not name:
             break
         if name in PIXEL_CHUNKS:
             kept.append(data[position:end])
         elif name == b"eXIf":
-            exif = data[position + 8 : end - 4]
+            exif = bytes(data[position + 8 : end - 4])
         elif name == b"iCCP":
-            profile = _unpacked_profile(data[position + 8 : end - 4])
+            profile = _unpacked_profile(bytes(data[position + 8 : end - 4]))
         position = end
         if name == b"IEND":
             break

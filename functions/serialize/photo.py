@@ -43,7 +43,7 @@ class Photo:
         return buffer.getvalue()
 
 
-def central_square(data: bytes, *, size: int, max_pixels: int) -> Photo:
+def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> Photo:
     """Turn a photo upright, crop its central square and reduce it to size × size pixels.
 
     Reads JPEG, PNG, WebP, HEIF/HEIC and AVIF; of an animation, the first frame. What is transparent becomes white.
@@ -69,7 +69,7 @@ def central_square(data: bytes, *, size: int, max_pixels: int) -> Photo:
     return _decode(data, max_pixels, reduce)
 
 
-def upright(data: bytes, *, longest_side: int, max_pixels: int) -> Photo:
+def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> Photo:
     """Turn a photo upright and reduce it so that no side has more than `longest_side` pixels.
 
     Reads and raises as `central_square`; a smaller photo keeps its size.
@@ -84,12 +84,12 @@ def upright(data: bytes, *, longest_side: int, max_pixels: int) -> Photo:
     return _decode(data, max_pixels, reduce)
 
 
-def _decode(data: bytes, max_pixels: int, reduce: Callable[[Image.Image], Image.Image]) -> Photo:
+def _decode(data: bytes | memoryview, max_pixels: int, reduce: Callable[[Image.Image], Image.Image]) -> Photo:
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, and above a pixel limit of its own; max_pixels is tighter.
         warnings.simplefilter("ignore")
         try:
-            file = bare(data, max_pixels)
+            file = bare(memoryview(data), max_pixels)
             image = _open(file.data)
         except (PhotoTooLarge, UnreadablePhoto):
             raise
@@ -123,8 +123,8 @@ def _decode(data: bytes, max_pixels: int, reduce: Callable[[Image.Image], Image.
     return Photo(picture, original_format, width, height)
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
-    if data[4:8] != b"ftyp" or data.startswith(JPEG):
+def _open(data: bytes | memoryview) -> ImageFile.ImageFile:
+    if data[4:8] != b"ftyp" or data[: len(JPEG)] == JPEG:
         return Image.open(BytesIO(data), formats=PLAIN_FORMATS)
     # Most photos are JPEGs, which need not wait for the HEIF codecs to load.
     from pillow_heif import register_heif_opener  # noqa: PLC0415
