@@ -50,7 +50,7 @@ scan: setup .tools/scan/installed ## scanners of template, code and dependencies
 
 sbom: .tools/scan/installed ## bills of materials (CycloneDX) in .local/sbom
 	@mkdir -p .local/sbom
-	for function in serialize inference threshold; do \
+	for function in serialize inference threshold review; do \
 		.tools/scan/bin/cyclonedx-py requirements functions/$$function/requirements.txt --output-reproducible \
 			--of JSON --outfile .local/sbom/$$function.json; \
 	done
@@ -76,7 +76,7 @@ lock: ## pin every dependency of every environment, with hashes, from pyproject.
 	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
 	$(LOCK) requirements/scan.in --output-file requirements/scan.txt
 	$(LOCK) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.txt
-	for function in serialize inference threshold; do \
+	for function in serialize inference threshold review; do \
 		$(LOCK) functions/$$function/requirements.in --output-file functions/$$function/requirements.txt; \
 	done
 

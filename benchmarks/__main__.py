@@ -12,7 +12,7 @@ from .document import DOCUMENT, write_tables
 from .results import FOLDER, Result, save, show
 
 # The order of a full run: what is quick first.
-NAMES = ("packages", "serialize", "cold_start", "sizing", "endpoint", "path", "batch", "growth", "captures")
+NAMES = ("packages", "serialize", "preview", "cold_start", "sizing", "endpoint", "path", "batch", "growth", "captures")
 console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=180)  # in a file or a pipe, tables need not fit a screen

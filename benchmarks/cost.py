@@ -26,6 +26,7 @@ from .results import FOLDER
 from .sizing import WAITING, Work
 
 DEFINITION = ROOT / "statemachine" / "classify_photo.asl.yaml"
+REVIEW_DEFINITION = ROOT / "statemachine" / "announce_review.asl.yaml"
 PLOT = ROOT / "docs" / "cost.svg"
 SIZES = tuple(10**exponent for exponent in range(3, 9))
 SECONDS_A_MONTH = HOURS_A_MONTH * 3600
@@ -247,6 +248,26 @@ def _decisions(load: Workload, prices: Prices) -> float:
     return writes * prices["dynamodb_write"] + stored * (prices["dynamodb_storage"] + prices["dynamodb_recovery"])
 
 
+def review(load: Workload, prices: Prices) -> dict[str, float]:
+    """Return what people's decisions cost beside the bill, with the labels of as long as decisions are kept.
+
+    A photo takes three calls of the page's API: to get it, to see it (half a second of a core) and to decide it. It is
+    leased, decided, closed and confirmed; the queue's index is written four times along, the day's index once.
+    """
+    photos = load.photos * load.review
+    way = states_on_the_way(read_definition(REVIEW_DEFINITION), "Announced")
+    memory = resources()["ReviewFunction"]["Properties"]["MemorySize"] / 1024
+    calls = 3 * (prices["http_api_request"] + prices["lambda_request"]) + 0.7 * memory * prices["lambda_gb_second"]
+    writes, reads = 4 + 4 + 1, READS_OF_A_LOOK + 100  # a look at the queue reads up to a hundred records
+    label_months = load.item_days / (HOURS_A_MONTH / 24)
+    return {
+        "calls": photos * calls,
+        "workflow": photos * (1 + len(way)) * prices["standard_transition"],
+        "decisions": photos * (writes * prices["dynamodb_write"] + reads * prices["dynamodb_read"]),
+        "labels": photos * (prices["s3_put"] + load.photo_mb / 1000 * prices["s3_storage"] * label_months),
+    }
+
+
 def _logs(load: Workload, setup: Setup, prices: Prices) -> float:
     logged = LOG_BYTES[log_level(setup.workflow)]
     workflow = sum(share * logged[outcome] for outcome, share in load.shares.items())
@@ -328,6 +349,9 @@ def show_bill(load: Workload, timing: Timing, prices: Prices) -> None:
     table.add_row("per 1,000 photos", *each)
     console.print(table)
     console.print(f"cheapest: {cheapest(bills)}")
+    beside = review(load, prices)
+    parts = ", ".join(f"{name} {dollars(amount)}" for name, amount in beside.items())
+    console.print(f"beside it, where people decide {load.review:.0%}: {dollars(sum(beside.values()))} ({parts})")
     standard = SETUPS[0]
     console.print(
         f"{transitions_of_a_photo(load):.2f} state transitions a photo; {instances(load.photos, load, timing)} × "

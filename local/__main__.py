@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,7 +36,7 @@ console = Console(highlight=False)
 FUNCTIONS = {"serialize": "SerializeFunction", "inference": "InferenceFunction", "threshold": "ThresholdFunction"}
 WORKFLOWS = {"photo": "StateMachineArn", "batch": "BatchStateMachineArn"}
 TARGETS = [*FUNCTIONS, *WORKFLOWS]
-LOGS = {name: f"/aws/lambda/{STACK_NAME}-{name}" for name in FUNCTIONS}
+LOGS = {name: f"/aws/lambda/{STACK_NAME}-{name}" for name in (*FUNCTIONS, "review")}
 
 
 def _up_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -64,11 +65,16 @@ def main() -> None:
     """Run the whole stack on this machine: the real template, a local AWS, the real model."""
 
 
-@main.command(examples=["", "--parameter ConfidenceThreshold=0.95", "--model data/model/model.onnx"])
+@main.command(examples=["", "--demo", "--parameter ConfidenceThreshold=0.95", "--model data/model/model.onnx"])
+@click.option(
+    "--demo", "with_samples", is_flag=True, help="Upload the sample photos, all for a person, and open the page."
+)
 @_up_options
-def up(**options: Any) -> None:
+def up(with_samples: bool, **options: Any) -> None:
     """Start the local AWS and the endpoint, then build and deploy the template; say what runs if it runs already."""
     chosen = _options(**options)
+    if with_samples:  # no model is sure enough for a threshold of 1
+        chosen = replace(chosen, parameters={"ConfidenceThreshold": "1", **chosen.parameters})
     with processes.locked(HOME), _ended_in_order():
         stack = Stack.find()
         if stack:
@@ -79,6 +85,19 @@ def up(**options: Any) -> None:
     _print_exports(stack)
     click.echo(f"\naws s3 cp photo.jpg {stack.outputs['UploadUri']}")
     click.echo("python -m local upload photo.jpg; python -m operate --local watch; python -m local down")
+    if with_samples:
+        _upload(
+            stack,
+            [
+                (f"driver-{number}/{photo.name}", photo.data)
+                for number, photo in enumerate(demo_photos.sample_photos(), 1)
+            ],
+        )
+    if page := stack.outputs.get("ReviewUrl"):
+        who = stack.reviewer
+        click.echo(f"\nReview page: {page}\nsign in as {who['name']} with the password {who['password']}")
+        if with_samples and console.is_terminal:
+            click.launch(page)
 
 
 @contextmanager
@@ -244,6 +263,8 @@ def demo(archive: Path | None, **options: Any) -> None:
     for line in reasons(decisions):
         click.echo(line)
     console.print(counts(decisions))
+    if any(decision.status == "REVIEW" for decision in decisions):
+        click.echo("some need a person: python -m local up --demo opens the page on which one decides")
     report = HOME / "decisions.json"
     report.write_text(json.dumps(msgspec.to_builtins(decisions), indent=2) + "\n")
     click.echo(f"decisions are in {report}, captured predictions in {DEMO / 'capture'}")

@@ -13,6 +13,7 @@ from typing import Any
 from stack.deployed import STACK_NAME, Deployed, outputs_of, parameters_of
 from stack.errors import UserError
 from stack.image_size import PARAMETER, require_same, served_size
+from stack.reviewers import add_reviewer
 from stack.template import ROOT, parameter_default
 
 from . import processes
@@ -26,7 +27,7 @@ HOME = (ROOT / ".local").resolve()
 REGION = "us-east-1"
 ENDPOINT_NAME = "loading-bay"
 # What a later command must know of a stack that runs.
-RECORDED = ("aws_url", "endpoint_url", "secret", "outputs", "parameters")
+RECORDED = ("aws_url", "endpoint_url", "secret", "outputs", "parameters", "reviewer")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Stack:
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     outputs: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
+    reviewer: dict[str, str] = field(default_factory=dict)  # who may sign in to the review page, with the password
 
     @classmethod
     def load(cls, folder: Path = HOME) -> "Stack":
@@ -133,6 +135,11 @@ class Stack:
         """The address where the local AWS says that it is well."""
         return f"{self.aws_url}/_ministack/health"
 
+    @property
+    def sign_in_url(self) -> str:
+        """Where a browser signs in to the review page; the page's own host is one below localhost."""
+        return self.aws_url.replace("127.0.0.1", "localhost")
+
     def _start(self, options: Options, say: Callable[[str], None]) -> None:
         started = time.monotonic()
         (self.folder / "run").mkdir()
@@ -147,10 +154,14 @@ class Stack:
         require_same(ENDPOINT_NAME, served_size(self.endpoint_url), image_size)
         say(f"endpoint {ENDPOINT_NAME} at {self.endpoint_url}")
         say("sam build and sam deploy of template.yaml …")
-        parameters = {"EndpointUrl": self.endpoint_url, "EndpointName": ENDPOINT_NAME, **options.parameters}
+        parameters = {"EndpointUrl": self.endpoint_url, "EndpointName": ENDPOINT_NAME, "SignInUrl": self.sign_in_url}
+        parameters |= options.parameters
         deploy(self.folder, self.environment(), parameters)
         described = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         self.outputs, self.parameters = outputs_of(described), parameters_of(described)
+        if "ReviewersPool" in self.outputs:
+            added = add_reviewer(self.deployed, "reviewer", "reviewer@example.com")
+            self.reviewer = {"name": added.name, "password": added.password or ""}
         record = {name: getattr(self, name) for name in RECORDED} | {"environment": self.environment()}
         (self.folder / "stack.json").write_text(json.dumps(record, indent=2) + "\n")
         say(f"stack {STACK_NAME} is up after {time.monotonic() - started:.1f} s")

@@ -20,6 +20,7 @@ from rich.table import Table
 from stack.commands import CommandLine, region_option
 from stack.decisions import Decision, DecisionsTable, separated, timestamp
 from stack.deployed import STACK_NAME, Deployed
+from stack.reviewers import add_reviewer, remove_reviewer, reviewers
 from stack.text import printable
 from stack.watch import counts, state, watch
 from stack.window import Window
@@ -78,9 +79,9 @@ def check(deployed: Deployed, as_json: bool) -> None:
 
 @main.command(name="watch", examples=["", "--hours 1", "--once > decisions.txt"])
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, help="How far back to look.")
-@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between updates.")
-@click.option("--seconds", type=float, help="Stop after so many seconds.  [default: at Ctrl-C]")
-@click.option("--once", is_flag=True, help="Show the current state and exit.")
+@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between two looks.")
+@click.option("--seconds", type=float, help="Stop after this time.  [default: at Ctrl-C]")
+@click.option("--once", is_flag=True, help="Show the state now and end.")
 @with_stack
 def watch_photos(deployed: Deployed, hours: float, every: float, seconds: float | None, once: bool) -> None:
     """Show what becomes of the photos.
@@ -118,9 +119,9 @@ def batch() -> None:
 @click.option(
     "--manifest", help="A .csv or .jsonl file, here or in the inbox, or the manifest.json of an S3 Inventory."
 )
-@click.option("--name", help="The batch's name.  [default: from the current time]")
-@click.option("--max-concurrency", type=click.IntRange(1, 1000), help="Photos at a time.  [default: the stack's]")
-@click.option("--wait", is_flag=True, help="Follow the batch until it ends.")
+@click.option("--name", help="The batch's name.  [default: made from the time]")
+@click.option("--max-concurrency", type=click.IntRange(1, 1000), help="Photos at once.  [default: the stack's]")
+@click.option("--wait", is_flag=True, help="Follow it to its end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary (or the name) as JSON.")
 @with_stack
 def start(
@@ -149,20 +150,17 @@ def start(
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @with_stack
 def follow(deployed: Deployed, name: str, as_json: bool) -> None:
-    """Follow a batch until it ends.
-
-    The exit code is 1 if any photo failed.
-    """
+    """Follow a batch to its end; exits with 1 if photos failed."""
     _follow(Batch(deployed, name), as_json)
 
 
 @batch.command(examples=["march --wait"])
 @click.argument("name")
-@click.option("--wait", is_flag=True, help="Follow the batch until it ends.")
+@click.option("--wait", is_flag=True, help="Follow it to its end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary (or the name) as JSON.")
 @with_stack
 def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
-    """Run again the photos that failed in a batch, and only those."""
+    """Run the photos again that failed in a batch, and only those."""
     again = Batch(deployed, name).retry()
     if again is None:
         click.echo(f"nothing failed in batch {name}", err=True)
@@ -173,7 +171,7 @@ def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
 @batch.command(name="list", examples=[""])
 @with_stack
 def list_batches(deployed: Deployed) -> None:
-    """List the last hundred batches with their counts, newest first."""
+    """List the last hundred batches with their counts, the newest first."""
     for execution, summary in recent_batches(deployed):
         click.echo(f"{execution['startDate']:%Y-%m-%d %H:%M:%S}  {execution['status']:<10} {execution['name']}")
         if summary:
@@ -193,7 +191,7 @@ def _started(batch: Batch, wait: bool, as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps({"batch_id": batch.name}))
     else:
-        click.echo(f"batch {batch.name} has started; follow it with: {batch.command('follow')}")
+        click.echo(f"batch {batch.name} runs; follow it with: {batch.command('follow')}")
 
 
 def _follow(batch: Batch, as_json: bool) -> None:
@@ -202,7 +200,7 @@ def _follow(batch: Batch, as_json: bool) -> None:
         with Progress(*columns, TextColumn("{task.fields[counts]}"), console=messages, transient=True) as progress:
             _show_progress(batch, progress, progress.add_task("", total=None, rate="", counts=""))
     except KeyboardInterrupt:
-        click.echo(f"the batch is still running; follow it with: {batch.command('follow')}", err=True)
+        click.echo(f"the batch goes on; follow it with: {batch.command('follow')}", err=True)
         sys.exit(130)
     summary = batch.summary()
     if as_json:
@@ -241,7 +239,7 @@ def _summary_table(summary: dict[str, Any]) -> Table:
 
 
 @main.command(examples=["--dry-run", ""])
-@click.option("--dry-run", is_flag=True, help="List what would run again, and start nothing.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 @with_stack
 def replay(deployed: Deployed, dry_run: bool) -> None:
     """Run again what was not finished.
@@ -268,11 +266,11 @@ def review() -> None:
 @review.command(name="list", examples=[""])
 @with_stack
 def list_waiting(deployed: Deployed) -> None:
-    """List the photos that wait for a person, oldest first."""
+    """List the photos that wait for a person, the oldest first."""
     waiting = list(waiting_photos(deployed))
     for decision in waiting:
         click.echo(f"{timestamp(decision.claimed_at)}  {printable(decision.key)}\n    {printable(decision.why)}")
-    click.echo(f"{len(waiting)} waiting for review")
+    click.echo(f"{len(waiting)} photos wait for review")
 
 
 @review.command(name="decide", examples=["uploads/driver-7/1.jpg motorcycle", "uploads/driver-7/2.jpg neither"])
@@ -285,8 +283,9 @@ def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str) ->
 
     PHOTO is its key, or its full name in the decisions table. The outcome is announced like any other.
     """
-    decision = decide(deployed, photo, vehicle, reviewer)
-    click.echo(f"{printable(decision.key)} {f'goes to bay {decision.place}' if decision.bay else 'is rejected'}")
+    record = decide(deployed, photo, vehicle, reviewer)
+    place = f"goes to bay {record['bay']} ({record['order_range']})" if "bay" in record else "is rejected"
+    click.echo(f"{printable(record['s3_key'])} {place}; that is announced in a moment")
 
 
 @review.command(examples=["reviewed"])
@@ -297,8 +296,48 @@ def export(deployed: Deployed, folder: Path) -> None:
 
     Photos go into FOLDER/VEHICLE, or FOLDER/neither.
     """
-    count = sum(1 for _ in export_reviewed(deployed, folder))
-    click.echo(f"{count} reviewed photos are in {folder}")
+    labels = list(export_reviewed(deployed, folder))
+    missing = [label for label in labels if label.path is None]
+    for label in missing:
+        click.echo(f"left out: {printable(label.photo)}: {label.why}", err=True)
+    click.echo(f"{len(labels) - len(missing)} reviewed photos are in {folder}; {len(missing)} left out")
+
+
+# ----------------------------------------------------------------------------------------------------- reviewers ---
+
+
+@main.group(name="reviewers")
+def reviewers_group() -> None:
+    """Say who may sign in to the review page."""
+
+
+@reviewers_group.command(name="add", examples=["ana ana@example.com"])
+@click.argument("name")
+@click.argument("email")
+@with_stack
+def add(deployed: Deployed, name: str, email: str) -> None:
+    """Let NAME sign in; Cognito mails a temporary password to EMAIL."""
+    added = add_reviewer(deployed, name, email)
+    where = deployed.outputs["ReviewUrl"]
+    told = f"with the password {added.password}" if added.password else f"with the password mailed to {email}"
+    click.echo(f"{name} can sign in at {where} {told}")
+
+
+@reviewers_group.command(name="list", examples=[""])
+@with_stack
+def list_reviewers(deployed: Deployed) -> None:
+    """List who may sign in."""
+    for each in reviewers(deployed):
+        click.echo(f"{each.name:<24}{each.email:<40}{each.status}")
+
+
+@reviewers_group.command(name="remove", examples=["ana"])
+@click.argument("name")
+@with_stack
+def remove(deployed: Deployed, name: str) -> None:
+    """Let NAME sign in no more; who is signed in is out after 15 minutes."""
+    remove_reviewer(deployed, name)
+    click.echo(f"{name} can no longer sign in")
 
 
 main.add_command(presign)

@@ -73,6 +73,7 @@ class Check:
         """Know the stack's parts."""
         self.inbox = Address.parse(self.deployed.outputs["UploadUri"])
         self.folder = f"{self.inbox.prefix}{self.name}/"
+        self.prefixes = [self.folder, f"{self.name}/", f"batches/{self.name}/"]  # what is removed at the end
         self.table = DecisionsTable(self.deployed.client("dynamodb"), self.deployed.outputs["DecisionsTable"])
         self.listener = Listener(self.deployed, self.name, self.folder)
         self.s3 = self.deployed.client("s3")
@@ -136,11 +137,11 @@ class Check:
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationException":
                 raise UserError(
-                    f"there is no endpoint {name}; make it with python -m training deploy --endpoint {name}"
+                    f"there is no endpoint {name}; make it with python -m training deploy --name {name}"
                 ) from error
             raise
         if status not in {"InService", "Updating", "SystemUpdating"}:
-            raise UserError(f"{name} is {status}; see python -m training status --endpoint {name}")
+            raise UserError(f"{name} is {status}; see python -m training status --name {name}")
 
     def rules(self) -> str:
         """Every rule of the stack is enabled."""
@@ -268,7 +269,15 @@ class Check:
         announced = _await(lambda: self._routed(photo.key), 60)
         if announced is None:
             raise UserError(f"{photo.key} was decided, but nothing was announced of it")
-        return f"{vehicle} by a person, announced"
+        kept = _await(lambda: self._label(photo.photo), 60)
+        if kept is None:
+            raise UserError(f"{photo.key} was decided and announced, but is not kept as a label")
+        self.prefixes.append(kept)
+        return f"{vehicle} by a person, announced and kept as a label"
+
+    def _label(self, photo: str) -> str | None:
+        found = self.table.get(photo)
+        return found.label if found else None
 
     def _routed(self, key: str) -> bool | None:
         return any(each["s3_key"] == key and each["status"] == "ROUTED" for each in self.listener.events()) or None
@@ -324,7 +333,7 @@ class Check:
         self.listener.stop()
         dynamodb = self.deployed.client("dynamodb")
         pages = self.s3.get_paginator("list_object_versions")
-        for prefix in (self.folder, f"{self.name}/", f"batches/{self.name}/"):
+        for prefix in self.prefixes:
             for page in pages.paginate(Bucket=self.inbox.bucket, Prefix=prefix):
                 for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
                     self.s3.delete_object(Bucket=self.inbox.bucket, Key=each["Key"], VersionId=each["VersionId"])

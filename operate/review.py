@@ -1,20 +1,30 @@
 """The review list: photos that the model was not sure of, and what a person decides about them."""
 
-import json
+import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from botocore.exceptions import ClientError
 
+from functions.review.reviews import NEITHER, Conflict, Desk, InvalidAnswer, Place, Record, UnknownPhoto
 from stack.classes import parse_classes
-from stack.decisions import Decision, DecisionsTable, timestamp
+from stack.decisions import Decision, DecisionsTable
 from stack.deployed import Deployed
 from stack.errors import UserError
 
-# What a person answers where a photo shows none of the stack's vehicles; also the folder of such photos.
-NEITHER = "neither"
+LONGEST_NAME = 200  # bytes; file systems take 255
+GONE = {"NoSuchKey", "404"}
+CHANGED = {"PreconditionFailed", "412"}
+
+
+@dataclass(frozen=True)
+class Label:
+    """A photo with what a person said of it: the file that it was saved to, or why it was not."""
+
+    photo: str
+    path: Path | None
+    why: str = ""
 
 
 def waiting_photos(deployed: Deployed) -> list[Decision]:
@@ -22,8 +32,8 @@ def waiting_photos(deployed: Deployed) -> list[Decision]:
     return DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]).queued("REVIEW")
 
 
-def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decision:
-    """Record what a person says of a photo, and announce it as any other outcome; returns the decision.
+def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Record:
+    """Record what a person says of a photo as the review page does, and start its announcement; returns the record.
 
     Args:
         deployed: the stack.
@@ -32,66 +42,59 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decis
         reviewer: who says so.
 
     Raises:
-        UserError: no such vehicle, or no such photo waits.
+        UserError: no such vehicle, no such photo waits, or somebody else has it in hand.
     """
-    classes = {each.name: each for each in parse_classes(deployed.outputs["VehicleClasses"])}
-    if vehicle not in {*classes, NEITHER}:
-        raise UserError(f"{vehicle} is not a class of this stack; choose one of {', '.join(classes)}, {NEITHER}")
+    classes = {each.name: Place(each.bay, each.orders) for each in parse_classes(deployed.outputs["VehicleClasses"])}
+    desk = Desk(
+        deployed.client("dynamodb"),
+        deployed.client("stepfunctions"),
+        deployed.outputs["DecisionsTable"],
+        deployed.outputs["AnnounceReviewArn"],
+        classes,
+    )
+    if vehicle not in desk.answers:
+        raise UserError(f"{vehicle} is not a class of this stack; choose one of {', '.join(desk.answers)}")
     found = [each for each in waiting_photos(deployed) if photo in {each.photo, each.key}]
     if len(found) != 1:
         waiting = f"{len(found)} photos named {photo} wait for review"
         raise UserError(f"{waiting}; see {deployed.command} review list")
-    if vehicle == NEITHER:
-        outcome = {"status": "REJECTED", "error": "NoVehicle", "reason": "a person sees none of the vehicles"}
-    else:
-        known = classes[vehicle]
-        outcome = {"status": "ROUTED", "vehicle": vehicle, "bay": known.bay, "order_range": known.orders}
-    changes = outcome | {
-        "reviewed_by": reviewer,
-        "reviewed_at": timestamp(datetime.now(UTC)),
-    }
     try:
-        deployed.client("dynamodb").update_item(
-            TableName=deployed.outputs["DecisionsTable"],
-            Key={"photo": {"S": found[0].photo}},
-            # What a person decided is final: no replay may claim the photo again.
-            UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in changes)} REMOVE queue, due_at",
-            ConditionExpression="#status = :review AND begins_with(queue, :queue)",
-            ExpressionAttributeNames={f"#{name}": name for name in changes},
-            ExpressionAttributeValues={f":{name}": {"S": value} for name, value in changes.items()}
-            | {":review": {"S": "REVIEW"}, ":queue": {"S": "REVIEW#"}},
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-            raise UserError(f"{photo} has just been decided by somebody else") from error
-        raise
-    decision = msgspec.to_builtins(found[0]) | changes | {"stack": deployed.outputs["StackName"]}
-    answer = deployed.client("events").put_events(
-        Entries=[
-            {
-                "Source": "loading-bay",
-                "DetailType": "Photo Rejected" if vehicle == NEITHER else "Vehicle Routed",
-                "Detail": json.dumps(decision),
-            }
-        ]
-    )
-    if answer["FailedEntryCount"]:
-        raise UserError(f"{photo} is recorded as {decision['status']}, but could not be announced; tell the driver")
-    return msgspec.convert(decision, Decision)
+        return desk.decide(found[0].photo, vehicle, review_id=str(uuid.uuid4()), reviewer=reviewer)
+    except (Conflict, InvalidAnswer, UnknownPhoto) as error:
+        raise UserError(f"{photo}: {error}") from error
 
 
-def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Path]:
-    """Download what people decided into `<folder>/<vehicle or neither>/`, to train on; yields each file."""
-    s3, table = (
-        deployed.client("s3"),
-        DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]),
-    )
-    for decision in table.all():
-        if decision.reviewed_by is None:
+def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
+    """Download what people decided into `<folder>/<vehicle or neither>/`, to train on; yields each.
+
+    What is downloaded is the label: the copy of exactly the photo that was decided about, which outlives the upload.
+    """
+    s3 = deployed.client("s3")
+    for decision in DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"]).all():
+        if decision.reviewed_by is None or decision.announced_at is None or decision.status == "REVIEW":
             continue
-        name = f"{(decision.etag or '')[:8]}-{Path(decision.key).name}"
-        path = folder / (decision.vehicle or NEITHER) / name
+        if not decision.label:
+            yield Label(decision.key, None, "the photo was gone before it could be kept")
+            continue
+        path = folder / (decision.vehicle or NEITHER) / _file_name(decision.label)
+        if path.exists():
+            yield Label(decision.key, path)
+            continue
+        try:
+            answer = s3.get_object(Bucket=decision.s3_bucket, Key=decision.label, IfMatch=f'"{decision.label_etag}"')
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in GONE | CHANGED:
+                raise
+            yield Label(decision.key, None, "its label was deleted" if code in GONE else "its label was changed since")
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            s3.download_file(decision.s3_bucket, decision.key, str(path))
-        yield path
+        path.write_bytes(answer["Body"].read())
+        yield Label(decision.key, path)
+
+
+def _file_name(label: str) -> str:
+    """Return a name for a file that any file system takes, from `labels/CLASS/CLAIM-NAME`."""
+    claim, name = label.rpartition("/")[2][:8], label.rpartition("/")[2][37:]
+    end = name.encode()[-LONGEST_NAME:].decode(errors="ignore")
+    return f"{claim}-{''.join(each if each.isprintable() else '_' for each in end)}"

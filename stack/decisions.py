@@ -66,6 +66,8 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     reviewed_by: str | None = None
     reviewed_at: _Moment | None = None
+    label: str | None = None
+    label_etag: str | None = None
 
     @property
     def key(self) -> str:

@@ -1,7 +1,7 @@
 """Is a new model better than an old one? The same photos through both, figure by figure, with paired tests."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -46,9 +46,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on one set of photos and outliers; index arrays name those on which the models differ."""
+    """Two models on the photos and outliers of one split; index arrays name those on which the models differ."""
 
-    photos: str
     old: Measured
     new: Measured
     old_metrics: Metrics
@@ -59,13 +58,19 @@ class Comparison:
     outliers_refused: NDArray[np.intp]
     outliers_accepted: NDArray[np.intp]
 
+    @property
+    def verdict(self) -> Verdict:
+        """The new model is worse if any figure is, and better if one is and none is worse."""
+        found = {figure.verdict for figure in self.figures}
+        return "worse" if "worse" in found else "better" if "better" in found else "no difference shown"
+
     def content(self) -> dict[str, Any]:
         """Return what a file keeps of it: figures, verdicts, and the names of the photos on which the models differ."""
         photos, outliers = ([each.name for each in found] for found in (self.new.photos, self.new.outliers))
         return {
             "old": {"subject": self.old.subject, **asdict(self.old_metrics)},
             "new": {"subject": self.new.subject, **asdict(self.new_metrics)},
-            "photos": self.photos,
+            "verdict": self.verdict,
             "figures": [
                 {"key": each.new.key, "old": each.old.value, "new": each.new.value, "test": each.test, "p": each.p}
                 | {"p_corrected": each.corrected, "verdict": each.verdict}
@@ -95,29 +100,10 @@ class _Answers:
         )
 
 
-def compare(pairs: Mapping[str, tuple[Measured, Measured]], threshold: float) -> list[Comparison]:
-    """Compare an old and a new model on one set of photos or several; both accept at the same threshold.
-
-    `pairs` holds what the old and the new model answered, by the name of the set. The p-values are corrected for the
-    number of figures of all sets together.
-    """
-    tested = {photos: _tested(old, new, threshold) for photos, (old, new) in pairs.items()}
-    corrected = iter(holm([p for figures in tested.values() for *_, p in figures]))
-    return [
-        _compared(photos, *pairs[photos], threshold, [Compared(*figure, next(corrected)) for figure in figures])
-        for photos, figures in tested.items()
-    ]
-
-
-def verdict(comparisons: Sequence[Comparison]) -> Verdict:
-    """Return worse if the new model is on any figure of any set, better if it is on one and worse on none."""
-    found = {figure.verdict for comparison in comparisons for figure in comparison.figures}
-    return "worse" if "worse" in found else "better" if "better" in found else "no difference shown"
-
-
-def _tested(old: Measured, new: Measured, threshold: float) -> list[tuple[Figure, Figure, str, float]]:
-    """Return each figure of both models, the name of its test and the test's p-value."""
+def compare(old: Measured, new: Measured, threshold: float) -> Comparison:
+    """Compare two models by what they answered to the same split; both accept at the same threshold."""
     before, after = _Answers.of(old, threshold), _Answers.of(new, threshold)
+    old_metrics, new_metrics = old.metrics(threshold), new.metrics(threshold)
     tests = {
         "accuracy": ("McNemar", _mcnemar(before.right, after.right)),
         "coverage": ("McNemar", _mcnemar(before.accepted, after.accepted)),
@@ -126,19 +112,18 @@ def _tested(old: Measured, new: Measured, threshold: float) -> list[tuple[Figure
         "calibration_error": ("swaps", _swaps(_gaps(old), _gaps(new), _absolute_sum)),
         "log_loss": ("swaps", _swaps(_losses(old), _losses(new), _absolute_sum)),
     }
-    pairs = zip(main_figures(old.metrics(threshold)), main_figures(new.metrics(threshold)), strict=True)
-    return [(*pair, *tests[pair[0].key]) for pair in pairs if not any(math.isnan(figure.value) for figure in pair)]
-
-
-def _compared(photos: str, old: Measured, new: Measured, threshold: float, figures: list[Compared]) -> Comparison:
-    before, after = _Answers.of(old, threshold), _Answers.of(new, threshold)
+    pairs = [
+        pair
+        for pair in zip(main_figures(old_metrics), main_figures(new_metrics), strict=True)
+        if not any(math.isnan(figure.value) for figure in pair)
+    ]
+    corrected = holm([tests[figure.key][1] for figure, _ in pairs])
     return Comparison(
-        photos=photos,
         old=old,
         new=new,
-        old_metrics=old.metrics(threshold),
-        new_metrics=new.metrics(threshold),
-        figures=figures,
+        old_metrics=old_metrics,
+        new_metrics=new_metrics,
+        figures=[Compared(*pair, *tests[pair[0].key], p) for pair, p in zip(pairs, corrected, strict=True)],
         mended=np.flatnonzero(~before.right & after.right),
         broken=np.flatnonzero(before.right & ~after.right),
         outliers_refused=np.flatnonzero(before.outliers_accepted & ~after.outliers_accepted),

@@ -10,6 +10,8 @@ import pytest
 
 from stack.template import ROOT
 
+from .browser import find_chromium
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -55,3 +57,8 @@ def run(checkout: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    return find_chromium()

@@ -15,7 +15,7 @@ from docs.pictures import main as take_pictures
 from monitoring.__main__ import main
 from tests.unit.captures import baseline, lines, photo, place, record, write
 
-pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+pytestmark = pytest.mark.usefixtures("chromium_path")
 
 POISON = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 # Asked of the page from outside, in a frame: what it is wide, and what is wider.

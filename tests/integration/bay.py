@@ -64,6 +64,20 @@ class Bay:
         """Return every record of photos under this key."""
         return [decision for decision in DecisionsTable(self.dynamodb, self.table).all() if decision.key == key]
 
+    def all_decisions(self) -> list[Decision]:
+        """Return every record."""
+        return DecisionsTable(self.dynamodb, self.table).all()
+
+    def waits(self, key: str) -> bool:
+        """Tell whether the one photo under this key waits for a person, and its wait has been announced."""
+        return any(each.in_queue("REVIEW") for each in self.decisions(key))
+
+    def labels(self, decision: Decision) -> list[str]:
+        """Return where copies of a photo lie as labels."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="labels/")
+        keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+        return [key for key in keys if f"/{decision.claim}-" in key]
+
     def outcome(self, key: str) -> Decision:
         """Wait for the outcome of the one photo under this key."""
 

@@ -11,6 +11,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,18 @@ from local.stack import ENDPOINT_NAME, REGION, Options, Stack
 from operate.__main__ import main
 from stack.decisions import Decision
 from stack.deployed import STACK_NAME
+from stack.reviewers import add_reviewer
 from stack.template import read_template
 from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Endpoint, by_colour, failure
+from tests.integration.reviewing import ReviewApi
 
 EVERY_FUNCTION = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 NOT_SHOWN_HERE = {
     "Serialize": EVERY_FUNCTION | {"s3:ListBucket"},
     "Inference": EVERY_FUNCTION,
     "Threshold": EVERY_FUNCTION,
+    "Review": EVERY_FUNCTION | {"s3:ListBucket"},
 }
 
 
@@ -95,7 +99,7 @@ def guarded_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def roles(guarded_bay: Bay) -> dict[str, Role]:
-    return {name: Role(guarded_bay.stack, f"{name}FunctionRole") for name in ("Serialize", "Inference", "Threshold")}
+    return {name: Role(guarded_bay.stack, f"{name}FunctionRole") for name in NOT_SHOWN_HERE}
 
 
 @pytest.fixture(autouse=True)
@@ -202,15 +206,78 @@ def test_without_tls_nobody_reads_the_inbox(guarded_bay: Bay) -> None:
     assert "explicit deny in a resource-based policy" in decision.why
 
 
+@pytest.fixture(scope="module")
+def api(guarded_bay: Bay) -> ReviewApi:
+    return ReviewApi(guarded_bay.stack)
+
+
+@pytest.fixture(scope="module")
+def token(guarded_bay: Bay, api: ReviewApi) -> str:
+    return api.tokens(add_reviewer(guarded_bay.stack.deployed, "kim", "kim@example.com"))["access_token"]
+
+
+def unsure(bay: Bay, version: bool) -> str:
+    """Upload a photo that waits for a person; returns its name in the table."""
+    number = uuid.uuid4().int
+    key = bay.upload(picture("grey", size=(40 + number % 400, 40 + number // 400 % 400)))
+    wait_for(partial(bay.waits, key))
+    photo = bay.outcome(key).photo
+    if version:
+        bay.dynamodb.update_item(
+            TableName=bay.table,
+            Key={"photo": {"S": photo}},
+            UpdateExpression="SET version_id = :version",
+            ExpressionAttributeValues={":version": {"S": bay.s3.head_object(Bucket=bay.bucket, Key=key)["VersionId"]}},
+        )
+    return photo
+
+
+# What of the review page fails without the permission.
+REVIEW_NEEDED = {
+    "dynamodb:Query": "queue",
+    "dynamodb:BatchGetItem": "queue",
+    "dynamodb:UpdateItem": "decide",
+    "dynamodb:GetItem": "picture",
+    "s3:GetObject": "picture",
+    "s3:GetObjectVersion": "picture of a version",
+    "states:StartExecution": "announcement",
+}
+
+
+@pytest.mark.parametrize("action", REVIEW_NEEDED)
+def test_without_any_one_permission_the_review_page_fails(
+    guarded_bay: Bay, roles: dict[str, Role], api: ReviewApi, token: str, action: str
+) -> None:
+    name = REVIEW_NEEDED[action]
+    photo = unsure(guarded_bay, version=name == "picture of a version")
+    body = {"photo": photo, "since": "2026-11-25T00:00:00Z", "want": 1, "answer": "bicycle"}
+    call = {"announcement": "decide", "picture of a version": "picture"}.get(name, name)
+
+    with roles["Review"].without(action):
+        without, _ = api.call(call, body | {"review_id": str(uuid.uuid4())}, token)
+
+    if name == "announcement":  # the decision is taken, and left to the sweep
+        stored = guarded_bay.dynamodb.get_item(TableName=guarded_bay.table, Key={"photo": {"S": photo}})["Item"]
+        executions = guarded_bay.sfn.list_executions(stateMachineArn=guarded_bay.stack.outputs["AnnounceReviewArn"])[
+            "executions"
+        ]
+        assert (without, stored["queue"]["S"][:5]) == (200, "OPEN#")
+        assert stored["review_id"]["S"] not in {each["name"] for each in executions}
+    else:
+        assert without >= 500
+        assert api.call(call, body | {"review_id": str(uuid.uuid4())}, token)[0] == 200
+
+
 def test_no_role_holds_a_permission_that_is_not_shown_to_be_needed(roles: dict[str, Role]) -> None:
     for name, role in roles.items():
         needed = {action for function, action in NEEDED if function == name}
+        needed |= set(REVIEW_NEEDED) if name == "Review" else set()
         assert role.actions == needed | NOT_SHOWN_HERE[name]
 
 
 def test_the_transformed_template_adds_no_role_and_no_policy_to_those_written_down(guarded_bay: Bay) -> None:
     written = {
-        name: len(resource["Properties"]["Policies"])
+        name: (len(resource["Properties"]["Policies"]), len(resource["Properties"].get("ManagedPolicyArns", [])))
         for name, resource in read_template()["Resources"].items()
         if resource["Type"] == "AWS::IAM::Role"
     }
@@ -224,9 +291,12 @@ def test_the_transformed_template_adds_no_role_and_no_policy_to_those_written_do
     assert {role["LogicalResourceId"] for role in roles} == set(written)
     for role in roles:
         name = role["PhysicalResourceId"]
-        assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
-        assert len(iam.list_role_policies(RoleName=name)["PolicyNames"]) == written[role["LogicalResourceId"]]
-    assert not {"AWS::Lambda::Permission", "AWS::IAM::Policy"} & {resource["ResourceType"] for resource in deployed}
+        own = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        assert (len(own), len(attached)) == written[role["LogicalResourceId"]]
+    assert "AWS::IAM::Policy" not in {resource["ResourceType"] for resource in deployed}
+    permissions = [each for each in deployed if each["ResourceType"] == "AWS::Lambda::Permission"]
+    assert [each["LogicalResourceId"] for each in permissions] == ["ReviewFunctionPermission"]
 
 
 def test_the_functions_may_not_reach_past_what_is_theirs(guarded_bay: Bay, roles: dict[str, Role]) -> None:
@@ -235,6 +305,7 @@ def test_the_functions_may_not_reach_past_what_is_theirs(guarded_bay: Bay, roles
     for action, resource in [
         ("s3:GetObject", "arn:aws:s3:::another-bucket/photo.jpg"),
         ("s3:PutObject", f"{inbox}/uploads/photo.jpg"),
+        ("s3:PutObject", f"{inbox}/labels/bicycle/photo.jpg"),
         ("s3:DeleteObject", f"{inbox}/uploads/photo.jpg"),
         ("dynamodb:PutItem", f"arn:aws:dynamodb:{REGION}:000000000000:table/{guarded_bay.table}"),
         ("states:StartExecution", guarded_bay.machine),

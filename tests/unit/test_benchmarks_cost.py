@@ -215,3 +215,15 @@ def test_custom_metrics_are_found_where_they_are_published() -> None:
 def test_the_plot_shows_every_setup(tmp_path: Path) -> None:
     cost.plot(tmp_path / "cost.svg", Timing(MappingProxyType(TIMING.functions), 10, 0.25), PRICES)
     assert (tmp_path / "cost.svg").read_text().startswith("<?xml")
+
+
+def test_a_reviewed_photo_is_leased_seen_decided_announced_and_kept() -> None:
+    load = Workload(1_000_000, review=0.1, photo_mb=1, item_days=730 / 24)
+
+    lines = cost.review(load, PRICES)
+
+    # WaitForUndo, CloseUndo, Announce, CheckVersion, KeepLabel, CheckReplaced, Confirm, Announced, and the start.
+    assert lines["workflow"] == pytest.approx(100_000 * 9 * 0.025 / 1000)
+    assert lines["labels"] == pytest.approx(100_000 * 0.005 / 1000 + 100 * 0.023)
+    assert lines["decisions"] == pytest.approx(0.1 * 9 * 0.625 + 0.1 * 108 * 0.125)
+    assert lines["calls"] == pytest.approx(0.3 * 1.2 + 100_000 * 0.7 * 1769 / 1024 * 0.0000133334)

@@ -11,7 +11,7 @@ from statelint.linter import Linter
 from .definitions import DEFINITIONS, definition_of, machine_of, machines, read, states_of, strings_in
 
 # Documented fields of a distributed Map that the linter does not know yet.
-NEWER_FIELDS = re.compile(r'Field "(Label|InputType|CSVHeaderLocation)" not allowed|ExecutionType')
+NEWER_FIELDS = re.compile(r'Field "(Label|InputType|CSVHeaderLocation)" not allowed|ExecutionType|Seconds is "{%')
 SUBSTITUTES = {"Partition": "aws", "RunPhoto": "arn:aws:states:::states:startExecution.sync:2"}
 PERMANENT = {"PhotoNotFound", "PhotoTooLarge", "UnreadablePhoto", "InvalidPrediction", "LowConfidence"}
 

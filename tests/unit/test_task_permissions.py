@@ -26,6 +26,7 @@ Permission = tuple[str, str]
 READ = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
 ACTIONS = {
     "cloudwatch:PutMetricData": {"cloudwatch:PutMetricData"},
+    "dynamodb:BatchGetItem": {"dynamodb:BatchGetItem"},
     "dynamodb:GetItem": {"dynamodb:GetItem"},
     "dynamodb:PutItem": {"dynamodb:PutItem"},
     "dynamodb:Query": {"dynamodb:Query"},
@@ -34,6 +35,7 @@ ACTIONS = {
     "events:PutEvents": {"events:PutEvents"},
     "lambda:Invoke": {"lambda:InvokeFunction"},
     "s3:CopyObject": READ | {"s3:PutObject"},
+    "s3:DeleteObject": {"s3:DeleteObject"},
     "s3:GetObject": READ,
     "s3:HeadObject": READ,
     "s3:ListObjectsV2": {"s3:ListBucket"},
@@ -143,7 +145,9 @@ def test_what_a_task_names_is_what_its_role_may_touch(task: Task) -> None:
 
 def modules_of(function: str) -> list[Path]:
     handler = RESOURCES[function]["Properties"]["Handler"]
-    return list((ROOT / "functions" / handler.split(".")[0]).glob("*.py"))
+    own = list((ROOT / "functions" / handler.split(".")[-3]).glob("*.py"))
+    imported = {found for module in own for found in re.findall(r"from \.\.(\w+)\.(\w+) import", module.read_text())}
+    return own + [ROOT / "functions" / package / f"{name}.py" for package, name in imported]
 
 
 FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]

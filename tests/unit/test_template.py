@@ -12,7 +12,7 @@ from stack.template import ROOT, read_definition, read_template
 
 TEMPLATE = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction"]
+FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction", "ReviewFunction"]
 # Actions that know no resources; https://docs.aws.amazon.com/service-authorization/latest/reference/
 RESOURCELESS = re.compile(
     r"xray:.*|logs:.*LogDeliver.*|logs:.*ResourcePolic.*|logs:DescribeLogGroups|cloudwatch:PutMetricData"
@@ -91,6 +91,7 @@ def test_the_functions_may_do_what_they_do_and_nothing_else() -> None:
     objects = json.dumps({"Fn::Sub": "${Inbox.Arn}/*"})
     inbox = json.dumps({"Fn::GetAtt": ["Inbox", "Arn"]})
     key = json.dumps({"Fn::GetAtt": ["Key", "Arn"]})
+    table = json.dumps({"Fn::GetAtt": ["Decisions", "Arn"]})
     endpoint = "arn:${AWS::Partition}:sagemaker:${AWS::Region}:${AWS::AccountId}:endpoint/${EndpointName}"
     expected = {
         "SerializeFunction": {
@@ -101,6 +102,19 @@ def test_the_functions_may_do_what_they_do_and_nothing_else() -> None:
         },
         "InferenceFunction": {("sagemaker:InvokeEndpoint", json.dumps({"Fn::Sub": endpoint}))},
         "ThresholdFunction": set(),
+        "ReviewFunction": {
+            ("dynamodb:BatchGetItem", table),
+            ("dynamodb:GetItem", table),
+            ("dynamodb:UpdateItem", table),
+            ("dynamodb:Query", json.dumps({"Fn::Sub": "${Decisions.Arn}/index/by_queue"})),
+            ("dynamodb:Query", json.dumps({"Fn::Sub": "${Decisions.Arn}/index/by_review_day"})),
+            ("s3:GetObject", objects),
+            ("s3:GetObjectVersion", objects),
+            ("s3:ListBucket", inbox),
+            ("states:StartExecution", json.dumps({"Ref": "AnnounceReview"})),
+            ("kms:Decrypt", key),
+            ("kms:GenerateDataKey", key),
+        },
     }
     for function in FUNCTIONS:
         logs = json.dumps({"Fn::GetAtt": [f"{function}Logs", "Arn"]})

@@ -1,0 +1,419 @@
+"""The review page in a real browser, on the real stack: a person signs in and decides what photos show."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from local.stack import Options, Stack
+from stack.reviewers import Reviewer, add_reviewer
+from stack.template import ROOT
+from tests.integration.bay import Bay, picture, wait_for
+from tests.integration.endpoint import Endpoint, scores
+
+PHOTOS = ROOT / "events" / "photos"
+UNDO_SECONDS = 3
+MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
+    """Return a stack whose model is sure of nothing."""
+    endpoint = Endpoint()
+    endpoint.answer = lambda body: scores(0.62, 0.38)
+    options = Options(endpoint_url=endpoint.url, parameters={"ReviewUndoSeconds": str(UNDO_SECONDS)})
+    stack = Stack.up(tmp_path_factory.mktemp("stack"), options, say=print)
+    yield Bay(stack)
+    stack.down()
+    endpoint.close()
+
+
+@pytest.fixture(scope="module")
+def people(bay: Bay) -> dict[str, Reviewer]:
+    deployed = bay.stack.deployed
+    return {name: add_reviewer(deployed, name, f"{name}@example.com") for name in ("ana", "ben", "eve")}
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    # Chromium refuses its own sandbox to root.
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def contexts(browser: Browser) -> Iterator[list[BrowserContext]]:
+    opened: list[BrowserContext] = []
+    yield opened
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture
+def open_as(bay: Bay, people: dict[str, Reviewer], browser: Browser, contexts: list[BrowserContext]) -> Open:
+    """Open the page in a browser of its own, and sign in."""
+
+    def open_as(name: str, **settings: Any) -> Page:
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
+        page.complaints = complaints  # type: ignore[attr-defined]
+        page.goto(bay.stack.outputs["ReviewUrl"])
+        sign_in(page, people[name])
+        return page
+
+    return open_as
+
+
+@pytest.fixture(autouse=True)
+def empty_queue(bay: Bay) -> Iterator[None]:
+    """Leave nothing that waits to the next test."""
+    yield
+    for decision in bay.all_decisions():
+        bay.dynamodb.delete_item(TableName=bay.table, Key={"photo": {"S": decision.photo}})
+
+
+def sign_in(page: Page, person: Reviewer) -> None:
+    page.wait_for_url("**/oauth2/authorize*")
+    page.fill("input[name=username]", person.name)
+    page.fill("input[name=password]", person.password or "")
+    page.press("input[name=password]", "Enter")
+    page.wait_for_function("() => !['starting', undefined].includes(document.body.dataset.state)")
+
+
+def wait(bay: Bay, *names: str, data: bytes | None = None) -> list[str]:
+    """Upload photos of which the model is not sure; returns their keys, the oldest first."""
+    keys = []
+    for number, name in enumerate(names):
+        # No two alike: a photo's content is part of its name.
+        keys.append(bay.upload(data or picture("grey", "PNG", size=(600 + number, 400)), name))
+        wait_for(partial(bay.waits, keys[-1]))
+    return keys
+
+
+def shown(page: Page) -> str:
+    """Wait for a picture; returns the key of the photo on screen."""
+    page.wait_for_function("() => document.body.dataset.photo && document.querySelector('#picture img').naturalWidth")
+    return str(page.evaluate("() => document.body.dataset.photo")).partition("/uploads/")[2].rpartition("#")[0]
+
+
+def press(page: Page, key: str) -> None:
+    """Press a key that decides or skips, and wait for the next photo or for none."""
+    before = page.evaluate("() => document.body.dataset.photo")
+    page.keyboard.press(key)
+    page.wait_for_function(
+        "before => document.body.dataset.state === 'empty'"
+        " || (document.body.dataset.photo && document.body.dataset.photo !== before)",
+        arg=before,
+    )
+
+
+def is_decided(bay: Bay, key: str) -> bool:
+    return bay.outcome(key).status != "REVIEW"
+
+
+def is_announced(bay: Bay, key: str) -> bool:
+    return any(event["detail"].get("reviewed_by") for event in bay.announced(key))
+
+
+def test_signed_in_a_person_decides_by_key_and_the_driver_is_told_once(bay: Bay, open_as: Open) -> None:
+    first, second, third = wait(bay, "driver-7/a.png", "driver-8/b.png", "driver-9/c.png")
+    page = open_as("ana")
+
+    assert shown(page) == "driver-7/a.png"
+    expect(page.get_by_role("heading", name="driver-7")).to_be_visible()
+    expect(page.locator("#scores")).to_contain_text("62 %")
+    expect(page.locator("#counts")).to_contain_text("3 waiting")
+    press(page, "2")
+    expect(page.get_by_role("status")).to_have_text("Motorcycle: driver-7")
+    press(page, "0")
+    press(page, "1")
+
+    expect(page.get_by_text("Nothing waits for you")).to_be_visible()
+    for key in (first, second, third):
+        wait_for(partial(is_announced, bay, key))
+    outcomes = {key: bay.outcome(key) for key in (first, second, third)}
+    assert [(each.status, each.vehicle, each.place) for each in outcomes.values()] == [
+        ("ROUTED", "motorcycle", "2 (far)"),
+        ("REJECTED", None, ""),
+        ("ROUTED", "bicycle", "1 (near)"),
+    ]
+    assert {each.reviewed_by for each in outcomes.values()} == {"ana"}
+    time.sleep(1)
+    assert [event["detail-type"] for event in bay.announced(first)] == ["Photo Needs Review", "Vehicle Routed"]
+    assert page.complaints == []  # type: ignore[attr-defined]
+
+
+def test_undone_in_time_the_photo_is_back_and_nobody_was_told(bay: Bay, open_as: Open) -> None:
+    (key, _) = wait(bay, "undo/a.png", "undo/b.png")
+    page = open_as("ana")
+    shown(page)
+    press(page, "1")
+
+    page.keyboard.press("u")
+
+    expect(page.get_by_role("status")).to_have_text("Undone: undo waits again")
+    assert shown(page) == "undo/a.png"
+    time.sleep(UNDO_SECONDS + 2)
+    assert bay.outcome(key).status == "REVIEW"
+    assert not is_announced(bay, key)
+    press(page, "2")
+    wait_for(partial(is_announced, bay, key))
+    assert bay.outcome(key).vehicle == "motorcycle"
+
+
+def test_too_late_to_undo_a_decision_is_corrected_and_the_label_with_it(bay: Bay, open_as: Open) -> None:
+    (key,) = wait(bay, "late/a.png")
+    page = open_as("ana")
+    shown(page)
+    press(page, "1")
+    wait_for(partial(is_announced, bay, key))
+    wait_for(lambda: bay.outcome(key).label)
+
+    page.keyboard.press("u")
+    expect(page.get_by_role("status")).to_contain_text("Too late to undo")
+    page.get_by_role("button", name="Correct: uploads/late/a.png").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("img", name="The photo")).to_be_visible()
+    expect(dialog.get_by_role("button", name="Bicycle")).to_be_disabled()
+    dialog.get_by_role("button", name="Motorcycle").click()
+
+    revisions = wait_for(
+        lambda: [event["detail"]["revision"] for event in bay.announced(key) if "revision" in event["detail"]][1:]
+    )
+    assert revisions == [2]
+    wait_for(lambda: "/motorcycle/" in (bay.outcome(key).label or ""))
+    assert [each.rpartition("/")[0] for each in bay.labels(bay.outcome(key))] == ["labels/motorcycle"]
+
+
+def test_two_people_get_different_photos_and_of_two_decisions_one_counts(bay: Bay, open_as: Open) -> None:
+    keys = wait(bay, *(f"two/{number}.png" for number in range(6)))
+    ana, ben = open_as("ana"), open_as("ben")
+    assert shown(ana) == "two/0.png"
+    assert shown(ben) == "two/4.png"
+    expect(ben.locator("#colleagues")).to_have_text("ana has 4")
+    # When ana's lease has ended, ben gets her photo too, and is quicker
+    bay.dynamodb.update_item(
+        TableName=bay.table,
+        Key={"photo": {"S": bay.outcome(keys[0]).photo}},
+        UpdateExpression="SET lease_until = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+    press(ben, "1")
+    press(ben, "1")
+    assert shown(ben) == "two/0.png"
+    press(ben, "2")
+    wait_for(partial(is_decided, bay, keys[0]))
+
+    ana.keyboard.press("1")
+
+    expect(ana.get_by_role("status")).to_have_text("Not taken: ben has decided: motorcycle.")
+    assert bay.outcome(keys[0]).reviewed_by == "ben"
+
+
+def test_when_the_session_ends_nothing_is_lost(bay: Bay, open_as: Open, people: dict[str, Reviewer]) -> None:
+    (key, _) = wait(bay, "session/a.png", "session/b.png")
+    page = open_as("ana")
+    shown(page)
+    # Given a token that the API takes no more, and none to renew it with
+    page.evaluate("() => sessionStorage.removeItem('refresh')")
+    page.route("**/api/**", lambda route: route.fulfill(status=401, body="{}"))
+
+    page.keyboard.press("2")
+
+    expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+    assert bay.outcome(key).status == "REVIEW"
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, people["ana"])
+    wait_for(partial(is_decided, bay, key))
+    assert bay.outcome(key).vehicle == "motorcycle"
+    assert shown(page) == "session/b.png"
+
+
+def test_offline_answers_are_kept_and_sent_once(bay: Bay, open_as: Open) -> None:
+    (key, other) = wait(bay, "offline/a.png", "offline/b.png")
+    page = open_as("ana")
+    shown(page)
+    page.wait_for_load_state("networkidle")
+    page.context.set_offline(True)
+
+    press(page, "1")
+    expect(page.get_by_role("alert")).to_contain_text("1 answer will be sent")
+    assert bay.outcome(key).status == "REVIEW"
+    assert shown(page) == "offline/b.png"
+    page.context.set_offline(False)
+
+    wait_for(partial(is_announced, bay, key))
+    expect(page.get_by_role("alert")).to_be_hidden()
+    assert bay.outcome(other).status == "REVIEW"
+    assert len([event for event in bay.announced(key) if event["detail"].get("reviewed_by")]) == 1
+
+
+def test_a_skipped_photo_comes_back_last(bay: Bay, open_as: Open) -> None:
+    wait(bay, "skip/a.png", "skip/b.png", "skip/c.png")
+    page = open_as("ana")
+    shown(page)
+
+    press(page, "s")
+    assert shown(page) == "skip/b.png"
+    press(page, "1")
+    assert shown(page) == "skip/c.png"
+    press(page, "1")
+    assert shown(page) == "skip/a.png"
+
+
+def test_an_empty_queue_fills_by_itself(bay: Bay, open_as: Open) -> None:
+    page = open_as("ana")
+    expect(page.get_by_text("Nothing waits for you")).to_be_visible()
+
+    wait(bay, "later/a.png")
+
+    assert shown(page) == "later/a.png"
+
+
+def test_keys_count_only_alone_and_can_be_turned_off(bay: Bay, open_as: Open) -> None:
+    wait(bay, "keys/a.png", "keys/b.png")
+    page = open_as("ana")
+    shown(page)
+    for chord in ("Control+1", "Alt+1", "Meta+1", "Control+u", "x", "9"):
+        page.keyboard.press(chord)
+    page.get_by_role("switch", name="Keys").uncheck()
+    page.keyboard.press("1")
+    time.sleep(0.5)
+    assert shown(page) == "keys/a.png"
+    page.reload()
+
+    # With the keyboard alone, and without shortcuts
+    if page.get_by_role("button", name="Sign in").is_visible():
+        page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**")
+    expect(page.get_by_role("switch", name="Keys")).not_to_be_checked()
+
+
+def test_with_the_tab_key_alone_a_person_decides_and_the_focus_stays(bay: Bay, open_as: Open) -> None:
+    (key, _) = wait(bay, "tab/a.png", "tab/b.png")
+    page = open_as("ana")
+    shown(page)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.dataset.answer") == "bicycle":
+            break
+
+    page.keyboard.press("Enter")
+
+    wait_for(partial(is_decided, bay, key))
+    assert shown(page) == "tab/b.png"
+    assert page.evaluate("() => document.activeElement.dataset.answer") == "bicycle"
+
+
+@pytest.mark.parametrize("name", ["motorcycle-right.heic", "bicycle-near.avif", "motorcycle-portrait.webp"])
+def test_every_format_that_phones_send_is_seen(bay: Bay, open_as: Open, name: str) -> None:
+    wait(bay, name, data=(PHOTOS / name).read_bytes())
+
+    page = open_as("ana")
+
+    assert shown(page) == name
+    stage, picture = (page.locator(each).bounding_box() for each in ("#stage", "#picture img"))
+    assert stage == picture  # within which a picture of any shape is seen as a whole
+
+
+def test_a_name_of_markup_is_text(bay: Bay, open_as: Open) -> None:
+    wait(bay, f"evil/{MARKUP}")
+    page = open_as("ana")
+    shown(page)
+
+    expect(page.locator("#name")).to_contain_text('"><img src=x onerror=document.title=1>\\u{202e}gpj.png')
+    press(page, "1")
+    expect(page.locator("#recent")).to_contain_text("\\u{202e}")
+    assert "Review" in page.title()
+    assert page.locator("img").count() == 0
+    assert page.complaints == []  # type: ignore[attr-defined]
+
+
+def test_the_policy_lets_no_text_become_markup(bay: Bay, open_as: Open) -> None:
+    page = open_as("ana")
+
+    for attempt in (
+        "() => { document.body.innerHTML = '<b>x</b>' }",
+        "() => { const script = document.createElement('script'); script.text = 'document.title = 1' }",
+        "() => { document.body.insertAdjacentHTML('beforeend', '<b>x</b>') }",
+    ):
+        with pytest.raises(Exception, match=r"TrustedHTML|TrustedScript"):
+            page.evaluate(attempt)
+
+
+def test_who_is_in_no_group_sees_nothing(bay: Bay, open_as: Open) -> None:
+    wait(bay, "closed/a.png")
+    pool = bay.stack.outputs["ReviewersPool"]
+    bay.stack.client("cognito-idp").admin_remove_user_from_group(UserPoolId=pool, Username="eve", GroupName="reviewers")
+
+    page = open_as("eve")
+
+    expect(page.get_by_role("heading", name="You may not review")).to_be_visible()
+    expect(page.locator("main")).to_be_hidden()
+
+
+def test_signed_out_the_tab_knows_nothing_any_more(bay: Bay, open_as: Open) -> None:
+    page = open_as("ana")
+
+    page.get_by_role("button", name="Sign out").click()
+
+    page.wait_for_url("**/oauth2/authorize*")
+    page.goto(bay.stack.outputs["ReviewUrl"])
+    page.wait_for_url("**/oauth2/authorize*")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_serious_hinders_people_in_any_theme_or_width(
+    bay: Bay, open_as: Open, theme: str, width: int, tmp_path: Path
+) -> None:
+    wait(bay, "driver-7/a.png", "driver-8/b.png")
+    page = open_as("ana", color_scheme=theme, viewport={"width": width, "height": 740})
+    shown(page)
+    press(page, "1")
+    expect(page.get_by_role("button", name="Correct: uploads/driver-7/a.png")).to_be_visible()
+    page.locator("summary").click()
+
+    assert serious(page) == []
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    small = [
+        box["height"]
+        for button in page.locator("#answers button").all()
+        if (box := button.bounding_box()) and box["height"] < 44
+    ]
+    assert small == []
+    page.get_by_role("button", name="Correct: uploads/driver-7/a.png").click()
+    expect(page.get_by_role("dialog").get_by_role("img")).to_be_visible()
+    assert serious(page) == []
+    page.keyboard.press("Escape")
+    press(page, "1")
+    expect(page.get_by_text("Nothing waits for you")).to_be_visible()
+    assert serious(page) == []
+
+
+def serious(page: Page) -> list[str]:
+    """Return what axe-core finds serious or critical."""
+    # The page's own policy forbids what axe injects, so it runs where that policy cannot see it.
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {json.dumps([node['target'] for node in each['nodes']])}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+    ]

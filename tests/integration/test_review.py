@@ -1,0 +1,334 @@
+"""People's decisions on the real stack: what a stranger may not, and what is announced once whatever happens."""
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from functions.review.reviews import Conflict, Desk, Place
+from local.stack import Stack
+from stack.decisions import Decision, DecisionsTable
+from stack.reviewers import Reviewer, add_reviewer, remove_reviewer, reviewers
+from tests.integration.bay import Bay, picture, wait_for
+from tests.integration.reviewing import ReviewApi, changed, unsigned
+
+CLASSES = {"bicycle": Place("1", "near"), "motorcycle": Place("2", "far")}
+SINCE = "2026-11-25T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def api(bay: Bay) -> ReviewApi:
+    return ReviewApi(bay.stack)
+
+
+@pytest.fixture(scope="module")
+def ana(bay: Bay) -> Reviewer:
+    return add_reviewer(bay.stack.deployed, "ana", "ana@example.com")
+
+
+@pytest.fixture(scope="module")
+def token(api: ReviewApi, ana: Reviewer) -> str:
+    return api.tokens(ana)["access_token"]
+
+
+@pytest.fixture
+def desk(bay: Bay) -> Desk:
+    return desk_of(bay.stack)
+
+
+def desk_of(stack: Stack) -> Desk:
+    clients = stack.client("dynamodb"), stack.client("stepfunctions")
+    return Desk(*clients, stack.outputs["DecisionsTable"], stack.outputs["AnnounceReviewArn"], CLASSES)
+
+
+def waiting(bay: Bay, name: str | None = None, size: tuple[int, int] | None = None) -> tuple[str, str]:
+    """Upload a photo of which the model is not sure; returns its key and its name in the table."""
+    number = uuid.uuid4().int
+    key = bay.upload(picture("grey", size=size or (40 + number % 400, 40 + number // 400 % 400)), name)
+    wait_for(partial(bay.waits, key))
+    return key, bay.outcome(key).photo
+
+
+def told(bay: Bay, key: str) -> list[dict[str, Any]]:
+    """Return what was announced of a photo as a person's decision."""
+    return [event["detail"] for event in bay.announced(key) if "reviewed_by" in event["detail"]]
+
+
+def settled(bay: Bay, *photos: str) -> None:
+    """Wait until nobody has to do anything with these photos any more."""
+    for photo in photos:
+        wait_for(partial(_is_settled, bay, photo))
+
+
+def _is_settled(bay: Bay, photo: str) -> bool:
+    decision = stored(bay, photo)
+    return decision.reviewed_by is not None and decision.queue is None
+
+
+def stored(bay: Bay, photo: str) -> Decision:
+    """Return a photo's record by its name in the table."""
+    found = DecisionsTable(bay.dynamodb, bay.table).get(photo)
+    assert found
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- strangers ---
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda token: None,
+        lambda token: "nonsense",
+        lambda token: "",
+        lambda token: changed(token, username="root"),
+        lambda token: changed(token, exp=int(time.time()) + 99_999),
+        unsigned,
+        lambda token: unsigned(token, username="root"),
+        lambda token: token[:-2],
+    ],
+    ids=["none", "nonsense", "empty", "another name", "longer", "alg none", "alg none and another name", "cut"],
+)
+def test_without_a_signed_token_nothing_is_said(
+    api: ReviewApi, token: str, spoilt: Callable[[str], str | None]
+) -> None:
+    for name in ("queue", "picture", "decide", "undo"):
+        assert api.call(name, {"since": SINCE}, spoilt(token))[0] == 401
+
+
+def test_another_client_s_token_is_refused(api: ReviewApi, ana: Reviewer) -> None:
+    another = api.cognito.create_user_pool_client(
+        UserPoolId=api.pool,
+        ClientName="another",
+        AllowedOAuthFlowsUserPoolClient=True,
+        AllowedOAuthFlows=["code"],
+        AllowedOAuthScopes=["review/decide"],
+        CallbackURLs=[api.url],
+        SupportedIdentityProviders=["COGNITO"],
+    )["UserPoolClient"]["ClientId"]
+
+    foreign = api.tokens(ana, client_id=another)["access_token"]
+
+    assert api.call("queue", {"since": SINCE}, foreign)[0] == 401
+
+
+def test_a_refresh_token_opens_nothing(api: ReviewApi, ana: Reviewer) -> None:
+    assert api.call("queue", {"since": SINCE}, api.tokens(ana)["refresh_token"])[0] in {401, 403}
+
+
+def test_an_expired_token_opens_nothing(api: ReviewApi, ana: Reviewer) -> None:
+    described = api.cognito.describe_user_pool_client(UserPoolId=api.pool, ClientId=api.client_id)["UserPoolClient"]
+    kept = {
+        name: described[name]
+        for name in (
+            "AllowedOAuthFlowsUserPoolClient",
+            "AllowedOAuthFlows",
+            "AllowedOAuthScopes",
+            "CallbackURLs",
+            "SupportedIdentityProviders",
+            "AccessTokenValidity",
+            "TokenValidityUnits",
+        )
+    }
+    update = partial(api.cognito.update_user_pool_client, UserPoolId=api.pool, ClientId=api.client_id)
+    units = kept["TokenValidityUnits"] | {"AccessToken": "seconds"}
+    update(**kept | {"AccessTokenValidity": 2, "TokenValidityUnits": units})
+    try:
+        short = api.tokens(ana)["access_token"]
+    finally:
+        update(**kept)
+    assert api.call("queue", {"since": SINCE}, short)[0] == 200
+
+    time.sleep(2.5)
+
+    assert api.call("queue", {"since": SINCE}, short)[0] == 401
+
+
+def test_who_is_in_no_group_sees_nothing(bay: Bay, api: ReviewApi) -> None:
+    eve = add_reviewer(bay.stack.deployed, "eve", "eve@example.com")
+    api.cognito.admin_remove_user_from_group(UserPoolId=api.pool, Username="eve", GroupName="reviewers")
+    _, photo = waiting(bay)
+
+    outsider = api.tokens(eve)["access_token"]
+
+    for name in ("queue", "picture", "decide", "undo"):
+        status, answer = api.call(name, {"since": SINCE, "photo": photo}, outsider)
+        assert (status, answer["message"]) == (403, "eve is not in the group reviewers")
+
+
+def test_a_photo_that_never_was_in_review_is_nobody_s_business(bay: Bay, api: ReviewApi, token: str) -> None:
+    key = bay.upload(picture("red", size=(91, 37)))
+    photo = bay.outcome(key).photo
+
+    for name, body in [
+        ("picture", {"photo": photo}),
+        ("decide", {"photo": photo, "answer": "bicycle", "review_id": str(uuid.uuid4())}),
+        ("undo", {"photo": photo, "review_id": str(uuid.uuid4())}),
+        ("picture", {"photo": f"s3://{bay.bucket}/labels/x#{'0' * 32}"}),
+        ("picture", {"photo": "../../etc/passwd"}),
+    ]:
+        assert api.call(name, body, token)[0] == 404
+
+
+def test_reviewers_are_added_listed_and_removed(bay: Bay, api: ReviewApi) -> None:
+    carl = add_reviewer(bay.stack.deployed, "carl", "carl@example.com")
+    assert api.call("queue", {"since": SINCE}, api.tokens(carl)["access_token"])[0] == 200
+    assert "carl" in {each.name for each in reviewers(bay.stack.deployed)}
+
+    remove_reviewer(bay.stack.deployed, "carl")
+
+    assert "carl" not in {each.name for each in reviewers(bay.stack.deployed)}
+    with pytest.raises(KeyError):
+        api.tokens(carl)
+
+
+# --------------------------------------------------------------------------------------------------- exactly once ---
+
+
+def test_of_forty_decisions_at_once_about_one_photo_one_counts(bay: Bay, api: ReviewApi, token: str) -> None:
+    key, photo = waiting(bay)
+    ids = [str(uuid.uuid4()) for _ in range(20)] * 2
+
+    def decide(review_id: str) -> tuple[str, int]:
+        answer = "bicycle" if int(review_id[0], 16) % 2 else "motorcycle"
+        return review_id, api.call("decide", {"photo": photo, "answer": answer, "review_id": review_id}, token)[0]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(decide, ids))
+
+    won = {review_id for review_id, status in answers if status == 200}
+    assert len(won) == 1
+    assert Counter(status for _, status in answers) == {200: 2, 409: 38}
+    settled(bay, photo)
+    assert [detail["review_id"] for detail in told(bay, key)] == list(won)
+
+
+def test_twenty_photos_each_decided_twice_at_once_are_announced_once_each(bay: Bay, desk: Desk) -> None:
+    photos = dict(waiting(bay) for _ in range(20))
+    sent = [(photo, str(uuid.uuid4())) for photo in photos.values()] * 2
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda each: desk.decide(each[0], "bicycle", review_id=each[1], reviewer="ana"), sent))
+
+    settled(bay, *photos.values())
+    assert [len(told(bay, key)) for key in photos] == [1] * 20
+
+
+def test_the_event_tells_the_decision_and_nothing_that_only_the_table_needs(bay: Bay, desk: Desk) -> None:
+    key, photo = waiting(bay)
+    desk.decide(photo, "motorcycle", review_id=str(uuid.uuid4()), reviewer="ana")
+    settled(bay, photo)
+
+    (detail,) = told(bay, key)
+
+    unsure, routed = (event for event in bay.announced(key))
+    assert (unsure["detail-type"], routed["detail-type"]) == ("Photo Needs Review", "Vehicle Routed")
+    assert {name: detail[name] for name in ("status", "vehicle", "bay", "order_range", "revision", "reason")} == {
+        "status": "ROUTED",
+        "vehicle": "motorcycle",
+        "bay": "2",
+        "order_range": "far",
+        "revision": 1,
+        "reason": "",
+    }
+    assert detail["claim"] == unsure["detail"]["claim"]
+    assert detail["scores"] == unsure["detail"]["scores"]
+    assert not {"queue", "due_at", "expires_at", "lease_by", "reviewed_on", "label"} & set(detail)
+
+
+def test_what_a_function_did_not_live_to_announce_is_announced_by_whoever_starts_it_again(bay: Bay, desk: Desk) -> None:
+    key, photo = waiting(bay)
+    review_id = str(uuid.uuid4())
+    dead = Desk(desk.dynamodb, Unreachable(), desk.table, desk.workflow, desk.classes)
+    dead.decide(photo, "bicycle", review_id=review_id, reviewer="ana")
+    assert bay.outcome(key).queue is not None
+
+    run = partial(
+        bay.sfn.start_execution,
+        stateMachineArn=desk.workflow,
+        input=f'{{"photo": "{photo}", "review_id": "{review_id}"}}',
+    )
+    run()
+    settled(bay, photo)
+    bay.ended(run()["executionArn"])
+
+    assert len(told(bay, key)) == 1
+
+
+class Unreachable:
+    """Step Functions, out of reach."""
+
+    def start_execution(self, **arguments: Any) -> None:
+        raise ClientError({"Error": {"Code": "ServiceUnavailable", "Message": ""}}, "StartExecution")
+
+
+# --------------------------------------------------------------------------------------------------------- labels ---
+
+
+def test_the_label_is_the_photo_that_was_decided_about_even_if_it_was_overwritten_since(bay: Bay, desk: Desk) -> None:
+    key, photo = waiting(bay, size=(321, 123))
+    version = bay.s3.head_object(Bucket=bay.bucket, Key=key)["VersionId"]
+    # The local AWS's events name no version; those of AWS do.
+    bay.dynamodb.update_item(
+        TableName=bay.table,
+        Key={"photo": {"S": photo}},
+        UpdateExpression="SET version_id = :version",
+        ExpressionAttributeValues={":version": {"S": version}},
+    )
+    bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("blue"))
+
+    desk.decide(photo, "bicycle", review_id=str(uuid.uuid4()), reviewer="ana")
+    settled(bay, photo)
+
+    (label,) = bay.labels(stored(bay, photo))
+    assert label.startswith("labels/bicycle/")
+    assert bay.s3.get_object(Bucket=bay.bucket, Key=label)["Body"].read() == picture("grey", size=(321, 123))
+
+
+def test_without_a_version_a_changed_photo_is_no_label(bay: Bay, desk: Desk) -> None:
+    key, photo = waiting(bay)
+    bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("grey", size=(17, 18)))
+
+    desk.decide(photo, "bicycle", review_id=str(uuid.uuid4()), reviewer="ana")
+
+    settled(bay, photo)
+    assert len(told(bay, key)) == 1
+    assert bay.labels(stored(bay, photo)) == []
+
+
+@pytest.mark.parametrize("name", ["a b+c&d=é.jpg", "100%.jpg", "sub/dir/#1?.jpg", f"{'x' * 200}.jpg"])
+def test_any_name_becomes_a_label(bay: Bay, desk: Desk, name: str) -> None:
+    key, photo = waiting(bay, name)
+
+    desk.decide(photo, "neither", review_id=str(uuid.uuid4()), reviewer="ana")
+    settled(bay, photo)
+
+    label = bay.outcome(key).label or ""
+    assert label.startswith("labels/neither/")
+    assert label.endswith(name.rpartition("/")[2][-64:])
+    bay.s3.head_object(Bucket=bay.bucket, Key=label)
+
+
+def test_nobody_decides_what_ana_holds(bay: Bay, api: ReviewApi, token: str, desk: Desk) -> None:
+    _, photo = waiting(bay)
+    _, answer = api.call("queue", {"want": 8, "since": SINCE}, token)
+    mine = [each["photo"] for each in answer["photos"]]
+    assert photo in mine or len(mine) == 8
+
+    with pytest.raises(Conflict, match="ana is looking at this photo"):
+        desk.decide(mine[0], "bicycle", review_id=str(uuid.uuid4()), reviewer="ben")
+
+
+@pytest.fixture(autouse=True)
+def emptied(bay: Bay) -> Iterator[None]:
+    """Leave nothing that waits to the next test."""
+    yield
+    for decision in bay.all_decisions():
+        if decision.in_queue("REVIEW"):
+            bay.dynamodb.delete_item(TableName=bay.table, Key={"photo": {"S": decision.photo}})

@@ -1,0 +1,273 @@
+"""A person's decision is taken once, undone in time, corrected afterwards, under the conditions of moto's table."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from boto3.dynamodb.types import TypeSerializer
+from botocore.exceptions import EndpointConnectionError
+from moto import mock_aws
+
+from functions.review.reviews import Conflict, Desk, InvalidAnswer, Place, Record, UnknownPhoto
+from functions.review.waiting import decisions_since, hold, release, waiting_photos
+from stack.template import read_template
+
+TABLE = "decisions"
+WORKFLOW = "arn:aws:states:us-east-1:123456789012:stateMachine:announce"
+
+
+class Announcements:
+    """Stands for Step Functions: notes what is started, and can be out of reach."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.reachable = True
+
+    def start_execution(self, **arguments: Any) -> None:
+        if not self.reachable:
+            raise EndpointConnectionError(endpoint_url="https://states.us-east-1.amazonaws.com")
+        self.names.append(arguments["name"])
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[None]:
+    """Let nothing reach AWS; clients made from now on talk to moto."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def dynamodb(aws: None) -> Any:
+    """Return a client of a table that is indexed as the template says."""
+    client = boto3.client("dynamodb")
+    wanted = read_template()["Resources"]["Decisions"]["Properties"]
+    taken = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    client.create_table(TableName=TABLE, **{name: wanted[name] for name in taken})
+    return client
+
+
+@pytest.fixture
+def desk(dynamodb: Any) -> Iterator[Desk]:
+    classes = {"bicycle": Place("1", "near"), "motorcycle": Place("2", "far")}
+    yield Desk(dynamodb, Announcements(), TABLE, WORKFLOW, classes)
+    for item in dynamodb.scan(TableName=TABLE)["Items"]:
+        dynamodb.delete_item(TableName=TABLE, Key={"photo": item["photo"]})
+
+
+def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
+    """Write the record of a photo that waits; returns its name."""
+    claim = str(uuid.uuid4())
+    record = {
+        "photo": f"s3://inbox/uploads/{name}#{'0' * 32}",
+        "s3_bucket": "inbox",
+        "s3_key": f"uploads/{name}",
+        "etag": "0" * 32,
+        "claim": claim,
+        "claimed_at": "2026-11-25T10:00:00.000Z",
+        "status": "REVIEW",
+        "queue": f"REVIEW#{claim[0]}",
+        "due_at": 1795600800,
+        "error": "LowConfidence",
+        "reason": "bicycle 0.5000, motorcycle 0.5000: none reaches 0.9",
+    } | changes
+    item = {key: TypeSerializer().serialize(value) for key, value in record.items() if value is not None}
+    desk.dynamodb.put_item(TableName=TABLE, Item=item)
+    return str(record["photo"])
+
+
+def close(desk: Desk, photo: str) -> None:
+    """Do what the workflow does when the time to undo is over."""
+    desk.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"photo": {"S": photo}},
+        UpdateExpression="SET review_closed_at = :now",
+        ExpressionAttributeValues={":now": {"S": "2026-11-25T12:00:00.000Z"}},
+    )
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def decide(desk: Desk, photo: str, answer: str = "bicycle", review_id: str | None = None, by: str = "ana") -> Record:
+    return desk.decide(photo, answer, review_id=review_id or new_id(), reviewer=by)
+
+
+def held(desk: Desk, by: str, want: int = 1, have: tuple[str, ...] = (), skipped: tuple[str, ...] = ()) -> list[str]:
+    return [record["photo"] for record in hold(desk, by, have=have, skipped=skipped, want=want).photos]
+
+
+def test_a_vehicle_routes_the_photo_and_its_announcement_starts_under_the_decisions_id(desk: Desk) -> None:
+    photo, review_id = put(desk), new_id()
+
+    record = decide(desk, photo, "motorcycle", review_id)
+
+    assert (record["status"], record["vehicle"], record["bay"], record["order_range"]) == (
+        "ROUTED",
+        "motorcycle",
+        "2",
+        "far",
+    )
+    assert (record["reviewed_by"], record["review_id"], record["revision"]) == ("ana", review_id, 1)
+    assert record["queue"] == f"OPEN#{record['claim'][0]}"
+    assert record["due_at"] > datetime.now(UTC).timestamp() + 60
+    assert not {"error", "reason"} & set(record)
+    assert desk.stepfunctions.names == [review_id]
+    assert waiting_photos(desk) == ([], False)
+
+
+def test_neither_rejects_the_photo(desk: Desk) -> None:
+    record = decide(desk, put(desk), "neither")
+
+    assert (record["status"], record["error"]) == ("REJECTED", "NoVehicle")
+    assert "vehicle" not in record
+
+
+def test_the_same_decision_again_answers_the_same_and_another_meets_a_conflict(desk: Desk) -> None:
+    photo, review_id = put(desk), new_id()
+    first = decide(desk, photo, "bicycle", review_id)
+
+    assert decide(desk, photo, "bicycle", review_id) == first
+    with pytest.raises(Conflict, match="ana has decided: bicycle") as refused:
+        decide(desk, photo, "motorcycle", by="ben")
+
+    assert refused.value.record == first
+
+
+def test_a_decision_whose_announcement_cannot_start_is_taken_and_due_for_the_sweep(desk: Desk) -> None:
+    desk.stepfunctions.reachable = False
+
+    record = decide(desk, put(desk))
+
+    assert (record["status"], record["queue"][:5]) == ("ROUTED", "OPEN#")
+
+
+def test_undone_in_time_the_photo_waits_as_before(desk: Desk) -> None:
+    photo, review_id = put(desk), new_id()
+    before = desk.read(photo)
+    decide(desk, photo, "neither", review_id)
+
+    record = desk.undo(photo, review_id=review_id, reviewer="ana")
+
+    added = {"lease_by", "lease_until", "undone_id"}
+    assert {name: value for name, value in record.items() if name not in added} == before
+    assert desk.undo(photo, review_id=review_id, reviewer="ana") == record
+    assert held(desk, "ben") == []
+    assert decide(desk, photo, "bicycle")["status"] == "ROUTED"
+
+
+def test_a_late_copy_of_an_undone_decision_does_not_decide_again(desk: Desk) -> None:
+    photo, review_id = put(desk), new_id()
+    decide(desk, photo, "bicycle", review_id)
+    desk.undo(photo, review_id=review_id, reviewer="ana")
+
+    with pytest.raises(Conflict, match="was undone"):
+        decide(desk, photo, "bicycle", review_id)
+
+
+def test_too_late_or_not_ones_own_a_decision_cannot_be_undone(desk: Desk) -> None:
+    photo, review_id = put(desk), new_id()
+    decide(desk, photo, "bicycle", review_id)
+    with pytest.raises(Conflict, match="ana's"):
+        desk.undo(photo, review_id=review_id, reviewer="ben")
+    close(desk, photo)
+
+    with pytest.raises(Conflict, match="too late"):
+        desk.undo(photo, review_id=review_id, reviewer="ana")
+
+
+def test_a_correction_is_the_next_revision(desk: Desk) -> None:
+    photo, first, second = put(desk), new_id(), new_id()
+    decide(desk, photo, "bicycle", first)
+    with pytest.raises(Conflict, match="can still be undone"):
+        desk.correct(photo, "motorcycle", review_id=second, reviewer="ben", corrects=first)
+    close(desk, photo)
+
+    record = desk.correct(photo, "neither", review_id=second, reviewer="ben", corrects=first)
+
+    assert (record["status"], record["revision"], record["reviewed_by"]) == ("REJECTED", 2, "ben")
+    assert not {"vehicle", "bay", "order_range", "review_closed_at"} & set(record)
+    assert desk.correct(photo, "neither", review_id=second, reviewer="ben", corrects=first) == record
+    assert desk.stepfunctions.names == [first, second, second]
+    with pytest.raises(Conflict, match="ben has changed it: neither"):
+        desk.correct(photo, "motorcycle", review_id=new_id(), reviewer="ana", corrects=first)
+    with pytest.raises(Conflict, match="cannot be undone, only corrected"):
+        desk.undo(photo, review_id=second, reviewer="ben")
+
+
+@pytest.mark.parametrize(
+    ("answer", "review_id"),
+    [("tank", str(uuid.UUID(int=0))), ("", str(uuid.UUID(int=0))), ("bicycle", "x"), ("bicycle", "../../admin")],
+)
+def test_nonsense_is_no_answer(desk: Desk, answer: str, review_id: str) -> None:
+    with pytest.raises(InvalidAnswer):
+        desk.decide(put(desk), answer, review_id=review_id, reviewer="ana")
+
+
+@pytest.mark.parametrize("status", ["CLAIMED", "ROUTED", "REJECTED", "FAILED"])
+def test_of_a_photo_that_was_never_in_review_nothing_is_said(desk: Desk, status: str) -> None:
+    photo = put(desk, status=status, queue=None, due_at=None)
+
+    with pytest.raises(UnknownPhoto):
+        decide(desk, photo)
+    with pytest.raises(UnknownPhoto):
+        desk.read("s3://inbox/nothing#none")
+
+
+def test_a_photo_that_is_not_announced_yet_cannot_be_decided(desk: Desk) -> None:
+    photo = put(desk, queue="OPEN#0")
+
+    with pytest.raises(Conflict, match="does not wait for a person now"):
+        decide(desk, photo)
+
+
+def test_the_oldest_photos_are_handed_out_first_and_to_one_person_each(desk: Desk) -> None:
+    photos = [put(desk, f"{number}.jpg", due_at=1795600800 + number) for number in range(5)]
+
+    assert held(desk, "ana", 2) == photos[:2]
+    ben = hold(desk, "ben", have=(), skipped=(), want=2)
+
+    assert [record["photo"] for record in ben.photos] == photos[2:4]
+    assert (ben.waiting, ben.more, ben.colleagues) == (5, False, {"ana": 2})
+    assert held(desk, "ana", 2) == photos[:2]
+    assert held(desk, "ana", 3, have=(photos[1],)) == [photos[1], photos[0], photos[4]]
+    with pytest.raises(Conflict, match="ben is looking at this photo"):
+        decide(desk, photos[2], by="ana")
+
+
+def test_a_lease_ends_by_itself_or_when_it_is_given_back(desk: Desk) -> None:
+    photo = put(desk)
+    assert held(desk, "ana") == [photo]
+    release(desk, "ben", [photo])
+    assert held(desk, "ben") == []
+    release(desk, "ana", [photo])
+    assert held(desk, "ben") == [photo]
+    expired = put(desk, "expired.jpg", lease_by="ana", lease_until=1795600800 - 10**7)
+
+    assert expired in held(desk, "ben", 2)
+    assert decide(desk, put(desk, "other.jpg", lease_by="ana", lease_until=1), by="ben")["reviewed_by"] == "ben"
+
+
+def test_skipped_photos_come_back_last(desk: Desk) -> None:
+    photos = [put(desk, f"{number}.jpg", due_at=1795600800 + number) for number in range(3)]
+
+    assert held(desk, "ana", 3, skipped=(photos[0],)) == [photos[1], photos[2], photos[0]]
+
+
+def test_the_day_counts_decisions_and_the_seconds_that_one_took(desk: Desk) -> None:
+    photos = [put(desk, f"{number}.jpg") for number in range(4)]
+    for photo in photos[:3]:
+        decide(desk, photo)
+    decide(desk, photos[3], by="ben")
+
+    day = decisions_since(desk, "ana", datetime.now(UTC) - timedelta(hours=1))
+
+    assert [record["photo"] for record in day.decisions] == photos[::-1]
+    assert day.seconds is not None
+    assert 0 <= day.seconds < 5
+    assert decisions_since(desk, "ana", datetime.now(UTC) + timedelta(hours=1)).decisions == []
+    assert decisions_since(desk, "carl", datetime.now(UTC) - timedelta(days=900)).seconds is None
