@@ -1,1 +1,1 @@
-"""What people do with a deployed stack, in the cloud or on this machine: follow it, run batches, replay, review."""
+"""What people do with a deployed stack, on AWS or on this machine: watch it, run batches, replay, review."""

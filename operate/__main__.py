@@ -79,9 +79,9 @@ def check(deployed: Deployed, as_json: bool) -> None:
 
 @main.command(name="watch", examples=["", "--hours 1", "--once > decisions.txt"])
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, help="How far back to look.")
-@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between two looks.")
-@click.option("--seconds", type=float, help="Stop after this time.  [default: at Ctrl-C]")
-@click.option("--once", is_flag=True, help="Show the state now and end.")
+@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between updates.")
+@click.option("--seconds", type=float, help="Stop after so many seconds.  [default: at Ctrl-C]")
+@click.option("--once", is_flag=True, help="Show the current state and exit.")
 @with_stack
 def watch_photos(deployed: Deployed, hours: float, every: float, seconds: float | None, once: bool) -> None:
     """Show what becomes of the photos.
@@ -119,9 +119,9 @@ def batch() -> None:
 @click.option(
     "--manifest", help="A .csv or .jsonl file, here or in the inbox, or the manifest.json of an S3 Inventory."
 )
-@click.option("--name", help="The batch's name.  [default: made from the time]")
-@click.option("--max-concurrency", type=click.IntRange(1, 1000), help="Photos at once.  [default: the stack's]")
-@click.option("--wait", is_flag=True, help="Follow it to its end.")
+@click.option("--name", help="The batch's name.  [default: from the current time]")
+@click.option("--max-concurrency", type=click.IntRange(1, 1000), help="Photos at a time.  [default: the stack's]")
+@click.option("--wait", is_flag=True, help="Follow the batch until it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary (or the name) as JSON.")
 @with_stack
 def start(
@@ -150,17 +150,20 @@ def start(
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @with_stack
 def follow(deployed: Deployed, name: str, as_json: bool) -> None:
-    """Follow a batch to its end; exits with 1 if photos failed."""
+    """Follow a batch until it ends.
+
+    The exit code is 1 if any photo failed.
+    """
     _follow(Batch(deployed, name), as_json)
 
 
 @batch.command(examples=["march --wait"])
 @click.argument("name")
-@click.option("--wait", is_flag=True, help="Follow it to its end.")
+@click.option("--wait", is_flag=True, help="Follow the batch until it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary (or the name) as JSON.")
 @with_stack
 def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
-    """Run the photos again that failed in a batch, and only those."""
+    """Run again the photos that failed in a batch, and only those."""
     again = Batch(deployed, name).retry()
     if again is None:
         click.echo(f"nothing failed in batch {name}", err=True)
@@ -171,7 +174,7 @@ def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
 @batch.command(name="list", examples=[""])
 @with_stack
 def list_batches(deployed: Deployed) -> None:
-    """List the last hundred batches with their counts, the newest first."""
+    """List the last hundred batches with their counts, newest first."""
     for execution, summary in recent_batches(deployed):
         click.echo(f"{execution['startDate']:%Y-%m-%d %H:%M:%S}  {execution['status']:<10} {execution['name']}")
         if summary:
@@ -191,7 +194,7 @@ def _started(batch: Batch, wait: bool, as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps({"batch_id": batch.name}))
     else:
-        click.echo(f"batch {batch.name} runs; follow it with: {batch.command('follow')}")
+        click.echo(f"batch {batch.name} has started; follow it with: {batch.command('follow')}")
 
 
 def _follow(batch: Batch, as_json: bool) -> None:
@@ -200,7 +203,7 @@ def _follow(batch: Batch, as_json: bool) -> None:
         with Progress(*columns, TextColumn("{task.fields[counts]}"), console=messages, transient=True) as progress:
             _show_progress(batch, progress, progress.add_task("", total=None, rate="", counts=""))
     except KeyboardInterrupt:
-        click.echo(f"the batch goes on; follow it with: {batch.command('follow')}", err=True)
+        click.echo(f"the batch is still running; follow it with: {batch.command('follow')}", err=True)
         sys.exit(130)
     summary = batch.summary()
     if as_json:
@@ -239,7 +242,7 @@ def _summary_table(summary: dict[str, Any]) -> Table:
 
 
 @main.command(examples=["--dry-run", ""])
-@click.option("--dry-run", is_flag=True, help="Only list what would be done.")
+@click.option("--dry-run", is_flag=True, help="List what would run again, and start nothing.")
 @with_stack
 def replay(deployed: Deployed, dry_run: bool) -> None:
     """Run again what was not finished.
@@ -266,11 +269,11 @@ def review() -> None:
 @review.command(name="list", examples=[""])
 @with_stack
 def list_waiting(deployed: Deployed) -> None:
-    """List the photos that wait for a person, the oldest first."""
+    """List the photos that wait for a person, oldest first."""
     waiting = list(waiting_photos(deployed))
     for decision in waiting:
         click.echo(f"{timestamp(decision.claimed_at)}  {printable(decision.key)}\n    {printable(decision.why)}")
-    click.echo(f"{len(waiting)} photos wait for review")
+    click.echo(f"{len(waiting)} waiting for review")
 
 
 @review.command(name="decide", examples=["uploads/driver-7/1.jpg motorcycle", "uploads/driver-7/2.jpg neither"])

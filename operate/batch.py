@@ -72,7 +72,7 @@ class Batch:
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ExecutionAlreadyExists":
-                raise UserError(f"there is a batch {batch.name} already; choose another name") from error
+                raise UserError(f"there is already a batch {batch.name}; choose another name") from error
             raise
         return batch
 

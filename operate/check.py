@@ -137,11 +137,11 @@ class Check:
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationException":
                 raise UserError(
-                    f"there is no endpoint {name}; make it with python -m training deploy --name {name}"
+                    f"there is no endpoint {name}; make it with python -m training deploy --endpoint {name}"
                 ) from error
             raise
         if status not in {"InService", "Updating", "SystemUpdating"}:
-            raise UserError(f"{name} is {status}; see python -m training status --name {name}")
+            raise UserError(f"{name} is {status}; see python -m training status --endpoint {name}")
 
     def rules(self) -> str:
         """Every rule of the stack is enabled."""

@@ -25,7 +25,7 @@ def checked_prefix(deployed: Deployed, prefix: str | None) -> str:
     prefix = deployed.parameters["BatchPrefix"] if prefix is None else prefix
     inbox = deployed.outputs["InboxBucket"]
     if not deployed.client("s3").list_objects_v2(Bucket=inbox, Prefix=prefix, MaxKeys=1).get("Contents"):
-        raise UserError(f"there is nothing under s3://{inbox}/{prefix}; put the photos there, or give another --prefix")
+        raise UserError(f"there is nothing under s3://{inbox}/{prefix}: upload photos there or give another --prefix")
     return prefix
 
 
@@ -76,12 +76,14 @@ def _check(name: str, head: bytes) -> None:
     if INVENTORY.search(name):
         return
     if kind not in {".csv", ".jsonl"}:
-        raise UserError(f"{name} is neither .csv (with a header) nor .jsonl: name the photos in one of them, by s3_key")
+        raise UserError(
+            f"{name} is neither .csv (with a header) nor .jsonl: give one of them, with the s3_key of each photo"
+        )
     if head.startswith(b"\xef\xbb\xbf"):
         raise UserError(f"{name} begins with a byte-order mark: save it as plain UTF-8 (in Excel: CSV, not CSV UTF-8)")
     text = head.decode(errors="replace")
     if not text.strip():
-        raise UserError(f"{name} is empty: it should name a photo a line, by s3_key")
+        raise UserError(f"{name} is empty: put one photo on each line, by its s3_key")
     first = text.splitlines()[0]
     if kind == ".csv":
         _check_header(name, first)

@@ -84,7 +84,7 @@ def curl(upload: PresignedUpload) -> str:
 @click.argument("driver")
 @click.option("--content-type", type=click.Choice(list(CONTENT_TYPES)), default="image/jpeg")
 @click.option("--max-bytes", type=click.IntRange(1, 104_857_600), help="[default: the stack's MaxPhotoBytes]")
-@click.option("--seconds", type=click.IntRange(1, 3600), default=300, help="How long it is valid.")
+@click.option("--seconds", type=click.IntRange(1, 3600), default=300, help="How long the upload stays valid.")
 @click.option("--json", "as_json", is_flag=True, help="Print URL, fields, key and expiry as JSON, for an app.")
 @with_stack
 def presign(

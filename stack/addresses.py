@@ -21,7 +21,7 @@ class Address:
         """
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket:
-            raise UserError(f"{uri} is no S3 address: write s3://BUCKET/PREFIX")
+            raise UserError(f"{uri} is not an S3 address: write s3://BUCKET/PREFIX")
         return cls(bucket, prefix)
 
     @property

@@ -11,7 +11,7 @@ from .errors import AWS_ERRORS, UserError, describe
 from .template import ROOT
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-AWS_VARIABLES = "AWS_PROFILE and AWS_DEFAULT_REGION choose the account and region, AWS_ENDPOINT_URL another AWS."
+AWS_VARIABLES = "Environment: AWS_PROFILE and AWS_DEFAULT_REGION select the account and region."
 
 
 class Command(click.Command):

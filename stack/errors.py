@@ -1,4 +1,4 @@
-"""One error for all that a user can mend, and what each of AWS's refusals means."""
+"""The one error that a user can fix, and what each of AWS's refusals means."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ REMEDIES = {
 
 
 class UserError(click.ClickException):
-    """A failure that the user can mend; the message says how. It ends a command with `Error: …` and exit code 1."""
+    """An error that the user can fix, and how: it ends a command with one line, `Error: …`, and exit code 1."""
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def _end(text: str, width: int) -> str:
 
 
 def percent(value: float) -> str:
-    """0.3812 → `38 %`; one decimal below 10 % and above 90 %, and never `0 %` or `100 %` of what is not."""
+    """0.3812 → `38 %`; one decimal below 10 % and above 90 %; `0 %` and `100 %` mean none and all."""
     if math.isnan(value):
         return "–"
     if math.isnan(value):

@@ -49,7 +49,7 @@ def state(decisions: Sequence[Decision], console: Console, title: str) -> Group:
     """Return the counts, what waits for a person, and as many of the newest decisions as the terminal holds."""
     head = Text(title, style="bold", no_wrap=True, overflow="ellipsis")
     newest = sorted(decisions, key=lambda each: each.claimed_at, reverse=True)
-    rows = max(console.height - 8, 3)
+    rows = max(console.height - 9, 3)
     return Group(head, counts(decisions), in_review(decisions), decisions_table(newest[:rows], console.width))
 
 
@@ -67,7 +67,7 @@ def in_review(decisions: Sequence[Decision]) -> Text:
     """Return how many photos the model was not sure of, and which of them has waited longest for a person."""
     asked = [decision for decision in decisions if decision.status in {"ROUTED", "REVIEW"}]
     if not asked:
-        return Text("review rate: no photo was classified")
+        return Text("review rate: nothing classified yet")
     unsure = [decision for decision in asked if decision.went_to_a_person]
     text = Text(f"review rate: {percent(len(unsure) / len(asked))} of {whole(len(asked))}")
     waiting = [decision for decision in unsure if decision.status == "REVIEW"]
@@ -79,11 +79,13 @@ def in_review(decisions: Sequence[Decision]) -> Text:
 
 def decisions_table(decisions: Iterable[Decision], width: int) -> Table:
     """Return a table of decisions, in their order; narrow terminals get fewer columns."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True, padding=(0, 1, 0, 0))
-    table.add_column("photo", no_wrap=True, ratio=1)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("photo")
     names = [name for name in COLUMNS if width >= WIDTHS.get(name, 0)]
     for name in names:
-        table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True, max_width=18)
+        table.add_column(
+            name, justify="right" if name in RIGHT else "left", no_wrap=True, max_width=20 if width >= 72 else 12
+        )
     for decision in decisions:
         cells: dict[str, str | Text] = {
             "age": _age(decision),
@@ -104,7 +106,7 @@ class _Key:
     key: str
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(min(16, options.max_width), options.max_width)
+        return Measurement(min(16, options.max_width), min(len(printable(self.key)), options.max_width))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(shortened(self.key, options.max_width), no_wrap=True)

@@ -1,7 +1,7 @@
 """Is a new model better than an old one? The same photos through both, figure by figure, with paired tests."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -46,8 +46,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the photos and outliers of one split; index arrays name those on which the models differ."""
+    """Two models on one set of photos and outliers; index arrays name those on which the models differ."""
 
+    photos: str
     old: Measured
     new: Measured
     old_metrics: Metrics
@@ -58,19 +59,13 @@ class Comparison:
     outliers_refused: NDArray[np.intp]
     outliers_accepted: NDArray[np.intp]
 
-    @property
-    def verdict(self) -> Verdict:
-        """The new model is worse if any figure is, and better if one is and none is worse."""
-        found = {figure.verdict for figure in self.figures}
-        return "worse" if "worse" in found else "better" if "better" in found else "no difference shown"
-
     def content(self) -> dict[str, Any]:
         """Return what a file keeps of it: figures, verdicts, and the names of the photos on which the models differ."""
         photos, outliers = ([each.name for each in found] for found in (self.new.photos, self.new.outliers))
         return {
             "old": {"subject": self.old.subject, **asdict(self.old_metrics)},
             "new": {"subject": self.new.subject, **asdict(self.new_metrics)},
-            "verdict": self.verdict,
+            "photos": self.photos,
             "figures": [
                 {"key": each.new.key, "old": each.old.value, "new": each.new.value, "test": each.test, "p": each.p}
                 | {"p_corrected": each.corrected, "verdict": each.verdict}
@@ -100,10 +95,29 @@ class _Answers:
         )
 
 
-def compare(old: Measured, new: Measured, threshold: float) -> Comparison:
-    """Compare two models by what they answered to the same split; both accept at the same threshold."""
+def compare(pairs: Mapping[str, tuple[Measured, Measured]], threshold: float) -> list[Comparison]:
+    """Compare an old and a new model on one set of photos or several; both accept at the same threshold.
+
+    `pairs` holds what the old and the new model answered, by the name of the set. The p-values are corrected for the
+    number of figures of all sets together.
+    """
+    tested = {photos: _tested(old, new, threshold) for photos, (old, new) in pairs.items()}
+    corrected = iter(holm([p for figures in tested.values() for *_, p in figures]))
+    return [
+        _compared(photos, *pairs[photos], threshold, [Compared(*figure, next(corrected)) for figure in figures])
+        for photos, figures in tested.items()
+    ]
+
+
+def verdict(comparisons: Sequence[Comparison]) -> Verdict:
+    """Return worse if the new model is on any figure of any set, better if it is on one and worse on none."""
+    found = {figure.verdict for comparison in comparisons for figure in comparison.figures}
+    return "worse" if "worse" in found else "better" if "better" in found else "no difference shown"
+
+
+def _tested(old: Measured, new: Measured, threshold: float) -> list[tuple[Figure, Figure, str, float]]:
+    """Return each figure of both models, the name of its test and the test's p-value."""
     before, after = _Answers.of(old, threshold), _Answers.of(new, threshold)
-    old_metrics, new_metrics = old.metrics(threshold), new.metrics(threshold)
     tests = {
         "accuracy": ("McNemar", _mcnemar(before.right, after.right)),
         "coverage": ("McNemar", _mcnemar(before.accepted, after.accepted)),
@@ -112,18 +126,19 @@ def compare(old: Measured, new: Measured, threshold: float) -> Comparison:
         "calibration_error": ("swaps", _swaps(_gaps(old), _gaps(new), _absolute_sum)),
         "log_loss": ("swaps", _swaps(_losses(old), _losses(new), _absolute_sum)),
     }
-    pairs = [
-        pair
-        for pair in zip(main_figures(old_metrics), main_figures(new_metrics), strict=True)
-        if not any(math.isnan(figure.value) for figure in pair)
-    ]
-    corrected = holm([tests[figure.key][1] for figure, _ in pairs])
+    pairs = zip(main_figures(old.metrics(threshold)), main_figures(new.metrics(threshold)), strict=True)
+    return [(*pair, *tests[pair[0].key]) for pair in pairs if not any(math.isnan(figure.value) for figure in pair)]
+
+
+def _compared(photos: str, old: Measured, new: Measured, threshold: float, figures: list[Compared]) -> Comparison:
+    before, after = _Answers.of(old, threshold), _Answers.of(new, threshold)
     return Comparison(
+        photos=photos,
         old=old,
         new=new,
-        old_metrics=old_metrics,
-        new_metrics=new_metrics,
-        figures=[Compared(*pair, *tests[pair[0].key], p) for pair, p in zip(pairs, corrected, strict=True)],
+        old_metrics=old.metrics(threshold),
+        new_metrics=new.metrics(threshold),
+        figures=figures,
         mended=np.flatnonzero(~before.right & after.right),
         broken=np.flatnonzero(before.right & ~after.right),
         outliers_refused=np.flatnonzero(before.outliers_accepted & ~after.outliers_accepted),

@@ -1,5 +1,6 @@
 """The comparison of two models as one page: figures side by side, and the photos on which they differ."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from pages.page import render
 from pages.pictures import Picture
 
-from .comparison import SIGNIFICANCE, SWAPS, Comparison
+from .comparison import SIGNIFICANCE, SWAPS, Comparison, verdict
 from .dataset import Photo
 from .evaluation import Probabilities
 from .predictors import encode
@@ -17,23 +18,36 @@ TEMPLATE = Path(__file__).parent / "comparison.html"
 LONGEST_GALLERY = 24
 
 
-def comparison_page(comparison: Comparison) -> str:
-    """Return the page of a comparison as HTML."""
+def comparison_page(comparisons: Sequence[Comparison]) -> str:
+    """Return the page of a comparison, on one set of photos or several, as HTML."""
+    return render(
+        TEMPLATE,
+        [],
+        comparisons=comparisons,
+        verdict=verdict(comparisons),
+        differences=[_differences(comparison) for comparison in comparisons],
+        swaps=SWAPS,
+        significance=SIGNIFICANCE,
+    )
+
+
+def _differences(comparison: Comparison) -> list[tuple[str, list[Picture], int]]:
+    """Return (what, pictures, how many in all) of the photos and outliers on which the two models differ."""
     old, new = comparison.old, comparison.new
 
-    def photos(chosen: NDArray[np.intp]) -> list[Picture]:
-        return _pictures(new.photos, old.probabilities, new.probabilities, new.class_names, chosen)
+    def photos(chosen: NDArray[np.intp]) -> tuple[list[Picture], int]:
+        return _pictures(new.photos, old.probabilities, new.probabilities, new.class_names, chosen), len(chosen)
 
-    def outliers(chosen: NDArray[np.intp]) -> list[Picture]:
-        return _pictures(new.outliers, old.outlier_probabilities, new.outlier_probabilities, new.class_names, chosen)
+    def outliers(chosen: NDArray[np.intp]) -> tuple[list[Picture], int]:
+        probabilities = old.outlier_probabilities, new.outlier_probabilities
+        return _pictures(new.outliers, *probabilities, new.class_names, chosen), len(chosen)
 
-    differences = [
-        (f"Wrong now, right with {old.subject}", photos(comparison.broken), len(comparison.broken)),
-        (f"Right now, wrong with {old.subject}", photos(comparison.mended), len(comparison.mended)),
-        ("Outliers accepted only now", outliers(comparison.outliers_accepted), len(comparison.outliers_accepted)),
-        ("Outliers no longer accepted", outliers(comparison.outliers_refused), len(comparison.outliers_refused)),
+    return [
+        ("Right before, wrong now", *photos(comparison.broken)),
+        ("Wrong before, right now", *photos(comparison.mended)),
+        ("Outliers accepted only now", *outliers(comparison.outliers_accepted)),
+        ("Outliers no longer accepted", *outliers(comparison.outliers_refused)),
     ]
-    return render(TEMPLATE, [], comparison=comparison, differences=differences, swaps=SWAPS, significance=SIGNIFICANCE)
 
 
 def _pictures(

@@ -306,9 +306,8 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
     if not test:
         rest, test = _carve(rest, class_names, TEST_SHARE, generator)
     rest += source.reviewed
-    fresh = ~np.any(_repeats(_signatures(rest), _signatures(test)), axis=1)
-    dropped = int(np.sum(~fresh))
-    rest = [rest[index] for index in np.flatnonzero(fresh)]
+    fresh = without_repeats(rest, test)
+    dropped, rest = len(rest) - len(fresh), fresh
     train, validation = _carve(rest, class_names, VALIDATION_SHARE, generator)
     more_train, more_validation = _by_group(source.train, seed)
 
@@ -340,6 +339,14 @@ def _by_group(photos: Sequence[Photo], seed: int) -> tuple[list[Photo], list[Pho
             held = int.from_bytes(drawn[:4], "big") < VALIDATION_SHARE * 2**32
             (validation if held else train).append(photo)
     return train, validation
+
+
+def without_repeats(photos: list[Photo], others: Sequence[Photo]) -> list[Photo]:
+    """Return the photos that do not all but repeat one of the others."""
+    if not photos or not others:
+        return photos
+    repeated = np.any(_repeats(_signatures(photos), _signatures(others)), axis=1)
+    return [photos[index] for index in np.flatnonzero(~repeated)]
 
 
 def _carve(

@@ -6,9 +6,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from stack.errors import UserError, is_missing
+from stack.errors import UserError, explained, is_missing
+from stack.image_size import VARIABLE
 
-from .hosting import Clients
+from .guardrails import scaling_target
+from .hosting import Capture, Clients, Hosting, RealTime, Serverless
 
 Report = Callable[[str], None]
 
@@ -56,3 +58,50 @@ def delete_endpoint(clients: Clients, endpoint: str, poll_seconds: float) -> Non
     clients.sagemaker.delete_endpoint(EndpointName=endpoint)
     while describe(clients, endpoint):
         time.sleep(poll_seconds)
+
+
+def hosting_of(clients: Clients, endpoint: str) -> Hosting:
+    """Return how an endpoint is hosted now, so that another model can be hosted the same way.
+
+    Raises:
+        UserError: there is no such endpoint, or AWS refuses.
+    """
+    with explained(f"look at endpoint {endpoint}"):
+        name = clients.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+        config = clients.sagemaker.describe_endpoint_config(EndpointConfigName=name)
+        variant = config["ProductionVariants"][0]
+        model = clients.sagemaker.describe_model(ModelName=variant["ModelName"])
+        container = model["PrimaryContainer"]
+        kind: RealTime | Serverless
+        if serverless := variant.get("ServerlessConfig"):
+            kind = Serverless(serverless["MemorySizeInMB"], serverless["MaxConcurrency"])
+        else:
+            kind = _real_time(clients, endpoint, variant, config.get("DataCaptureConfig", {}))
+    side = container.get("Environment", {}).get(VARIABLE)
+    return Hosting(
+        endpoint=endpoint,
+        image=container["Image"],
+        artifact=container["ModelDataUrl"],
+        role=model["ExecutionRoleArn"],
+        variant=kind,
+        image_size=int(side) if side else None,
+    )
+
+
+def _real_time(clients: Clients, endpoint: str, variant: dict[str, Any], capture: dict[str, Any]) -> RealTime:
+    target = scaling_target(endpoint)
+    found = {"ServiceNamespace": target["ServiceNamespace"]}
+    limits = clients.autoscaling.describe_scalable_targets(**found, ResourceIds=[target["ResourceId"]])
+    policies = clients.autoscaling.describe_scaling_policies(**found, ResourceId=target["ResourceId"])
+    if not limits["ScalableTargets"] or not policies["ScalingPolicies"]:
+        raise UserError(f"endpoint {endpoint} is not scaled as deploy leaves it: deploy the new model with deploy")
+    scaled, policy = limits["ScalableTargets"][0], policies["ScalingPolicies"][0]
+    return RealTime(
+        instance_type=variant["InstanceType"],
+        least=scaled["MinCapacity"],
+        most=scaled["MaxCapacity"],
+        calls_per_instance=int(policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]),
+        capture=Capture(capture["InitialSamplingPercentage"], capture["DestinationS3Uri"])
+        if capture.get("EnableCapture")
+        else None,
+    )

@@ -65,18 +65,37 @@ def measure(
     photos, outliers = read_split(staged / split, names), read_split(staged / OUTLIER_FOLDERS[split])
     if not photos:
         raise UserError(f"{staged / split} holds no photos: run python -m training stage first")
-    everything = [replace(photo, pixels=prepare(photo.pixels)) for photo in (*photos, *outliers)]
+    photos, outliers = (
+        [replace(photo, pixels=prepare(photo.pixels)) for photo in found] for found in (photos, outliers)
+    )
+    return measure_photos(predictor, names, photos, outliers, subject, staged, track)
+
+
+def measure_photos(
+    predictor: Predictor,
+    class_names: list[str],
+    photos: list[Photo],
+    outliers: list[Photo],
+    subject: str,
+    data: Path,
+    track: Track = lambda answers, count: answers,
+) -> Measured:
+    """Classify photos, of which there is one at least, and outliers.
+
+    Raises:
+        UserError: something was not answered, or the classes are not these.
+    """
+    everything = [*photos, *outliers]
     answers = list(track(predict_all(predictor, everything), len(everything)))
-    if any(len(answer) != len(names) for answer in answers):
-        known = len(answers[0])
-        raise UserError(f"{subject} knows {known} classes, the data set in {staged} has {len(names)}")
-    rows = np.array(answers, dtype=float).reshape(-1, len(names))
+    if any(len(answer) != len(class_names) for answer in answers):
+        raise UserError(f"{subject} knows {len(answers[0])} classes, the data set in {data} has {len(class_names)}")
+    rows = np.array(answers, dtype=float).reshape(-1, len(class_names))
     return Measured(
         subject=subject,
-        data=staged,
-        class_names=names,
+        data=data,
+        class_names=class_names,
         photos=photos,
-        labels=np.array([names.index(photo.label) for photo in photos]),
+        labels=np.array([class_names.index(photo.label) for photo in photos]),
         probabilities=rows[: len(photos)],
         outliers=outliers,
         outlier_probabilities=rows[len(photos) :],

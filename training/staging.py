@@ -142,6 +142,25 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{folder} holds no staged data set: run python -m training stage first") from error
 
 
+def read(folder: Path) -> Dataset:
+    """Read a staged data set back.
+
+    Raises:
+        UserError: nothing is staged there.
+    """
+    manifest = read_manifest(folder)
+    labelled = {split: read_split(folder / split, manifest.class_names) for split in LABELLED_SPLITS}
+    outliers = {f"{split}_outliers": read_split(folder / OUTLIER_FOLDERS[split]) for split in LABELLED_SPLITS}
+    return Dataset(
+        class_names=manifest.class_names,
+        **labelled,
+        **outliers,
+        dropped=manifest.dropped,
+        digest=manifest.digest,
+        seed=manifest.seed,
+    )
+
+
 def read_split(folder: Path, labels: list[str] | None = None) -> list[Photo]:
     """Read the images of one staged split back, by class in the order given, else in sorted order."""
     names = labels or sorted(child.name for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []

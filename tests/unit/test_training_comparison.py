@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.comparison import Comparison, compare
+from training.comparison import Comparison, compare, verdict
 from training.comparison_page import comparison_page
 from training.dataset import Photo
 from training.measurement import Measured
@@ -34,6 +34,11 @@ def measured(right: list[float], outliers: list[float], subject: str) -> Measure
     )
 
 
+def compared(old: Measured, new: Measured) -> Comparison:
+    (found,) = compare({"test": (old, new)}, 0.9)
+    return found
+
+
 def verdicts(comparison: Comparison) -> dict[str, str]:
     return {figure.new.key: figure.verdict for figure in comparison.figures}
 
@@ -42,23 +47,23 @@ def test_a_model_that_mends_many_mistakes_and_breaks_none_is_better() -> None:
     old = measured([0.95] * 80 + [0.05] * 20, [0.6] * 50, "old")
     new = measured([0.95] * 100, [0.6] * 50, "new")
 
-    found = compare(old, new, 0.9)
+    found = compared(old, new)
 
     assert verdicts(found)["accuracy"] == "better"
-    assert found.verdict == "better"
+    assert verdict([found]) == "better"
     assert found.mended.tolist() == list(range(80, 100))
     assert len(found.broken) == 0
-    assert compare(new, old, 0.9).verdict == "worse"
+    assert verdict([compared(new, old)]) == "worse"
 
 
 def test_one_figure_that_is_worse_outweighs_one_that_is_better() -> None:
     old = measured([0.95] * 80 + [0.05] * 20, [0.6] * 50, "old")
     new = measured([0.95] * 100, [0.95] * 50, "new")
 
-    found = compare(old, new, 0.9)
+    found = compared(old, new)
 
     assert (verdicts(found)["accuracy"], verdicts(found)["outliers_accepted"]) == ("better", "worse")
-    assert found.verdict == "worse"
+    assert verdict([found]) == "worse"
     assert len(found.outliers_accepted) == 50
 
 
@@ -66,14 +71,14 @@ def test_a_difference_of_two_photos_in_a_hundred_is_not_shown() -> None:
     old = measured([0.95] * 98 + [0.45] * 2, [0.6] * 50, "old")
     new = measured([0.95] * 99 + [0.45], [0.6] * 50, "new")
 
-    assert verdicts(compare(old, new, 0.9))["accuracy"] == "no difference shown"
+    assert verdicts(compared(old, new))["accuracy"] == "no difference shown"
 
 
 def test_mcnemar_s_p_is_that_of_its_binomial() -> None:
     old = measured([0.95] * 90 + [0.45] * 10, [], "old")
     new = measured([0.45] * 2 + [0.95] * 98, [], "new")
 
-    (accuracy,) = (figure for figure in compare(old, new, 0.9).figures if figure.new.key == "accuracy")
+    (accuracy,) = (figure for figure in compared(old, new).figures if figure.new.key == "accuracy")
 
     # Ten mended, two broken: R's binom.test(10, 12)$p.value.
     assert accuracy.p == pytest.approx(0.03857, abs=1e-5)
@@ -82,23 +87,23 @@ def test_mcnemar_s_p_is_that_of_its_binomial() -> None:
 def test_the_same_model_twice_differs_in_nothing() -> None:
     model = measured([0.95, 0.2, 0.99], [0.6, 0.95], "one")
 
-    found = compare(model, model, 0.9)
+    found = compared(model, model)
 
     assert {figure.p for figure in found.figures} == {1.0}
-    assert found.verdict == "no difference shown"
+    assert verdict([found]) == "no difference shown"
 
 
 def test_without_outliers_their_figure_is_left_out() -> None:
     model = measured([0.95, 0.2], [], "one")
 
-    assert "outliers_accepted" not in verdicts(compare(model, model, 0.9))
+    assert "outliers_accepted" not in verdicts(compared(model, model))
 
 
 def test_the_page_shows_both_models_their_figures_and_the_photos_on_which_they_differ() -> None:
     old = measured([0.95, 0.05, 0.95], [0.6, 0.95], "data/old/model.onnx")
     new = measured([0.95, 0.95, 0.05], [0.95, 0.6], "data/new/model.onnx")
 
-    page = comparison_page(compare(old, new, 0.9))
+    page = comparison_page([compared(old, new)])
 
     assert "<title>data/new/model.onnx beside data/old/model.onnx</title>" in page
     for name in ("photo-1.png", "photo-2.png", "outlier-0.png", "outlier-1.png"):
@@ -106,3 +111,10 @@ def test_the_page_shows_both_models_their_figures_and_the_photos_on_which_they_d
     assert "photo-0.png" not in page
     assert page.count("data:image/png;base64,") == 4
     assert "McNemar" in page
+
+
+def test_worse_on_another_set_outweighs_better_on_the_first() -> None:
+    old, new = measured([0.95] * 80 + [0.05] * 20, [], "old"), measured([0.95] * 100, [], "new")
+
+    assert verdict(compare({"test": (old, new), "reviewed": (old, new)}, 0.9)) == "better"
+    assert verdict(compare({"test": (old, new), "reviewed": (new, old)}, 0.9)) == "worse"

@@ -15,7 +15,7 @@ from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from stack.errors import UserError
-from training import artifact, cost, deployment, inventory, predictors
+from training import artifact, cost, deployment, inventory, live_endpoint, predictors
 from training.hosting import Capture, Clients, Hosting, RealTime, Serverless
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
@@ -77,6 +77,28 @@ def deploy(account: Account, hosting: Hosting = HOSTING, probe: Callable[[], Non
 
 def left(account: Account) -> inventory.Status:
     return inventory.status(account.clients, "bay")
+
+
+# How it is hosted now.
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [REAL_TIME, RealTime("ml.c5.large", 2, 5, 600, None), Serverless(2048, 5)],
+    ids=["captured", "plain", "serverless"],
+)
+def test_how_an_endpoint_is_hosted_can_be_read_back_so_that_another_model_is_hosted_alike(
+    account: Account, variant: RealTime | Serverless
+) -> None:
+    hosting = replace(HOSTING, variant=variant)
+    deploy(account, hosting)
+
+    assert live_endpoint.hosting_of(account.clients, "bay") == hosting
+
+
+def test_an_endpoint_that_is_not_there_cannot_be_read_back(account: Account) -> None:
+    with pytest.raises(UserError, match="cannot look at endpoint bay"):
+        live_endpoint.hosting_of(account.clients, "bay")
 
 
 # A new endpoint.

@@ -52,6 +52,7 @@ def test_every_width_tells_two_drivers_apart(width: int) -> None:
     assert re.search(r"driver-7/\S*07\.jpg", listed)
     assert re.search(r"driver-17/\S*17\.jpg", listed)
     assert "motorcycle" in listed
+    assert "2 ROUTED" in listed
     assert all(len(line) <= width for line in listed.splitlines())
 
 
@@ -69,7 +70,7 @@ def test_the_oldest_photo_in_review_is_named_with_its_age() -> None:
 
 
 def test_no_photo_is_no_trouble() -> None:
-    assert "0 photos\nreview rate: no photo was classified" in shown([])
+    assert "0 photos\nreview rate: nothing classified yet" in shown([])
 
 
 @pytest.mark.parametrize("terminal", [True, False])

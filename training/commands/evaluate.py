@@ -13,7 +13,7 @@ from stack.text import percent
 
 from .. import history, predictors, records
 from ..breakdown import Part, at_half_scale
-from ..comparison import Comparison, compare
+from ..comparison import Comparison, compare, verdict
 from ..dataset import Pixels
 from ..evaluation import Metrics, Recommendation, main_figures, recommend
 from ..measurement import Measured, measure
@@ -68,7 +68,7 @@ def evaluate_command(
         raise click.UsageError("--model, --url, --endpoint and --compare exclude each other")
     if pair:
         old, new = (measured(named(subject, region), subject, staged, "test") for subject in pair)
-        report_comparison(compare(old, new, threshold), output)
+        report_comparison(compare({"test": (old, new)}, threshold), output)
         return
     if endpoint:
         subject = f"endpoint {endpoint}"
@@ -163,18 +163,22 @@ def part_table(title: str, parts: Sequence[Part]) -> Table:
     return table
 
 
-def report_comparison(comparison: Comparison, output: Path) -> None:
+def report_comparison(comparisons: Sequence[Comparison], output: Path) -> None:
     """Print both models' figures side by side, and write the page and the file."""
     from ..comparison_page import comparison_page  # noqa: PLC0415 - matplotlib takes a second to import
 
-    table = Table(
-        "figure", "old", "new", "p", "verdict", title=f"{comparison.old.subject} and {comparison.new.subject}"
-    )
-    for each in comparison.figures:
-        table.add_row(each.new.name, each.old.text, each.new.text, f"{each.corrected:.3f}", each.verdict)
-    console.print(table)
-    console.print(f"Altogether: {comparison.verdict}.")
-    records.write(output / "comparison.json", comparison.content())
+    console.print(f"old: {comparisons[0].old.subject}\nnew: {comparisons[0].new.subject}", highlight=False)
+    for comparison in comparisons:
+        title = (
+            f"{comparison.photos}: {comparison.new_metrics.photos} photos, {comparison.new_metrics.outliers} outliers"
+        )
+        table = Table("figure", "old", "new", "p", "verdict", title=title, title_justify="left")
+        for each in comparison.figures:
+            table.add_row(each.new.name, each.old.text, each.new.text, f"{each.corrected:.3f}", each.verdict)
+        console.print(table)
+    console.print(f"Altogether: {verdict(comparisons)}.")
+    content = {"verdict": verdict(comparisons), "sets": [comparison.content() for comparison in comparisons]}
+    records.write(output / "comparison.json", content)
     page = output / "comparison.html"
-    page.write_text(comparison_page(comparison), encoding="utf-8")
+    page.write_text(comparison_page(comparisons), encoding="utf-8")
     console.print(f"The report is {page}")

@@ -1,0 +1,134 @@
+"""Labels: what people decided, fetched from the bucket that keeps it, some learned, some held out for good."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from moto import mock_aws
+from PIL import Image
+
+from stack.addresses import Address
+from stack.errors import UserError
+from training import staging
+from training.dataset import Dataset, Photo
+from training.labels import Labels, fetch, read_labels
+from training.retraining import joined
+
+NAMES = ["bicycle", "motorcycle"]
+LABELS = Address("inbox", "labels/")
+
+
+def picture(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((32, 32)))
+
+
+def png(seed: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture(seed)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="inbox")
+        yield client
+
+
+def names(folder: Path) -> set[str]:
+    return {f"{path.parent.name}/{path.suffix}" for path in folder.glob("*/*")}
+
+
+def test_labels_are_fetched_once_by_class_and_follow_the_bucket(s3: Any, tmp_path: Path) -> None:
+    for k, label in enumerate(("bicycle", "motorcycle", "neither")):
+        s3.put_object(Bucket="inbox", Key=f"labels/{label}/claim-{k}-photo.PNG", Body=png(k))
+    s3.put_object(Bucket="inbox", Key="uploads/other.png", Body=png(9))
+
+    assert fetch(s3, LABELS, tmp_path) == 3
+    assert names(tmp_path) == {"bicycle/.png", "motorcycle/.png", "neither/.png"}
+    (kept,) = (tmp_path / "bicycle").iterdir()
+
+    kept.write_bytes(b"not fetched again")
+    s3.delete_object(Bucket="inbox", Key="labels/motorcycle/claim-1-photo.PNG")
+    s3.put_object(Bucket="inbox", Key="labels/bicycle/claim-1-photo.PNG", Body=png(1))
+    fetch(s3, LABELS, tmp_path)
+
+    assert kept.read_bytes() == b"not fetched again"
+    assert list((tmp_path / "motorcycle").iterdir()) == []
+    assert len(list((tmp_path / "bicycle").iterdir())) == 2
+
+
+@pytest.mark.parametrize("key", ["labels/../outside.png", "labels/bicycle/a/../../../b.png", "labels/loose.png"])
+def test_a_key_cannot_lead_out_of_the_folder(s3: Any, tmp_path: Path, key: str) -> None:
+    s3.put_object(Bucket="inbox", Key=key, Body=png(0))
+    s3.put_object(Bucket="inbox", Key="labels/bicycle/good.png", Body=png(1))
+
+    assert fetch(s3, LABELS, tmp_path / "deep/labels") == 1
+    assert [path.parent.name for path in tmp_path.rglob("*.png")] == ["bicycle"]
+
+
+def test_a_bucket_without_labels_says_how_they_are_made(s3: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="people make them by deciding photos in review"):
+        fetch(s3, LABELS, tmp_path)
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    for k in range(120):
+        path = tmp_path / "labels" / (*NAMES, "neither")[k % 3] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(k))
+    return tmp_path / "labels"
+
+
+def held(found: Labels) -> set[str]:
+    return {photo.name for photo in [*found.held_out, *found.held_out_outliers]}
+
+
+def test_a_third_is_held_out_and_stays_so_when_more_arrive(labels: Path) -> None:
+    first = read_labels(labels, NAMES, 32)
+    for k in range(120, 240):
+        (labels / (*NAMES, "neither")[k % 3] / f"{k}.png").write_bytes(png(k))
+    second = read_labels(labels, NAMES, 32)
+
+    assert 25 <= len(held(first)) <= 55
+    assert held(first) == {name for name in held(second) if int(name.removesuffix(".png")) < 120}
+    assert {photo.label for photo in second.held_out_outliers} == {"neither"}
+    assert sum(learned + held_out for _, learned, held_out in second.counts()) == 240
+
+
+def test_what_is_learned_joins_the_data_and_leaves_the_test_alone(labels: Path, tmp_path: Path) -> None:
+    def photos(start: int) -> list[Photo]:
+        return [Photo(f"{k}.png", NAMES[k % 2], picture(k)) for k in range(start, start + 4)]
+
+    def others(start: int) -> list[Photo]:
+        return [Photo(f"{k}.png", "cat", picture(k)) for k in range(start, start + 4)]
+
+    base = Dataset(NAMES, photos(1000), photos(1010), photos(1020), others(1030), others(1040), others(1050), 0, "d", 1)
+    staging.write(base, tmp_path / "staged")
+    found = read_labels(labels, NAMES, 32)
+    # A driver's second photo of the same scene, a little brighter, was held out: the first must not be learned.
+    twin = found.learned[0]
+    brighter = Photo("twin.png", twin.label, np.clip(twin.pixels.astype(int) + 9, 0, 255).astype(np.uint8))
+    found.held_out.append(brighter)
+
+    data = joined(tmp_path / "staged", found)
+
+    known = {photo.name for photo in [*data.train, *data.validation]}
+    assert {photo.name for photo in data.test} == {photo.name for photo in base.test}
+    assert {photo.name for photo in found.learned[1:]} <= known
+    assert twin.name not in known
+    assert data.dropped == 1
+    assert not known & held(found)
+    assert {photo.label for photo in data.train_outliers} == {"cat", "neither"}
+    assert data.digest != base.digest

@@ -1,0 +1,163 @@
+"""Retraining from the command line: what is said beforehand, and when a new model replaces the one in service.
+
+The training itself, which takes PyTorch, is stood in for by a model file that is there already.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from moto import mock_aws
+from PIL import Image
+
+from tests.unit.test_training_comparison import measured
+from training import deployment, history, predictors
+from training.__main__ import main
+from training.commands import retrain
+from training.commands.options import SHIPPED_MODEL, console
+from training.comparison import Comparison, compare
+
+ROLE = "arn:aws:iam::123456789012:role/endpoint"
+WEAK = measured([0.95] * 80 + [0.05] * 20, [], "old")
+STRONG = measured([0.95] * 100, [], "new")
+
+
+@pytest.fixture(autouse=True)
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(console, "width", 200)
+    monkeypatch.setattr(history, "HISTORY", tmp_path / "history.jsonl")
+    monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: lambda body: [0.4, 0.6])
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket="photos")
+        yield boto3.client("sagemaker")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def said(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a retraining of a staged data set and 60 labels, whose new model is the shipped one again."""
+    generator = np.random.default_rng(0)
+    for folder, count in (("photos", 20), ("labels", 30)):
+        for label in ("bicycle", "motorcycle"):
+            (tmp_path / folder / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / folder / label / f"{number}.png")
+    staged = tmp_path / "staged"
+    assert (
+        run("stage", "--folder", str(tmp_path / "photos"), "--image-size", "32", "--output", str(staged)).exit_code == 0
+    )
+
+    def trained(staged: Path, output: Path, seeds: list[int], epochs: int | None) -> None:
+        output.mkdir()
+        shutil.copyfile(SHIPPED_MODEL, output / "model.onnx")
+
+    monkeypatch.setattr(retrain, "train_here", trained)
+    output = ["--data", str(staged), "--output", str(tmp_path / "retrained")]
+    return ["retrain", "--labels", str(tmp_path / "labels"), *output]
+
+
+def test_a_dry_run_says_what_would_be_learned_and_changes_nothing(arguments: list[str], tmp_path: Path) -> None:
+    result = run(*arguments, "--dry-run")
+
+    assert result.exit_code == 0, result.output
+    assert "held out" in result.output
+    assert "Nothing was trained or changed" in said(result)
+    assert list((tmp_path / "retrained").iterdir()) == []
+    assert not (tmp_path / "history.jsonl").exists()
+
+
+def test_the_new_model_is_judged_on_the_test_and_on_labels_that_it_never_learned(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    result = run(*arguments)
+
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "retrained/comparison.json").read_text())
+    assert [each["photos"] for each in found["sets"]] == ["test", "reviewed photos, held out"]
+    assert found["verdict"] == "no difference shown"
+    learned = {path.stem for path in (tmp_path / "retrained/staged/train/bicycle").iterdir()}
+    assert found["sets"][1]["new"]["photos"] + len(learned) > 30
+    assert "Reviewed photos, held out" in (tmp_path / "retrained/comparison.html").read_text()
+    assert json.loads((tmp_path / "history.jsonl").read_text())["command"] == "retrain"
+
+
+DEPLOY = ["deploy", "--endpoint", "bay", "--image", "image", "--bucket", "photos", "--role", ROLE, "--yes"]
+
+
+def serving(sagemaker: Any) -> str:
+    name: str = sagemaker.describe_endpoint(EndpointName="bay")["EndpointConfigName"]
+    return name
+
+
+def test_a_model_that_is_no_better_is_not_deployed(arguments: list[str], account: Any) -> None:
+    assert run(*DEPLOY).exit_code == 0
+    before = serving(account)
+
+    result = run(*arguments, "--deploy", "--endpoint", "bay", "--yes")
+
+    assert result.exit_code == 1
+    assert "the new model is not deployed" in said(result)
+    assert serving(account) == before
+
+
+def test_a_better_model_is_deployed_as_the_one_before_was_hosted(
+    arguments: list[str], account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judged(*_: object) -> list[Comparison]:
+        return compare({"test": (WEAK, STRONG)}, 0.9)
+
+    monkeypatch.setattr(retrain, "judged", judged)
+    assert run(*DEPLOY, "--min-instances", "2", "--max-instances", "4").exit_code == 0
+    hosted = []
+    monkeypatch.setattr(deployment, "deploy", lambda clients, hosting, probe, say: hosted.append(hosting))
+
+    result = run(*arguments, "--deploy", "--endpoint", "bay", "--yes")
+
+    assert result.exit_code == 0, result.output
+    (hosting,) = hosted
+    assert (hosting.endpoint, hosting.image, hosting.role) == ("bay", "image", ROLE)
+    assert (hosting.variant.least, hosting.variant.most, hosting.variant.capture.percent) == (2, 4, 100)
+
+
+def test_a_worse_model_is_not_deployed(arguments: list[str], account: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrain, "judged", lambda *_: compare({"test": (STRONG, WEAK)}, 0.9))
+    assert run(*DEPLOY).exit_code == 0
+
+    result = run(*arguments, "--deploy", "--endpoint", "bay", "--yes")
+
+    assert result.exit_code == 1
+    assert "not deployed: worse" in said(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give one of --labels, --stack-name and --local"),
+        (["--labels", "x", "--local"], "give one of --labels, --stack-name and --local"),
+        (["--labels", "/nonexistent"], "is not a folder"),
+    ],
+)
+def test_what_retrain_lacks_is_said_in_one_line(arguments: list[str], options: list[str], message: str) -> None:
+    result = run("retrain", *arguments[3:], *options)
+
+    assert result.exit_code != 0
+    assert message in said(result)

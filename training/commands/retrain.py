@@ -1,0 +1,152 @@
+"""Retrain: what people decided joins the data, and the new model is judged beside the one in service."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from stack.addresses import Address
+from stack.commands import Command
+from stack.deployed import STACK_NAME, Deployed, client
+from stack.errors import UserError
+
+from .. import artifact, deployment, history, live_endpoint, predictors, staging
+from ..bundled import MODEL_FILE
+from ..comparison import verdict
+from ..hosting import Clients, Hosting
+from ..labels import PREFIX, Labels, fetch, read_labels
+from ..retraining import joined, judged
+from . import options
+from .evaluate import report_comparison, shown
+from .host import probe_photo
+from .options import DATA, SHIPPED_MODEL, console
+from .train import seed_list, train_here
+
+OUTPUT = DATA / "retrained"
+
+
+@click.command(
+    cls=Command, examples=["--local --dry-run", "--stack-name loading-bay --deploy", "--labels reviewed --seeds 1,2,3"]
+)
+@click.option("--labels", help="Photos that people decided: a folder <folder>/<class>/, or s3://BUCKET/labels/.")
+@click.option("--stack-name", help="Take the labels of this stack.")
+@click.option("--local", is_flag=True, help="Take the labels of the stack of this machine.")
+@options.staged("The staged data set of the model in service.")
+@click.option("--model", type=Path, help="The model in service; by default the one that ships.")
+@options.output(OUTPUT, "Gets the labels, the joined data, the new model and the comparison.")
+@click.option("--seeds", default="1", help="Seeds trained, the best on validation kept.")
+@click.option("--epochs", type=click.IntRange(1), help="By default what the recipe says.")
+@options.threshold
+@click.option("--deploy", "promote", is_flag=True, help="Host the new model if it is better, by canary.")
+@options.endpoint
+@click.option("--dry-run", is_flag=True, help="Say what would be learned and deployed; train and change nothing.")
+@options.yes
+@options.region
+def retrain(
+    *,
+    labels: str | None,
+    stack_name: str | None,
+    local: bool,
+    staged: Path,
+    model: Path | None,
+    output: Path,
+    seeds: str,
+    epochs: int | None,
+    threshold: float,
+    promote: bool,
+    endpoint: str,
+    dry_run: bool,
+    yes: bool,
+    region: str | None,
+) -> None:
+    """Train on what people decided, and judge the new model beside the one in service.
+
+    Both are measured on the same test photos and on a third of the labels, which no retraining learns. --deploy
+    hosts the new model only if it is worse on no figure and better on one.
+    """
+    champion = model or SHIPPED_MODEL
+    folder = label_folder(labels, stack_name, local, region, output / "labels")
+    manifest = staging.read_manifest(staged)
+    found = read_labels(folder, manifest.class_names, manifest.image_size)
+    show_labels(found)
+    clients = Clients.connect(region) if promote else None
+    hosting = live_endpoint.hosting_of(clients, endpoint) if clients else None
+    if hosting:
+        console.print(f"Better, it replaces the model of endpoint {endpoint} by canary.")
+    if dry_run:
+        console.print(f"Nothing was trained or changed: {len(seed_list(seeds))} seeds would be, in {output}.")
+        return
+    staging.write(joined(staged, found), output / "staged")
+    train_here(output / "staged", output / "model", seed_list(seeds), epochs)
+    challenger = output / "model" / MODEL_FILE
+    comparisons = judged(champion, challenger, staged, found, threshold)
+    report_comparison(comparisons, output)
+    figures = {
+        f"{comparison.photos}: {each.new.key}": each.new.value
+        for comparison in comparisons
+        for each in comparison.figures
+    }
+    settings = {"champion": shown(champion), "threshold": threshold, "verdict": verdict(comparisons)}
+    history.remember("retrain", shown(challenger), staging.read_manifest(output / "staged").digest, settings, figures)
+    if not clients or not hosting:
+        return
+    if verdict(comparisons) != "better":
+        raise UserError(f"the new model is not deployed: {verdict(comparisons)} than {shown(champion)}")
+    promote_model(clients, hosting, challenger, len(manifest.class_names), yes, region)
+
+
+def label_folder(labels: str | None, stack_name: str | None, local: bool, region: str | None, kept: Path) -> Path:
+    """Return the folder that holds the labels; those in S3 are fetched into `kept` first.
+
+    Raises:
+        UserError: there are none, or AWS refuses.
+    """
+    if [labels is not None, stack_name is not None, local].count(True) != 1:
+        raise click.UsageError("give one of --labels, --stack-name and --local")
+    if labels is not None:
+        if not labels.startswith("s3://"):
+            return Path(labels)
+        s3, address = client("s3", region), Address.parse(labels).folder
+    else:
+        deployed = Deployed.local() if local else Deployed.find(stack_name or STACK_NAME, region)
+        s3, address = deployed.client("s3"), Address(deployed.outputs["InboxBucket"], PREFIX)
+    console.print(f"{fetch(s3, address, kept)} labels of {address} are in {kept}.")
+    return kept
+
+
+def show_labels(labels: Labels) -> None:
+    """Print how many labels are learned and held out.
+
+    Raises:
+        UserError: they are too few to learn from and judge by.
+    """
+    table = Table("label", "learned", "held out", title="Photos that people decided", title_justify="left")
+    for label, learned, held_out in labels.counts():
+        table.add_row(label, str(learned), str(held_out))
+    console.print(table)
+    if not labels.learned or not labels.held_out:
+        raise UserError("these are too few labels: some are learned, some held out to judge by")
+
+
+def promote_model(
+    clients: Clients, hosting: Hosting, model: Path, class_count: int, yes: bool, region: str | None
+) -> None:
+    """Move an endpoint to a model, hosted as the one before."""
+    if not yes:
+        click.confirm(f"Move endpoint {hosting.endpoint} to {shown(model)}?", abort=True)
+    made = artifact.from_file(clients, model, hosting.image, Address.parse(hosting.artifact).bucket)
+    if hosting.image_size is not None and made.side != hosting.image_size:
+        raise UserError(
+            f"the new model takes pictures of {made.side} pixels, the one in service of {hosting.image_size}: "
+            "deploy it with python -m training deploy, and the stack with its size"
+        )
+    predictor = predictors.endpoint_predictor(client("sagemaker-runtime", region), hosting.endpoint)
+    body = probe_photo(None)
+    deployment.deploy(
+        clients,
+        replace(hosting, artifact=made.uri),
+        lambda: deployment.probe(predictor, body, class_count),
+        console.print,
+    )
+    console.print(f"Endpoint {hosting.endpoint} serves {shown(model)}.")
