@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 VENV = .venv/bin/python
+DEMO = .venv/installed .tools/sam/installed .tools/ministack/installed
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: .venv/bin/loading-bay .tools/sam/installed .tools/ministack/installed ## install what demo and test need
+setup: .venv/bin/loading-bay .venv/installed-dev .tools/sam/installed-lint .tools/ministack/installed ## install what demo and test need
 
-demo: setup ## classify photos with the whole stack on this machine, and report on the predictions
+demo: $(DEMO) ## classify photos with the whole stack on this machine, and report on the predictions
 	$(VENV) -m local demo
 	$(VENV) -m monitoring report .local/demo/capture --decisions .local/decisions.json --output .local/report
 
@@ -69,10 +70,13 @@ pictures: setup ## photograph the report that make demo left, for this page (nee
 lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
 	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv==0.13.8
 	$(LOCK) pyproject.toml --extra local --extra monitoring --extra dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --extra local --extra monitoring --constraints requirements/dev.txt \
+		--output-file requirements/demo.txt
 	$(LOCK) pyproject.toml --extra bench --output-file requirements/bench.txt
 	$(LOCK) pyproject.toml requirements/training.in --extra training --extra sagemaker \
 		--excludes requirements/torch.in --output-file requirements/training.txt
-	$(LOCK) requirements/sam.in --output-file requirements/sam.txt
+	$(LOCK) requirements/sam.in --output-file requirements/sam-lint.txt
+	$(LOCK) requirements/sam.in --excludes requirements/sam-excludes.in --output-file requirements/sam.txt
 	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
 	$(LOCK) requirements/scan.in --output-file requirements/scan.txt
 	$(LOCK) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.txt
@@ -87,10 +91,16 @@ LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 	--custom-compile-command "make lock"
 
 # An environment is installed once, and again when its pins change.
-.venv/installed: requirements/dev.txt
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed; give one with: make PYTHON=python3.12 …"; exit 1; }
-	$(call install,.venv,requirements/dev.txt)
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: requirements/demo.txt | .venv/bin/python
+	$(call install,.venv,$<)
+
+.venv/installed-dev: requirements/dev.txt .venv/installed
+	$(call install,.venv,$<)
 
 # Every command under one name, from any folder: put .venv/bin on your PATH, or link this file into a folder there.
 .venv/bin/loading-bay: .venv/installed
@@ -98,25 +108,34 @@ LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 	@chmod +x $@
 
 # What the benchmarks compare with: too much for everybody's environment.
-.venv/installed-bench: requirements/bench.txt .venv/installed
-	$(call install,.venv,requirements/bench.txt)
+.venv/installed-bench: requirements/bench.txt .venv/installed-dev
+	$(call install,.venv,$<)
 
 # PyTorch's build differs by platform, so its version is pinned and its hash is not.
-.venv-training/installed: requirements/training.txt requirements/torch.in
-	$(call install,.venv-training,requirements/training.txt)
+.venv-training/installed: requirements/training.txt requirements/torch.in | .venv/bin/python
+	@test -x .venv-training/bin/python || $(PYTHON) -m venv .venv-training
+	$(call install,.venv-training,$<)
 	@.venv-training/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/torch.in
 
-.tools/fuzz/installed: tests/fuzz/requirements.txt
+.tools/fuzz/installed: tests/fuzz/requirements.txt | .venv/bin/python
 	$(call install,.tools/fuzz,$<)
 
-.tools/%/installed: requirements/%.txt
+.tools/sam/installed-lint: requirements/sam-lint.txt .tools/sam/installed
+	$(call install,.tools/sam,$<)
+
+.tools/%/installed: requirements/%.txt | .venv/bin/python
 	$(call install,.tools/$*,$<)
 
+# Says which package it is at, and how many there are. Bytecode is made of what is used, when it is used.
 define install
-	@echo "installing $(2) into $(1) …"
-	@$(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(2)
-	@touch $@
+	@echo "installing $< into $(1) …"
+	@test -x $(1)/bin/python || $(PYTHON) -m venv --without-pip $(1)
+	@rm -f $@
+	@{ .venv/bin/python -m pip --python $(1)/bin/python install --disable-pip-version-check --no-compile \
+		--progress-bar off --require-hashes --no-deps --requirement $< && touch $@; } | awk -v of=$$(grep -c == $<) \
+		'/^(Collecting|Processing|Requirement already)/ { sub(/.*\//, "", $$2); printf "\r\033[K  %d of %d: %s", ++n, of, $$2; fflush() } \
+		/^Installing/ { printf "\r\033[K  unpacking"; fflush() } END { printf "\r\033[K" }'
+	@test -e $@
 endef
 
 .PHONY: help setup setup-training demo test test-training soak bench fuzz lint scan sbom licences pictures lock clean

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -152,19 +152,34 @@ def upload(paths: tuple[Path, ...]) -> None:
 
 def _upload(stack: Stack, files: list[tuple[str, bytes]]) -> None:
     """Put photos into the inbox, no faster than this machine can classify them: each takes three processes of it."""
-    s3, sfn = stack.client("s3"), stack.client("stepfunctions")
+    s3, table = stack.client("s3"), _table(stack)
     inbox = Address.parse(stack.outputs["UploadUri"])
-    running = {"stateMachineArn": stack.outputs["StateMachineArn"], "statusFilter": "RUNNING"}
     at_once = max(8, 4 * (os.cpu_count() or 1))
+    waiting: dict[str, float] = {}  # a photo's id in the table, and until when it is waited for
     with Progress(console=console, transient=True) as progress:
         for name, data in progress.track(files, description="uploading"):
-            while len(sfn.list_executions(**running)["executions"]) >= at_once:
+            while len(waiting) >= at_once:
                 time.sleep(0.05)
-            s3.put_object(Bucket=inbox.bucket, Key=inbox.prefix + name, Body=data)
+                now = time.monotonic()
+                waiting = {
+                    photo: until for photo, until in waiting.items() if now < until and not _is_decided(table, photo)
+                }
+            key = inbox.prefix + name
+            etag = s3.put_object(Bucket=inbox.bucket, Key=key, Body=data)["ETag"].strip('"')
+            waiting[f"s3://{inbox.bucket}/{key}#{etag}"] = time.monotonic() + 60
+
+
+def _table(stack: Stack) -> DecisionsTable:
+    return DecisionsTable(stack.client("dynamodb"), stack.outputs["DecisionsTable"])
+
+
+def _is_decided(table: DecisionsTable, photo: str) -> bool:
+    decision = table.get(photo)
+    return decision is not None and decision.status in OUTCOMES
 
 
 def _read(stack: Stack) -> list[Decision]:
-    return DecisionsTable(stack.client("dynamodb"), stack.outputs["DecisionsTable"]).all()
+    return _table(stack).all()
 
 
 @main.command(examples=[""])
@@ -201,19 +216,29 @@ def invoke(target: str, event: Path) -> None:
     click.echo(json.dumps(result, indent=2))
 
 
-@main.command(examples=["inference", "aws --lines 200"])
+@main.command(examples=["inference", "aws --lines 200", "endpoint --follow"])
 @click.argument("source", type=click.Choice([*LOGS, "aws", "endpoint"]), default="serialize")
 @click.option("--lines", type=click.IntRange(1), default=50)
-def logs(source: str, lines: int) -> None:
+@click.option("--follow", is_flag=True, help="Go on printing what is logged, until Ctrl-C.")
+def logs(source: str, lines: int, follow: bool) -> None:
     """Print the last log lines of a function, of the endpoint or of the local AWS."""
     stack = Stack.load()
-    if source in LOGS:
-        pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=LOGS[source])
-        text = [event["message"].rstrip() for page in pages for event in page["events"]]
-    else:
-        text = (stack.folder / f"{source}.log").read_text().splitlines()
+    text = _log(stack, source)
     for line in text[-lines:]:
         click.echo(line)
+    with suppress(KeyboardInterrupt):
+        while follow:
+            time.sleep(0.5)
+            seen, text = len(text), _log(stack, source)
+            for line in text[seen:]:
+                click.echo(line)
+
+
+def _log(stack: Stack, source: str) -> list[str]:
+    if source not in LOGS:
+        return (stack.folder / f"{source}.log").read_text().splitlines()
+    pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=LOGS[source])
+    return [event["message"].rstrip() for page in pages for event in page["events"]]
 
 
 @main.command(examples=[""])

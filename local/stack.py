@@ -17,6 +17,7 @@ from stack.reviewers import add_reviewer
 from stack.template import ROOT, parameter_default
 
 from . import processes
+from .checks import check_model, check_parameters
 from .deployment import PYTHON, deploy
 
 # The local AWS in its own environment, behind our guard.
@@ -88,10 +89,13 @@ class Stack:
         What an earlier stack in `folder` left behind is ended first. The caller holds the folder's lock.
 
         Raises:
-            UserError: something is missing or failed.
+            UserError: something that was given does not fit, is missing or failed.
         """
         if not MINISTACK.exists():
             raise UserError("the local AWS is not installed here; run: make setup")
+        check_parameters(options.parameters)
+        if not options.endpoint_url:
+            check_model(options.model, options.parameters)
         stack = cls(folder)
         stack.down()
         try:
@@ -189,8 +193,6 @@ class Stack:
         processes.wait_until_healthy(self.aws_health, process, log)
 
     def _start_endpoint(self, options: Options) -> None:
-        if not options.model.exists():
-            raise UserError(f"there is no model at {options.model}; train one with: python -m training train")
         port = processes.free_port()
         self.endpoint_url = f"http://127.0.0.1:{port}"
         log = self.folder / "endpoint.log"

@@ -1,6 +1,7 @@
 """A checkout of its own for each test run, with the environments that are installed already."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from stack.template import ROOT
 
 from .browser import find_chromium
 
+MADE_HERE = re.compile(r"\.(aws-sam|coverage|hypothesis|local|tools|venv.*|.*_cache)|data|evaluation|report")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -22,21 +24,24 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     A space in its path must not matter.
     """
     folder = tmp_path_factory.mktemp("checkout") / "loading bay"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    for name in _files_of_a_clone():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
     for environment in (".venv", ".tools"):
         (folder / environment).symlink_to(ROOT / environment)
     yield folder
     subprocess.run([".venv/bin/python", "-m", "local", "down"], cwd=folder, check=False, capture_output=True)
+
+
+def _files_of_a_clone() -> list[str]:
+    """Return what git says or, in a copy without git, all but what is made here."""
+    if (ROOT / ".git").exists():
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        return [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
+    ours = [entry for entry in ROOT.iterdir() if not MADE_HERE.fullmatch(entry.name)]
+    inside = [file for entry in ours for file in (entry.rglob("*") if entry.is_dir() else [entry])]
+    return [str(file.relative_to(ROOT)) for file in inside if file.is_file() and "__pycache__" not in file.parts]
 
 
 @pytest.fixture(scope="session")

@@ -160,7 +160,7 @@ def test_sam_local_invoke_finds_a_value_for_every_variable(run: Run, given: dict
         ((*LOCAL, "status"), "no local stack is running; start one with: python -m local up"),
         ((*LOCAL, "up", "--model", "nothing.onnx"), "there is no model at"),
         ((*LOCAL, "up", "--parameter", "nonsense"), "--parameter wants NAME=VALUE"),
-        ((*LOCAL, "up", "--parameter", "ConfidenceThreshold=2"), "sam deploy failed"),
+        ((*LOCAL, "up", "--parameter", "ConfidenceThreshold=2"), "a number from 0 to 1"),
         ((*LOCAL, "upload", "no-such-photo.jpg"), "does not exist"),
     ],
 )
