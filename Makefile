@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV = .venv/bin/python
+# Environments are installed side by side.
+MAKEFLAGS += --jobs=3
 DEMO = .venv/installed .tools/sam/installed .tools/ministack/installed
 
 help: ## list the targets
