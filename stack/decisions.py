@@ -141,7 +141,7 @@ class DecisionsTable:
         """Return the decision of a photo by its full name, if there is one; as it is now."""
         key = {"photo": {"S": photo}}
         item = self._dynamodb.get_item(TableName=self._name, Key=key, ConsistentRead=True).get("Item")
-        found = _converted({name: _plain(value) for name, value in item.items()}) if item else None
+        found = _converted(plain_item(item)) if item else None
         return found if isinstance(found, Decision) else None
 
     def all(self) -> list[Decision]:

@@ -186,3 +186,14 @@ for thread in threads: thread.join()
         for _ in range(3):
             done = subprocess.run([sys.executable, "-c", program, file.name], check=False, cwd=ROOT)
             assert done.returncode == 0
+
+
+def test_a_photo_is_found_by_its_full_name(table: Any) -> None:
+    put(table, "road.jpg", "ROUTED", timedelta(minutes=1), vehicle="bicycle", confidence=Decimal("0.95"))
+    decisions = DecisionsTable(boto3.client("dynamodb"), NAME)
+
+    found = decisions.get("s3://inbox/road.jpg#etag")
+
+    assert found is not None
+    assert (found.status, found.vehicle, found.confidence) == ("ROUTED", "bicycle", 0.95)
+    assert decisions.get("s3://inbox/road.jpg#other") is None
