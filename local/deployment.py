@@ -55,6 +55,10 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
             for state in machine["Definition"]["States"].values():
                 if state.pop("MaxConcurrencyPath", None):
                     state["MaxConcurrency"] = int(concurrency)
+            # Received messages come there as in SQS's older protocol: one by its name, several as a list.
+            if receive := machine["Definition"]["States"].get("ReceiveMessages"):
+                one_or_more = "$type($states.result) = 'array' ? $states.result : $states.result.Message"
+                receive["Output"] = f"{{% [{one_or_more}] %}}"
     return template
 
 

@@ -28,9 +28,10 @@ from stack.window import Window
 from .batch import Batch, new_name, recent_batches
 from .check import COST, Check
 from .choice import Choice, with_stack
+from .explain import explain
 from .manifest import checked_manifest, checked_prefix
 from .presign import presign
-from .replay import find_undone
+from .replay import find_undone, run_again
 from .review import decide, export_reviewed, waiting_photos
 
 console = Console(highlight=False)
@@ -238,6 +239,25 @@ def _summary_table(summary: dict[str, Any]) -> Table:
     return table
 
 
+# ------------------------------------------------------------------------------------------------------- explain ---
+
+
+@main.command(name="explain")
+@click.argument("photo")
+@with_stack
+def explain_photo(deployed: Deployed, photo: str) -> None:
+    """Show what happened to PHOTO (its key, or its full name): the states of its last execution, times, errors."""
+    account = explain(deployed, photo)
+    decision = account.decision
+    what = " ".join(filter(None, (decision.status, decision.vehicle, decision.place))) + f"  {decision.why}".rstrip()
+    click.echo(printable(f"{decision.photo}\n{what}\n{decision.execution_arn}"))
+    for step in account.steps:
+        took = "" if step.took is None else f"{step.took:.3f} s"
+        errors = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in step.errors.items())
+        click.echo(printable(f"{step.after:9.3f} s  {step.name:<20} {took:>10}  {errors}".rstrip()))
+    click.echo(account.end)
+
+
 # -------------------------------------------------------------------------------------------------------- replay ---
 
 
@@ -252,8 +272,8 @@ def replay(deployed: Deployed, dry_run: bool) -> None:
     undone = list(find_undone(deployed))
     for each in undone:
         click.echo(f"{printable(each.about)}\n    {printable(each.why)}")
-        if not dry_run:
-            each.run()
+    if not dry_run:
+        run_again(deployed, undone)
     verb = "to run again" if dry_run else "run again"
     click.echo(f"{len(undone)} {verb}")
 

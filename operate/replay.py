@@ -1,13 +1,12 @@
-"""Runs again what was not decided: dead-lettered events, failed photos, claims that were left behind."""
+"""Runs again at once what RunAgain would run later, and what was given up."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from time import time
 from typing import Any
 
-from stack.decisions import Decision, DecisionsTable
+from stack.decisions import DecisionsTable
 from stack.deployed import Deployed
 
 # What of a record starts the photo's workflow again.
@@ -16,27 +15,43 @@ PHOTO = ("s3_bucket", "s3_key", "etag", "version_id", "batch_id")
 
 @dataclass(frozen=True)
 class Undone:
-    """Something to do again: what it is about, why it is undone, and how to do it."""
+    """A photo to run again, or a message in the dead-letter queue: what it is about, why, and the workflow's input."""
 
     about: str
     why: str
-    run: Callable[[], None]
+    photo: dict[str, str] | None = None
 
 
 def find_undone(deployed: Deployed) -> Iterator[Undone]:
-    """Yield dead-lettered events, photos that failed, and photos whose execution ended too early."""
-    yield from _dead_letters(deployed)
-    yield from _unfinished_photos(deployed)
+    """Yield dead-lettered messages, photos that failed, and photos whose execution ended too early."""
+    yield from _messages(deployed)
+    table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
+    for decision in [*table.queued("FAILED"), *table.queued("OPEN")]:
+        photo = {name: value for name in PHOTO if (value := getattr(decision, name)) is not None}
+        if decision.status == "FAILED":
+            yield Undone(decision.photo, f"FAILED: {decision.reason or 'no reason given'}", photo)
+        elif (decision.due_at or 0) < time():
+            why = f"{decision.status}: its execution ended before the outcome was announced"
+            yield Undone(decision.photo, why, photo)
 
 
-def _dead_letters(deployed: Deployed) -> Iterator[Undone]:
-    sqs = deployed.client("sqs")
-    queue = deployed.outputs["UndeliveredEventsQueue"]
+def run_again(deployed: Deployed, undone: list[Undone]) -> None:
+    """Start every photo again, and RunAgain for the messages, which it hands on."""
+    sfn = deployed.client("stepfunctions")
+    for each in undone:
+        if each.photo:
+            sfn.start_execution(stateMachineArn=deployed.outputs["StateMachineArn"], input=json.dumps(each.photo))
+    if not all(each.photo for each in undone):
+        sfn.start_execution(stateMachineArn=deployed.outputs["RunAgainArn"], input="{}")
+
+
+def _messages(deployed: Deployed) -> Iterator[Undone]:
+    sqs, queue = deployed.client("sqs"), deployed.outputs["UndeliveredEventsQueue"]
     seen: set[str] = set()
     while True:
-        # A message that is looked at stays hidden for a minute, and comes back if it is not deleted.
+        # They are only looked at: whoever receives next finds them too.
         answer = sqs.receive_message(
-            QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=60, MessageAttributeNames=["All"]
+            QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]
         )
         messages = [message for message in answer.get("Messages", []) if message["MessageId"] not in seen]
         if not messages:
@@ -44,44 +59,18 @@ def _dead_letters(deployed: Deployed) -> Iterator[Undone]:
         for message in messages:
             seen.add(message["MessageId"])
             attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
-            why = f"not delivered: {attributes.get('ERROR_CODE', 'no error given')}"
-            event = json.loads(message["Body"])
-            yield Undone(_about(event), why, partial(_redeliver, deployed, event, message["ReceiptHandle"]))
+            yield Undone(_about(message["Body"]), f"not delivered: {attributes.get('ERROR_CODE', 'no error given')}")
 
 
-def _redeliver(deployed: Deployed, event: dict[str, Any], receipt: str) -> None:
-    """Hand a dead-lettered event to the target that did not take it, and take it from the queue."""
-    if event.get("source") == "loading-bay":
-        lines = [event["detail-type"], *(f"{name}: {value}" for name, value in event["detail"].items())]
-        deployed.client("sns").publish(TopicArn=deployed.outputs["NotificationsTopic"], Message="\n".join(lines))
-    else:
-        _classify(deployed, event.get("detail", event))
-    queue = deployed.outputs["UndeliveredEventsQueue"]
-    deployed.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=receipt)
-
-
-def _about(event: dict[str, Any]) -> str:
-    detail = event.get("detail", event)
-    if "photo" in detail:
-        return str(detail["photo"])
-    return f"s3://{detail['bucket']['name']}/{detail['object']['key']}"
-
-
-def _unfinished_photos(deployed: Deployed) -> Iterator[Undone]:
-    table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
-    for decision in [*table.queued("FAILED"), *table.queued("OPEN")]:
-        if decision.status == "FAILED":
-            yield _again(deployed, decision, f"FAILED: {decision.reason or 'no reason given'}")
-        elif (decision.due_at or 0) < time():
-            yield _again(deployed, decision, f"{decision.status}: its execution ended before the outcome was announced")
-
-
-def _again(deployed: Deployed, decision: Decision, why: str) -> Undone:
-    photo = {name: value for name in PHOTO if (value := getattr(decision, name)) is not None}
-    return Undone(decision.photo, why, partial(_classify, deployed, photo))
-
-
-def _classify(deployed: Deployed, photo: dict[str, Any]) -> None:
-    deployed.client("stepfunctions").start_execution(
-        stateMachineArn=deployed.outputs["StateMachineArn"], input=json.dumps(photo)
-    )
+def _about(body: str) -> str:
+    """Return the photo that a message is about, or its beginning where that cannot be told."""
+    try:
+        event: dict[str, Any] = json.loads(body)
+        detail = event.get("detail", event)
+        if "photo" in detail:
+            return str(detail["photo"])
+        if "s3_key" in detail:
+            return str(detail["s3_key"])
+        return f"s3://{detail['bucket']['name']}/{detail['object']['key']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"a message that names no photo: {body[:60]}"

@@ -1,6 +1,6 @@
 """What became of each photo: a record of the decisions table, and all its readers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -156,9 +156,12 @@ class DecisionsTable:
         with ThreadPoolExecutor(SEGMENTS) as pool:
             shards = pool.map(lambda shard: list(self._photos(f"{queue}#{shard}", due_before)), SHARDS)
             photos = [photo for shard in shards for photo in shard]
+        return [decision for decision in self.named(photos) if decision.in_queue(queue)]
+
+    def named(self, photos: Sequence[str]) -> list[Decision]:
+        """Return the decisions about these photos, as far as there are any, in the order of claiming."""
         some = [photos[start : start + BATCH_GET] for start in range(0, len(photos), BATCH_GET)]
-        decisions, _ = separated(each for photos in some for each in self._get(photos))
-        return [decision for decision in decisions if decision.in_queue(queue)]
+        return separated(each for photos in some for each in self._get(photos))[0]
 
     def _photos(self, queue: str, due_before: float | None) -> Iterator[str]:
         values = {":queue": {"S": queue}} | ({":due": {"N": str(due_before)}} if due_before else {})

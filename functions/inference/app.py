@@ -13,7 +13,7 @@ from botocore.config import Config
 
 from .endpoint import EndpointUnavailable, InvalidPrediction, predict
 
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 metrics = Metrics()
 # Step Functions does the long retrying, so that a waiting photo costs nothing.
 runtime = boto3.client(

@@ -14,7 +14,7 @@ from .decoder import Decoder
 from .refusals import PhotoTooLarge, UnreadablePhoto
 from .storage import PhotoNotFound, fetch_photo
 
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 metrics = Metrics()
 # Step Functions does the long retrying, so that a waiting photo costs nothing.
 s3 = boto3.client("s3", config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}))

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from .confidence import LowConfidence, choose_vehicle
 
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 metrics = Metrics()
 
 

@@ -2,15 +2,18 @@
 
 import io
 import json
+import random
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from local.stack import Stack
 from stack.decisions import OUTCOMES, Decision, DecisionsTable
+from stack.deployed import STACK_NAME
 
 T = TypeVar("T")
 
@@ -34,8 +37,9 @@ def wait_for(look: Callable[[], T | None], seconds: float = 40) -> T:
 class Bay:
     """A deployed stack, and a queue that hears every announcement and every notification."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, folder: Path | None = None) -> None:
         self.stack = stack
+        self._express_log = folder / "express.jsonl" if folder else None
         self.bucket = stack.outputs["InboxBucket"]
         self.machine = stack.outputs["StateMachineArn"]
         self.table = stack.outputs["DecisionsTable"]
@@ -48,6 +52,11 @@ class Bay:
         self._notified = self._listen_to_topic()
         self.announcements: list[dict[str, Any]] = []
         self.notifications: list[str] = []
+        # A test sweeps when it wants to.
+        rule = stack.client("cloudformation").describe_stack_resource(
+            StackName=STACK_NAME, LogicalResourceId="RunAgainRule"
+        )
+        self.events.disable_rule(Name=rule["StackResourceDetail"]["PhysicalResourceId"].rpartition("/")[2])
 
     def upload(self, data: bytes, name: str | None = None) -> str:
         """Put a photo into the inbox; returns its key."""
@@ -59,6 +68,31 @@ class Bay:
         """Start the workflow by hand; returns the execution's ARN."""
         started = self.sfn.start_execution(stateMachineArn=self.machine, input=json.dumps(execution_input))
         return str(started["executionArn"])
+
+    def sweep(self) -> None:
+        """Run again what is due, as happens every minute."""
+        arn = self.stack.outputs["RunAgainArn"]
+        started = self.sfn.start_execution(stateMachineArn=arn, input="{}")["executionArn"]
+        ended = self.ended(started)
+        assert ended["status"] == "SUCCEEDED", ended
+
+    def expire(self, photo: str) -> None:
+        """Let the time pass after which a photo, by its full name, is due."""
+        self.dynamodb.update_item(
+            TableName=self.table,
+            Key={"photo": {"S": photo}},
+            UpdateExpression="SET due_at = :past",
+            ConditionExpression="begins_with(queue, :open)",
+            ExpressionAttributeValues={":past": {"N": "1"}, ":open": {"S": "OPEN#"}},
+        )
+
+    def kill_some(self, share: float) -> None:
+        """End a share of the running Standard executions from outside."""
+        if not self.is_express:
+            running = self.sfn.list_executions(stateMachineArn=self.machine, statusFilter="RUNNING")["executions"]
+            for execution in running:
+                if random.random() < share:
+                    self.sfn.stop_execution(executionArn=execution["executionArn"])
 
     def decisions(self, key: str) -> list[Decision]:
         """Return every record of photos under this key."""
@@ -90,18 +124,46 @@ class Bay:
 
     def ended(self, execution: str | None) -> dict[str, Any]:
         """Wait for the end of an execution; returns its description."""
+        assert execution
 
         def end() -> dict[str, Any] | None:
+            if ":express:" in execution:
+                return next((line for line in self._lines("ended") if line["executionArn"] == execution), None)
             described: dict[str, Any] = self.sfn.describe_execution(executionArn=execution)
             return described if described["status"] != "RUNNING" else None
 
         return wait_for(end)
 
+    def running(self) -> int:
+        """Count the executions of ClassifyPhoto that have not ended."""
+        if self.is_express:
+            events = [line["event"] for line in self._lines()]
+            since = events[len(events) - 1 - events[::-1].index("up") :]
+            return since.count("began") - since.count("ended")
+        pages = self.sfn.get_paginator("list_executions").paginate(stateMachineArn=self.machine, statusFilter="RUNNING")
+        return sum(len(page["executions"]) for page in pages)
+
+    @property
+    def is_express(self) -> bool:
+        """Whether ClassifyPhoto's executions are Express ones."""
+        described = self.sfn.describe_state_machine(stateMachineArn=self.machine)
+        return bool(described["type"] == "EXPRESS")
+
+    def _lines(self, event: str = "") -> list[dict[str, Any]]:
+        """Return what the local AWS wrote down of its Express executions: all, or one kind of event."""
+        if not self._express_log or not self._express_log.exists():
+            return []
+        lines = [json.loads(line) for line in self._express_log.read_text().splitlines()]
+        return [line for line in lines if event in ("", line["event"])]
+
     def executions_of(self, key: str) -> list[dict[str, Any]]:
         """Return every execution whose input names this key."""
-        pages = self.sfn.get_paginator("list_executions").paginate(stateMachineArn=self.machine)
-        arns = [execution["executionArn"] for page in pages for execution in page["executions"]]
-        described = [self.sfn.describe_execution(executionArn=arn) for arn in arns]
+        if self.is_express:
+            described = self._lines("ended")
+        else:
+            pages = self.sfn.get_paginator("list_executions").paginate(stateMachineArn=self.machine)
+            arns = [execution["executionArn"] for page in pages for execution in page["executions"]]
+            described = [self.sfn.describe_execution(executionArn=arn) for arn in arns]
         named = json.dumps(key, ensure_ascii=False)
         return [each for each in described if named in json.dumps(json.loads(each["input"]), ensure_ascii=False)]
 

@@ -19,7 +19,20 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="session")
-def bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
+def bay(standard_bay: Bay) -> Bay:
+    """The stack as it is deployed without any parameter."""
+    return standard_bay
+
+
+@pytest.fixture(scope="module", params=["standard_bay", "express_bay"], ids=["standard", "express"])
+def either_bay(request: pytest.FixtureRequest) -> Bay:
+    """One stack of each workflow type after the other."""
+    found: Bay = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="session")
+def standard_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     folder: Path = tmp_path_factory.mktemp("stack")
     options = Options(endpoint_url=endpoint.url, wait_scale=0)
     stack = Stack.up(folder, options, say=print)
@@ -33,6 +46,23 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> FaultyAws:
 
 
 @pytest.fixture(scope="session")
+def express_aws(tmp_path_factory: pytest.TempPathFactory) -> FaultyAws:
+    return FaultyAws(tmp_path_factory.mktemp("express") / "aws")
+
+
+@pytest.fixture(scope="session")
+def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
+    """A stack whose photos are classified by Express executions."""
+    folder: Path = tmp_path_factory.mktemp("stack")
+    options = Options(endpoint_url=endpoint.url, wait_scale=0.02, parameters={"WorkflowType": "EXPRESS"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("local.stack.AWS_COMMAND", express_aws.command)
+        stack = Stack.up(folder, options, say=print)
+    yield Bay(stack, express_aws.folder)
+    stack.down()
+
+
+@pytest.fixture(scope="session")
 def troubled_bay(aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     """Another stack, on a local AWS whose calls can be made to fail."""
     folder: Path = tmp_path_factory.mktemp("stack")
@@ -40,5 +70,5 @@ def troubled_bay(aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.Te
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("local.stack.AWS_COMMAND", aws.command)
         stack = Stack.up(folder, options, say=print)
-    yield Bay(stack)
+    yield Bay(stack, aws.folder)
     stack.down()

@@ -58,7 +58,7 @@ class FaultyAws:
     """The local AWS of a stack, with calls that can be made to fail, and that can be restarted."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir()
         self.command = (str(MINISTACK), "-P", str(FAULTY_AWS), str(folder))
         (folder / "journal.jsonl").touch()
@@ -66,20 +66,24 @@ class FaultyAws:
 
     def inject(self, *faults: Fault) -> None:
         """From now on let exactly these calls fail."""
-        new = self._folder / "faults.new"
+        new = self.folder / "faults.new"
         new.write_text(json.dumps([asdict(fault) | {"id": str(uuid.uuid4())} for fault in faults]))
-        new.replace(self._folder / "faults.json")
+        new.replace(self.folder / "faults.json")
+
+    def share(self, shares: dict[str, float]) -> None:
+        """From now on let these shares of the Express executions run twice, restart or die."""
+        (self.folder / "express.json").write_text(json.dumps(shares))
 
     def journal(self) -> list[Call]:
         """Return every call that Step Functions has made, in order."""
-        return [Call(**json.loads(line)) for line in (self._folder / "journal.jsonl").read_text().splitlines()]
+        return [Call(**json.loads(line)) for line in (self.folder / "journal.jsonl").read_text().splitlines()]
 
     def restart(self, stack: Stack) -> None:
         """End the local AWS as it is asked to end, and start it again where it was; what was running is lost."""
-        env = json.loads((self._folder / "environment.json").read_text())
+        env = json.loads((self.folder / "environment.json").read_text())
         log = stack.folder / "aws.log"
         # It carries on while it saves its state, and would lose what it did meanwhile.
-        halted = self._folder / "halted"
+        halted = self.folder / "halted"
         halted.touch()
         time.sleep(0.2)
         processes.end(stack.folder, seconds=30)

@@ -77,9 +77,11 @@ if __name__ == "__main__":
     (FOLDER / "environment.json").write_text(json.dumps(dict(os.environ)))
     os.environ.update(PERSISTENCE)
     sys.path.append(str(Path(__file__).parents[2]))
-    from ministack.services import stepfunctions  # type: ignore[import-not-found]
+    from ministack.services import cloudwatch_logs, stepfunctions  # type: ignore[import-not-found]
 
     from local import guard
+    from tests.integration.express import Express
 
     tap(stepfunctions)
+    Express(stepfunctions, cloudwatch_logs, FOLDER).install()
     guard.main()

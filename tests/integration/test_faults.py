@@ -25,17 +25,6 @@ def put(bay: Bay, name: str) -> dict[str, str]:
     return {"s3_bucket": bay.bucket, "s3_key": key}
 
 
-def expire_claim(bay: Bay, photo: str) -> None:
-    """Let the ten minutes pass after which a claim falls due."""
-    bay.dynamodb.update_item(
-        TableName=bay.table,
-        Key={"photo": {"S": photo}},
-        UpdateExpression="SET due_at = :past",
-        ConditionExpression="attribute_exists(queue)",
-        ExpressionAttributeValues={":past": {"N": "1"}},
-    )
-
-
 def statuses_announced(bay: Bay, key: str) -> list[str]:
     return [event["detail"]["status"] for event in bay.announced(key)]
 
@@ -88,7 +77,7 @@ def test_what_cannot_be_announced_is_decided_again_when_its_claim_is_due(trouble
     decision = troubled_bay.outcome(photo["s3_key"])
     assert (decision.status, decision.announced_at) == ("ROUTED", None)
     assert decision.in_queue("OPEN")
-    expire_claim(troubled_bay, decision.photo)
+    troubled_bay.expire(decision.photo)
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
     assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED"]
 

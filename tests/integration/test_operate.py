@@ -90,19 +90,19 @@ def test_failed_photos_abandoned_claims_and_undelivered_events_are_replayed(
     detail = {"bucket": {"name": bay.bucket}, "object": {"key": "elsewhere/undelivered.jpg", "etag": etag}}
     event = {"source": "aws.s3", "detail-type": "Object Created", "detail": detail}
     queue = bay.stack.outputs["UndeliveredEventsQueue"]
-    bay.stack.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(event))
+    for body in (json.dumps(event), "no JSON"):
+        bay.stack.client("sqs").send_message(QueueUrl=queue, MessageBody=body)
 
     listed = operate("replay", "--dry-run")
     assert listed.exit_code == 0, listed.output
-    for name in ("replay/failed.jpg", "elsewhere/abandoned.jpg", "elsewhere/undelivered.jpg"):
+    for name in ("replay/failed.jpg", "elsewhere/abandoned.jpg", "elsewhere/undelivered.jpg", "no JSON"):
         assert name in listed.output
-    bay.stack.client("sqs").purge_queue(QueueUrl=queue)
-    bay.stack.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(event))
     replayed = operate("replay")
 
     assert replayed.exit_code == 0, replayed.output
     for key in (failed, "elsewhere/abandoned.jpg", "elsewhere/undelivered.jpg"):
         wait_for(partial(_is_routed, bay, key))
+    bay.stack.client("sqs").purge_queue(QueueUrl=queue)
     assert "0 to run again" in operate("replay", "--dry-run").output
 
 

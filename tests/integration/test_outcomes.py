@@ -8,6 +8,11 @@ from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Answer, Endpoint, by_colour, failure, scores
 
 
+@pytest.fixture
+def bay(either_bay: Bay) -> Bay:
+    return either_bay
+
+
 def assert_told_once(bay: Bay, key: str, detail_type: str) -> dict[str, object]:
     """Assert that exactly one event announced the photo, and return its detail."""
     announced = wait_for(lambda: bay.announced(key))

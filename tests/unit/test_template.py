@@ -152,6 +152,47 @@ def test_every_function_runs_python_logs_json_and_is_traced() -> None:
         assert RESOURCES[f"{function}Logs"]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
+def test_lambda_lets_metrics_and_reports_through_whatever_the_functions_log() -> None:
+    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: a line of EMF has no level,
+    # and counts as INFO, as the reports do.
+    logging = TEMPLATE["Globals"]["Function"]["LoggingConfig"]
+
+    assert logging["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}
+    assert logging["SystemLogLevel"] == "INFO"
+
+
+def test_a_topic_takes_no_conditions_from_eventbridge_nor_does_the_key() -> None:
+    # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html and
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+    policies = (
+        RESOURCES["NotificationsPolicy"]["Properties"]["PolicyDocument"],
+        RESOURCES["Key"]["Properties"]["KeyPolicy"],
+    )
+    for policy in policies:
+        (events,) = [each for each in policy["Statement"] if each["Principal"] == {"Service": "events.amazonaws.com"}]
+        assert "Condition" not in events
+
+
+def test_an_alarm_counts_directly_and_subtracts_nothing() -> None:
+    for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
+        for metric in alarm["Properties"].get("Metrics", []):
+            assert " - " not in str(metric.get("Expression", "")), name
+
+
+def test_no_arn_names_a_partition() -> None:
+    texts = [(ROOT / "template.yaml").read_text(), *(path.read_text() for path in (ROOT / "statemachine").iterdir())]
+
+    assert not [text for text in texts if re.search(r"arn:aws[:-]", text)]
+
+
+def test_messages_ring_only_when_run_again_cannot_hand_them_on() -> None:
+    alarm = RESOURCES["UndeliveredEventsAlarm"]["Properties"]
+    sweep = RESOURCES["RunAgainRule"]["Properties"]["ScheduleExpression"]
+
+    assert sweep == "rate(1 minute)"
+    assert alarm["Period"] * alarm["EvaluationPeriods"] >= 600
+
+
 def test_everything_at_rest_can_be_encrypted_with_a_key_of_one_s_own() -> None:
     encrypted = {
         "AWS::S3::Bucket",
@@ -238,8 +279,7 @@ def test_the_local_aws_gets_the_same_stack_but_for_the_runtime_and_alarms_on_met
 
     missing = set(RESOURCES) - set(local["Resources"])
     assert missing == {
-        "ExecutionsFailedAlarm",
-        "FunctionErrorsAlarm",
+        "ClassificationFailedAlarm",
         "FunctionThrottlesAlarm",
         "ReviewRateAlarm",
         "ClassBalanceAlarm",

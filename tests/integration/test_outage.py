@@ -1,0 +1,62 @@
+"""An hour without the endpoint heals itself within ten minutes, and nobody does anything.
+
+The hour passes in the table: every time in it moves into the past. `CAMPAIGN_PHOTOS` makes it long.
+"""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+from stack.decisions import timestamp
+from tests.integration.bay import Bay, picture, wait_for
+from tests.integration.endpoint import Endpoint, failure
+
+PHOTOS = max(6, int(os.environ.get("CAMPAIGN_PHOTOS", "0")) // 3)
+STEP, STEPS = timedelta(minutes=10), 6
+TIMES = ("failed_at", "first_failed_at", "recovered_at")
+
+
+def let_pass(bay: Bay, time: timedelta) -> None:
+    """Move what waits, and the last recovery, into the past."""
+    for page in bay.dynamodb.get_paginator("scan").paginate(TableName=bay.table):
+        for item in page["Items"]:
+            values = {
+                f":{name}": {"S": timestamp(datetime.fromisoformat(item[name]["S"]).astimezone(UTC) - time)}
+                for name in TIMES
+                if name in item
+            }
+            if "queue" in item:
+                values[":due_at"] = {"N": str(int(item["due_at"]["N"]) - int(time.total_seconds()))}
+            if values:
+                bay.dynamodb.update_item(
+                    TableName=bay.table,
+                    Key={"photo": item["photo"]},
+                    UpdateExpression="SET " + ", ".join(f"{name[1:]} = {name}" for name in values),
+                    ExpressionAttributeValues=values,
+                )
+
+
+def sweep(bay: Bay) -> None:
+    bay.sweep()
+    wait_for(lambda: bay.running() == 0, 120 + PHOTOS)
+
+
+def test_all_photos_of_an_hour_without_the_endpoint_are_routed_within_ten_minutes(
+    express_bay: Bay, endpoint: Endpoint
+) -> None:
+    bay, keys = express_bay, []
+    with endpoint.answering(lambda body: failure(503, "ServiceUnavailable")):
+        for step in range(STEPS):
+            keys += [bay.upload(picture("red", size=(40, 41 + number))) for number in range(step, PHOTOS, STEPS)]
+            sweep(bay)
+            let_pass(bay, STEP)
+        assert {bay.outcome(key).status for key in keys} == {"FAILED"}
+
+    minutes = 0
+    while {bay.outcome(key).status for key in keys} != {"ROUTED"}:
+        assert minutes < 10
+        sweep(bay)
+        let_pass(bay, timedelta(minutes=1))
+        minutes += 1
+
+    for key in keys:
+        assert [event["detail-type"] for event in bay.announced(key)] == ["Classification Failed", "Vehicle Routed"]

@@ -1,0 +1,187 @@
+"""Nobody does anything, and yet everything is decided: what RunAgain runs again, when, and what it tells."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from stack.decisions import Decision, timestamp
+from stack.deployed import STACK_NAME
+from tests.integration.bay import Bay, picture, wait_for
+from tests.integration.endpoint import Endpoint, failure
+
+UNAVAILABLE = 503, "ServiceUnavailable"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(bay: Bay) -> Iterator[None]:
+    """Forget the last recovery, and empty the dead-letter queue."""
+    bay.dynamodb.delete_item(TableName=bay.table, Key={"photo": {"S": "recovery"}})
+    yield
+    bay.stack.client("sqs").purge_queue(QueueUrl=bay.stack.outputs["UndeliveredEventsQueue"])
+
+
+def fail(bay: Bay, endpoint: Endpoint, colour: str = "red") -> str:
+    """Upload a photo while the endpoint is away; returns its key once it has failed."""
+    with endpoint.answering(lambda body: failure(*UNAVAILABLE)):
+        key = bay.upload(picture(colour))
+        assert bay.outcome(key).status == "FAILED"
+        wait_for(lambda: bay.running() == 0)
+    return key
+
+
+def change(bay: Bay, key: str, expression: str, **values: dict[str, str]) -> None:
+    (decision,) = bay.decisions(key)
+    bay.dynamodb.update_item(
+        TableName=bay.table,
+        Key={"photo": {"S": decision.photo}},
+        UpdateExpression=expression,
+        ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
+    )
+
+
+def swept(bay: Bay, key: str) -> Decision:
+    """Run again what is due; returns the photo's decision once nobody is at work any more."""
+    bay.sweep()
+    wait_for(lambda: bay.running() == 0)
+    (decision,) = bay.decisions(key)
+    return decision
+
+
+def announced(bay: Bay, key: str) -> list[str]:
+    return [event["detail-type"] for event in bay.announced(key)]
+
+
+def test_what_failed_is_run_again_when_it_is_due_and_each_time_later(bay: Bay, endpoint: Endpoint) -> None:
+    key = fail(bay, endpoint)
+    (first,) = bay.decisions(key)
+    assert first.failed_at
+    assert first.due_at
+    assert 295 <= first.due_at - first.failed_at.timestamp() <= 301
+    assert swept(bay, key).claim == first.claim
+
+    with endpoint.answering(lambda body: failure(*UNAVAILABLE)):
+        change(bay, key, "SET due_at = :past, first_failed_at = :then", past={"N": "1"}, then=ago(20))
+        second = swept(bay, key)
+    assert second.status == "FAILED"
+    assert second.claim != first.claim
+    assert second.failed_at
+    assert second.due_at
+    assert 1195 <= second.due_at - second.failed_at.timestamp() <= 1210
+
+    bay.expire(second.photo)
+    assert swept(bay, key).status == "ROUTED"
+    assert announced(bay, key) == ["Classification Failed", "Vehicle Routed"]
+
+
+def ago(minutes: float) -> dict[str, str]:
+    """Return a time in the past as the table writes it."""
+    return {"S": timestamp(datetime.now(UTC) - timedelta(minutes=minutes))}
+
+
+def test_what_fails_for_longer_than_the_bound_is_given_up_and_says_so(bay: Bay, endpoint: Endpoint) -> None:
+    key = fail(bay, endpoint)
+    with endpoint.answering(lambda body: failure(*UNAVAILABLE)):
+        change(bay, key, "SET due_at = :past, first_failed_at = :then", past={"N": "1"}, then=ago(24 * 60 + 1))
+        given_up = swept(bay, key)
+
+    assert given_up.status == "FAILED"
+    assert given_up.in_queue("FAILED")
+    details = [event["detail"] for event in bay.announced(key)]
+    assert [detail["given_up"] for detail in details] == [False, True]
+    assert swept(bay, key).claim == given_up.claim
+    bay.ended(bay.start({"s3_key": key}))  # a person can still run it
+    (decision,) = bay.decisions(key)
+    assert (decision.status, decision.queue) == ("ROUTED", None)
+
+
+def test_one_failing_photo_is_tried_before_its_time_and_its_recovery_brings_the_others(
+    bay: Bay, endpoint: Endpoint
+) -> None:
+    keys = [fail(bay, endpoint) for _ in range(3)]
+    oldest = keys[1]
+    for key in keys:
+        change(bay, key, "SET due_at = :later, failed_at = :then", later={"N": "9999999999"}, then=ago(5))
+    change(bay, oldest, "SET failed_at = :then", then=ago(50))
+
+    assert swept(bay, oldest).status == "ROUTED"
+    assert {bay.outcome(key).status for key in keys if key != oldest} == {"FAILED"}
+    swept(bay, oldest)
+
+    assert {bay.outcome(key).status for key in keys} == {"ROUTED"}
+
+
+def test_what_failed_a_moment_ago_is_no_canary(bay: Bay, endpoint: Endpoint) -> None:
+    key = fail(bay, endpoint)
+
+    assert swept(bay, key).status == "FAILED"
+
+
+def send(bay: Bay, body: object) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    bay.stack.client("sqs").send_message(QueueUrl=bay.stack.outputs["UndeliveredEventsQueue"], MessageBody=text)
+
+
+def left(bay: Bay) -> int:
+    """Count the messages in the dead-letter queue."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    sqs, queue = bay.stack.client("sqs"), bay.stack.outputs["UndeliveredEventsQueue"]
+    return sum(map(int, sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"].values()))
+
+
+def elsewhere(bay: Bay, name: str, colour: str = "red") -> tuple[str, str]:
+    """Store a photo where no event starts an execution; returns its key and ETag."""
+    key = f"elsewhere/{name}"
+    stored = bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture(colour))
+    return key, stored["ETag"].strip('"')
+
+
+def test_the_dead_letter_queue_is_drained_and_what_is_not_understood_stays(bay: Bay) -> None:
+    event_key, etag = elsewhere(bay, "dead-letter.jpg")
+    aside_key, _ = elsewhere(bay, "set-aside.jpg", "blue")
+    old_key, _ = elsewhere(bay, "set-aside-long-ago.jpg")
+    detail = {"bucket": {"name": bay.bucket}, "object": {"key": event_key, "etag": etag}}
+    announcement: dict[str, Any] = {"s3_bucket": bay.bucket, "s3_key": "uploads/told.jpg", "reason": "too dark"}
+    announcement |= {"scores": "none", "decided_at": "today", "execution_arn": "arn"}
+    send(bay, {"source": "aws.s3", "detail-type": "Object Created", "detail": detail})
+    send(bay, {"s3_key": aside_key, "set_aside_at": ago(30)["S"]})
+    send(bay, {"source": "loading-bay", "detail-type": "Photo Rejected", "detail": announcement})
+    for stays in ("no JSON", {"s3_key": old_key, "set_aside_at": ago(25 * 60)["S"]}, {"detail": {"something": "else"}}):
+        send(bay, stays)
+
+    bay.sweep()
+
+    assert bay.outcome(event_key).status == "ROUTED"
+    assert bay.outcome(aside_key).status == "ROUTED"
+    (message,) = wait_for(lambda: bay.notified("uploads/told.jpg"))
+    assert "Photo Rejected" in message
+    assert "too dark" in message
+    assert left(bay) == 3
+    assert not bay.decisions(old_key)
+
+
+def test_a_batch_over_the_upload_prefix_finds_what_left_no_trace(bay: Bay) -> None:
+    # Given a photo whose event came to nobody, and one that is decided
+    rule = (
+        bay.stack.client("cloudformation")
+        .describe_stack_resource(StackName=STACK_NAME, LogicalResourceId="PhotoUploadedRule")["StackResourceDetail"][
+            "PhysicalResourceId"
+        ]
+        .rpartition("/")[2]
+    )
+    decided = bay.upload(picture("red"), "reconcile/decided.jpg")
+    first = bay.outcome(decided)
+    bay.events.disable_rule(Name=rule)
+    lost = bay.upload(picture("blue"), "reconcile/lost.jpg")
+    bay.events.enable_rule(Name=rule)
+
+    batch = bay.sfn.start_execution(
+        stateMachineArn=bay.stack.outputs["BatchStateMachineArn"], input=json.dumps({"prefix": "uploads/reconcile/"})
+    )["executionArn"]
+
+    summary = json.loads(bay.ended(batch)["output"])
+    assert (summary["routed"], summary["already_decided"]) == ({"bicycle": 0, "motorcycle": 1}, 1)
+    assert bay.outcome(lost).status == "ROUTED"
+    assert bay.outcome(decided).claim == first.claim
