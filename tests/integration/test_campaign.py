@@ -368,6 +368,7 @@ def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
         for call in settled.journal
         if (call.call, call.phase) == ("dynamodb:updateItem", "done")
         and call.request["UpdateExpression"].startswith(CONFIRM)
+        and ":claim" in call.request["ExpressionAttributeValues"]
     }
     final = {decision.claim for decision in settled.decisions.values()}
     told = Counter((who(event["detail"]), event["detail"]["status"]) for event in settled.announced)
