@@ -10,6 +10,7 @@ import polars as pl
 
 from pages.statistics import Share, share
 from stack.decisions import STATUSES, Decision, SkippedDecision
+from stack.labels import ENOUGH_LABELS, NEITHER
 from stack.window import Window
 
 from .baseline import Baseline
@@ -82,17 +83,38 @@ class Latency(msgspec.Struct, frozen=True):
     unusable: int
 
 
+class AgreementBin(msgspec.Struct, frozen=True):
+    """What people decided from `start` to the next bin's, and how often it was the model's best guess."""
+
+    start: datetime
+    agreed: Share
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """How often people decided what was the model's best guess.
+
+    `by_guess` is by that guess, `labels` what they decided, and `missing` how many labels of each class a retraining
+    still takes, none where there are enough.
+    """
+
+    agreed: Share
+    by_guess: dict[str, Share]
+    step: str
+    over_time: list[AgreementBin]
+    labels: dict[str, int]
+    missing: dict[str, int]
+
+
 class DecisionFigures(msgspec.Struct, frozen=True):
     """What became of the photos claimed within the window.
 
-    `review_rate` is the share of the classified photos that went to a person, decided since or not;
-    `agreed` the share of the people's decisions so far that were the model's best guess as well.
+    `review_rate` is the share of the classified photos that went to a person, decided since or not.
     """
 
     photos: int
     counts: dict[str, int]
     review_rate: Share | None
-    agreed: Share | None
+    agreement: Agreement | None
     oldest_in_review: datetime | None
     step: str
     over_time: list[OutcomeBin]
@@ -198,7 +220,7 @@ def measure(
         checks=checks,
         baseline=baseline_name,
         baseline_below_threshold=float((before.max(axis=1) < threshold).mean()) if before is not None else None,
-        decisions=_decisions(*decisions) if decisions is not None else None,
+        decisions=_decisions(*decisions, names) if decisions is not None else None,
     )
 
 
@@ -239,22 +261,17 @@ def _variants(predictions: Predictions, threshold: float) -> list[VariantFigures
     ]
 
 
-def _decisions(found: list[Decision], skipped: list[SkippedDecision]) -> DecisionFigures:
+def _decisions(found: list[Decision], skipped: list[SkippedDecision], class_names: Sequence[str]) -> DecisionFigures:
     counts = Counter(each.status for each in found)
     decided = [each for each in found if each.status != "CLAIMED"]
-    classified = [each for each in found if each.status in {"ROUTED", "REVIEW"}]
-    guesses = [
-        (max(each.probabilities, key=each.probabilities.__getitem__), each.vehicle)
-        for each in classified
-        if each.reviewed_by is not None and each.probabilities
-    ]
+    classified = [each for each in found if each.status in {"ROUTED", "REVIEW"} or each.reviewed_by is not None]
     seconds = [each.latency for each in decided if each.latency is not None and each.latency >= 0]
     step = _step([each.claimed_at for each in found])
     return DecisionFigures(
         photos=len(found),
         counts={status: counts[status] for status in STATUSES},
         review_rate=share(sum(each.went_to_a_person for each in classified), len(classified)) if classified else None,
-        agreed=share(sum(guess == vehicle for guess, vehicle in guesses), len(guesses)) if guesses else None,
+        agreement=_agreement(found, class_names),
         oldest_in_review=min((each.claimed_at for each in found if each.status == "REVIEW"), default=None),
         step=step,
         over_time=_outcomes(found, step),
@@ -270,11 +287,47 @@ def _decisions(found: list[Decision], skipped: list[SkippedDecision]) -> Decisio
     )
 
 
+def _agreement(found: list[Decision], class_names: Sequence[str]) -> Agreement | None:
+    rows = sorted(
+        (
+            each.reviewed_at or each.claimed_at,
+            max(each.probabilities, key=each.probabilities.__getitem__),
+            each.vehicle or NEITHER,
+        )
+        for each in found
+        if each.reviewed_by is not None and each.probabilities
+    )
+    if not rows:
+        return None
+    moments = [_plain(moment) for moment, _, _ in rows]
+    step = _step(moments)
+    table = pl.DataFrame(
+        {
+            "start": pl.Series(moments, dtype=pl.Datetime("us")),
+            "guess": [guess for _, guess, _ in rows],
+            "agreed": [guess == label for _, guess, label in rows],
+        }
+    )
+    by_time = table.group_by(pl.col("start").dt.truncate(step)).agg(pl.col("agreed").sum(), pl.len().alias("of"))
+    by_guess = table.group_by("guess").agg(pl.col("agreed").sum(), pl.len().alias("of"))
+    labels = Counter(label for _, _, label in rows)
+    return Agreement(
+        agreed=share(int(table["agreed"].sum()), len(table)),
+        by_guess={guess: share(agreed, of) for guess, agreed, of in by_guess.sort("guess").iter_rows()},
+        step=step,
+        over_time=[
+            AgreementBin(_utc(start), share(agreed, of)) for start, agreed, of in by_time.sort("start").iter_rows()
+        ],
+        labels=dict(labels),
+        missing={name: ENOUGH_LABELS - labels[name] for name in class_names if labels[name] < ENOUGH_LABELS},
+    )
+
+
 def _outcomes(found: list[Decision], step: str) -> list[OutcomeBin]:
     table = pl.DataFrame(
         {
             "start": pl.Series(
-                [each.claimed_at.astimezone(UTC).replace(tzinfo=None) for each in found],
+                [_plain(each.claimed_at) for each in found],
                 dtype=pl.Datetime("us"),
             ),
             "status": pl.Series([each.status for each in found], dtype=pl.Enum(STATUSES)),
@@ -300,6 +353,10 @@ def _step(moments: Sequence[datetime] | pl.Series) -> str:
 def _quantiles(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], levels: Sequence[float]) -> dict[str, float]:
     found = np.quantile(values, levels)
     return {f"p{round(100 * level):02}": float(value) for level, value in zip(levels, found, strict=True)}
+
+
+def _plain(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _utc(moment: object) -> datetime:

@@ -25,7 +25,7 @@ from stack.decisions import STATUSES
 from stack.text import duration, percent, printable, whole
 
 from .drift import BINS
-from .figures import DecisionFigures, Figures
+from .figures import Agreement, DecisionFigures, Figures
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -85,6 +85,16 @@ def decision_plots(decisions: DecisionFigures, latencies: Array) -> list[Drawing
                 "outcomes",
                 f"Photos by outcome over time: {told}.",
                 lambda figure: _outcomes(figure, decisions),
+            )
+        )
+    if (agreement := decisions.agreement) is not None:
+        agreed = agreement.agreed
+        plots.append(
+            draw(
+                "agreement",
+                f"{percent(agreed.value)} of {whole(agreed.of)} decisions of people were the model's best guess.",
+                lambda figure: _agreement(figure, agreement),
+                height=2.6,
             )
         )
     if decisions.latency is not None:
@@ -321,6 +331,40 @@ def _outcomes(figure: Figure, decisions: DecisionFigures) -> None:
             bottom += counts
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel("photos")
+    _leave_room(axes, starts)
+    _time_axis(axes, figure)
+    legend(figure, axes)
+
+
+def _agreement(figure: Figure, agreement: Agreement) -> None:
+    axes = figure.subplots()
+    starts = date2num([each.start for each in agreement.over_time])
+    values = np.array([each.agreed.value for each in agreement.over_time])
+    spread = (
+        np.array(
+            [
+                (each.agreed.value - each.agreed.low, each.agreed.high - each.agreed.value)
+                for each in agreement.over_time
+            ]
+        )
+        .clip(min=0)
+        .T
+    )
+    axes.errorbar(
+        starts + _step(starts) / 2,
+        values,
+        yerr=spread,
+        fmt="o",
+        color=colour("class-0"),
+        ecolor=colour("muted"),
+        elinewidth=0.9,
+        markersize=4,
+        label="share, with its 95 % interval",
+        clip_on=False,
+    )
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_ylabel("agreed")
     _leave_room(axes, starts)
     _time_axis(axes, figure)
     legend(figure, axes)

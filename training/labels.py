@@ -10,12 +10,10 @@ from typing import Any
 
 from stack.addresses import Address
 from stack.errors import UserError, explained
+from stack.labels import HELD_OUT_SHARE
 
 from .dataset import Photo, photos_digest, read_folder
 
-# AnnounceReview keeps a copy of each decided photo as labels/CLASS/CLAIM-NAME, CLASS being neither for other things.
-PREFIX = "labels/"
-HELD_OUT_SHARE = 1 / 3
 FETCHES_AT_ONCE = 16
 
 

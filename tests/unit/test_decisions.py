@@ -84,7 +84,8 @@ def test_a_photo_that_a_person_has_routed_still_counts_as_one_that_the_model_did
 
     found = json.loads((tmp_path / "out/metrics.json").read_text())["decisions"]
     assert (found["review_rate"]["count"], found["review_rate"]["of"]) == (4, 10)
-    assert (found["agreed"]["count"], found["agreed"]["of"]) == (2, 3)
+    agreed = found["agreement"]["agreed"]
+    assert (agreed["count"], agreed["of"]) == (2, 3)
 
 
 def test_a_table_that_is_not_there_is_one_line(table: Any, tmp_path: Path) -> None:

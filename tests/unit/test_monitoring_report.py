@@ -300,6 +300,50 @@ def test_a_picture_is_named_by_the_key_of_its_photo(tmp_path: Path) -> None:
     assert table["inference_id"].to_list() == ["6f3c1d2e-claim", None]
 
 
+def reviewed(k: int, guess: str, decided: str | None, day: int) -> dict[str, Any]:
+    other = {"bicycle": "motorcycle", "motorcycle": "bicycle"}[guess]
+    return {
+        "photo": f"s3://inbox/uploads/{k}.jpg#{k}",
+        "status": "ROUTED" if decided else "REJECTED",
+        "claimed_at": "2026-11-20T04:00:00.000Z",
+        "probabilities": {guess: 0.7, other: 0.3},
+        "reviewed_by": "ana",
+        "reviewed_at": f"2026-11-{day}T08:00:00.000Z",
+    } | ({"vehicle": decided} if decided else {})
+
+
+def test_how_often_people_agree_is_told_by_the_model_s_guess_and_over_time(source: Path) -> None:
+    decided = [("bicycle", "bicycle", 20), ("bicycle", "motorcycle", 20), ("motorcycle", "motorcycle", 24)]
+    items = [reviewed(k, *each) for k, each in enumerate(decided)] + [reviewed(9, "motorcycle", None, 24)]
+    file = write(source.parent, "decisions.json", json.dumps(items).encode())
+
+    assert report(source, "--decisions", str(file)).exit_code == 0
+
+    found = metrics(source)["decisions"]["agreement"]
+    assert {name: (each["count"], each["of"]) for name, each in found["by_guess"].items()} == {
+        "bicycle": (1, 2),
+        "motorcycle": (1, 2),
+    }
+    assert [(each["start"][:10], each["agreed"]["of"]) for each in found["over_time"]] == [
+        ("2026-11-20", 2),
+        ("2026-11-24", 2),
+    ]
+    assert found["labels"] == {"bicycle": 1, "motorcycle": 2, "neither": 1}
+    assert found["missing"] == {"bicycle": 74, "motorcycle": 73}
+    assert "74 more of bicycle" in page(source)
+    assert (source.parent / "out/plots/agreement.svg").exists()
+
+
+def test_the_page_says_when_there_are_enough_labels_to_retrain(source: Path) -> None:
+    items = [reviewed(k, "bicycle", ("bicycle", "motorcycle")[k % 2], 20) for k in range(150)]
+    file = write(source.parent, "decisions.json", json.dumps(items).encode())
+
+    assert report(source, "--decisions", str(file)).exit_code == 0
+
+    assert metrics(source)["decisions"]["agreement"]["missing"] == {}
+    assert "enough new labels to retrain" in page(source)
+
+
 def test_decisions_keep_to_the_window(source: Path) -> None:
     file = write(source.parent, "decisions.json", json.dumps(DECISIONS).encode())
 

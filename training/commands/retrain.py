@@ -10,12 +10,13 @@ from stack.addresses import Address
 from stack.commands import Command
 from stack.deployed import STACK_NAME, Deployed, client
 from stack.errors import UserError
+from stack.labels import PREFIX
 
 from .. import artifact, deployment, history, live_endpoint, predictors, staging
 from ..bundled import MODEL_FILE
 from ..comparison import verdict
 from ..hosting import Clients, Hosting
-from ..labels import PREFIX, Labels, fetch, read_labels
+from ..labels import Labels, fetch, read_labels
 from ..retraining import joined, judged
 from . import options
 from .evaluate import report_comparison, shown
