@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stack.errors import UserError, explained
 
-from .bundled import MODEL_FILE
+from .container.settings import MODEL_FILE
 from .hosting import Clients
 from .predictors import load_model
 

@@ -16,14 +16,12 @@ from stack.errors import UserError
 
 from . import records
 from .breakdown import Breakdown
+from .container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE
 from .evaluation import Metrics, main_figures
 from .measurement import measure
 from .predictors import onnx_predictor
 from .staging import OUTLIER_FOLDERS, Manifest, read_manifest
 
-MODEL_FILE = "model.onnx"
-RECORD_FILE = "record.json"
-BASELINE_FILE = "baseline.json"
 EPOCH_LINE = re.compile(r"epoch=(\d+)/(\d+) ")
 # Memory that a step frees is kept for the next one, not given back and asked for again: a third less time. Threads
 # that wait sleep: nothing is lost alone, and a step beside other work takes half the time.

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from torch.nn import functional
 
 from training.container import train
+from training.container.settings import Settings
 
 ARGUMENTS = ["--epochs", "2", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
 
@@ -180,9 +181,9 @@ def test_calibration_finds_the_temperature_that_was_taken_away() -> None:
 
 
 def test_the_first_epochs_see_smaller_images() -> None:
-    settings = train.Settings(epochs=4, network_side=128)
+    settings = Settings(epochs=4, network_side=128)
     assert [train.side_of(epoch, settings) for epoch in range(1, 5)] == [96, 96, 128, 128]
-    assert train.side_of(1, train.Settings(epochs=4, network_side=32)) == 32
+    assert train.side_of(1, Settings(epochs=4, network_side=32)) == 32
 
 
 def test_sure_scores_of_outliers_raise_the_temperature() -> None:

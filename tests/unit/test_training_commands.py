@@ -16,9 +16,11 @@ from moto import mock_aws
 from PIL import Image
 
 from stack.errors import UserError
+from stack.template import parameter_default
 from training import history, predictors
 from training.__main__ import main
 from training.commands.options import console
+from training.container.settings import THRESHOLD, Settings
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 MODEL = Path("training/model/model.onnx").resolve()
@@ -311,3 +313,8 @@ def test_a_dead_answer_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 1
     assert "does not answer (all taken back)" in said(result)
     assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))
+
+
+def test_what_the_recipe_takes_for_granted_is_what_the_template_says_and_what_help_tells() -> None:
+    assert float(parameter_default("ConfidenceThreshold")) == THRESHOLD
+    assert f"bundled {Settings.epochs}" in said(run("train", "--help"))

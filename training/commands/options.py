@@ -14,7 +14,7 @@ from stack.commands import WritableFolder, region_option
 from stack.errors import UserError
 from stack.template import parameter_default
 
-from ..bundled import MODEL_FILE
+from ..container.settings import MODEL_FILE
 
 # What the pipeline asks of the model, as the template has it.
 CLASSES = tuple(each.name for each in parse_classes(parameter_default("VehicleClasses")))

@@ -13,8 +13,8 @@ from stack.errors import UserError
 from stack.labels import PREFIX
 
 from .. import artifact, deployment, history, live_endpoint, predictors, staging
-from ..bundled import MODEL_FILE
 from ..comparison import verdict
+from ..container.settings import MODEL_FILE
 from ..hosting import Clients, Hosting
 from ..labels import Labels, fetch, read_labels
 from ..retraining import joined, judged

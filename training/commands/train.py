@@ -11,6 +11,7 @@ from stack.deployed import client
 from stack.errors import UserError
 
 from .. import bundled, history, jobs, staging
+from ..container.settings import MODEL_FILE, RECORD_FILE, Settings
 from . import options
 from .options import DATA, DATASET_PREFIX, console
 
@@ -29,7 +30,7 @@ BUILTIN_EPOCHS = 60
 @click.option(
     "--epochs",
     type=click.IntRange(1),
-    help=f"By default {BUILTIN_EPOCHS} of the built-in recipe, and of the bundled one what its settings say.",
+    help=f"By default what the recipe says: builtin {BUILTIN_EPOCHS}, bundled {Settings.epochs}.",
 )
 @click.option("--batch", type=click.IntRange(1), default=32, help="Photos per batch of the built-in recipe.")
 @click.option("--bucket", help="Where stage put the images, for a job.")
@@ -100,10 +101,10 @@ def train_here(staged: Path, output: Path, seeds: list[int], epochs: int | None)
     for run in runs:
         table.add_row(str(run.seed), f"{run.validation_loss:.4f}", f"{run.record['validation']['accuracy']:.4f}")
     console.print(table)
-    console.print(f"Kept seed {best.seed}: {output / bundled.MODEL_FILE}")
-    console.print(f"Its record is {output / bundled.RECORD_FILE}")
+    console.print(f"Kept seed {best.seed}: {output / MODEL_FILE}")
+    console.print(f"Its record is {output / RECORD_FILE}")
     history.remember(
-        "train", str(output / bundled.MODEL_FILE), best.record["data_digest"], best.record["settings"], best.figures
+        "train", str(output / MODEL_FILE), best.record["data_digest"], best.record["settings"], best.figures
     )
     return best
 

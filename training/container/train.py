@@ -32,11 +32,8 @@ from .examples import Examples, draw_weights, read_examples, read_outliers, vali
 from .export import Description, export
 from .network import NETWORK_STEP, PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, Servable
 from .scenes import Scenes, images_of
+from .settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, THRESHOLD, Settings
 
-MODEL_FILE: Final = "model.onnx"
-RECORD_FILE: Final = "record.json"
-BASELINE_FILE: Final = "baseline.json"
-THRESHOLD: Final = 0.9
 HISTOGRAM_BINS: Final = 20
 EVALUATION_BATCH: Final = 64
 # Some outliers of a batch are images of nothing, made from labelled ones: no collection of others has all.
@@ -53,25 +50,6 @@ SMALL_SIDE: Final = 0.75
 SCENE_SHARE: Final = 0.25
 # Of all steps, while the learning rate rises; after that it falls along a cosine.
 WARM_UP_SHARE: Final = 0.1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What can be chosen about a training run; the defaults made the model that ships."""
-
-    seed: int = 1
-    epochs: int = 8
-    labelled_per_batch: int = 48
-    outliers_per_batch: int = 24
-    # Images are drawn, not gone through: an epoch is when the model is measured.
-    steps_per_epoch: int = 100
-    outlier_weight: float = 1.0
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.05
-    average_decay: float = 0.98
-    network_side: int = 128
-    threads: int = 2
 
 
 @dataclass(frozen=True)

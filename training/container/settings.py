@@ -1,0 +1,28 @@
+"""What can be chosen about a training run, and the files that it leaves; imports nothing heavy."""
+
+from dataclasses import dataclass
+
+MODEL_FILE = "model.onnx"
+RECORD_FILE = "record.json"
+BASELINE_FILE = "baseline.json"
+# The template's default, which is not at hand inside SageMaker.
+THRESHOLD = 0.9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be chosen about a training run; the defaults made the model that ships."""
+
+    seed: int = 1
+    epochs: int = 8
+    labelled_per_batch: int = 48
+    outliers_per_batch: int = 24
+    # Images are drawn, not gone through: an epoch is when the model is measured.
+    steps_per_epoch: int = 100
+    outlier_weight: float = 1.0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    average_decay: float = 0.98
+    network_side: int = 128
+    threads: int = 2
