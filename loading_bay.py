@@ -50,7 +50,7 @@ def main() -> None:
     \b
     Completion in your shell, here bash (or zsh_source, fish_source):
       eval "$(_LOADING_BAY_COMPLETE=bash_source loading-bay)"
-    """
+    """  # noqa: D301 - click wants the backspace
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def plain_json_loop(folder: Path) -> int:
 
 
 def streaming_pass(folder: Path) -> int:
-    """The pass of the report: every line checked, each record used once, a table at the end."""
+    """Make the pass of the report: every line checked, each record used once, a table at the end."""
     # Imported here, so that the plain loop's memory is its own.
     from rich.progress import Progress  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ def streaming_pass(folder: Path) -> int:
 
 
 def whole_report(folder: Path) -> int:
-    """The pass, and then all figures, plots, the gallery, the page and the Parquet file."""
+    """Make the pass, and then all figures, plots, the gallery, the page and the Parquet file."""
     from rich.progress import Progress  # noqa: PLC0415
 
     from monitoring.report import make_report  # noqa: PLC0415

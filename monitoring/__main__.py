@@ -75,7 +75,7 @@ def _template_threshold() -> float:
 
 @click.group(cls=CommandLine)
 def main() -> None:
-    """What has the model been doing? Reads data capture and the decisions table."""
+    """Report what the model has been doing, from data capture and the decisions table."""
 
 
 @main.command(

@@ -119,7 +119,7 @@ def histogram(scores: Floats) -> Integers:
 
 
 def stability_index(now: Integers, before: Integers) -> Floats:
-    """Population stability index of histograms (… × bins), Σ (pᵢ − qᵢ) ln(pᵢ / qᵢ), shape (…).
+    """Return the population stability index of histograms (… × bins), Σ (pᵢ − qᵢ) ln(pᵢ / qᵢ), shape (…).
 
     Half a record is added to each bin, so that an empty one does not make the index infinite.
     """

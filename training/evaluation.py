@@ -173,7 +173,7 @@ def bin_numbers(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def calibration_error(bins: list[ReliabilityBin]) -> float:
-    """Expected calibration error (Guo et al., 2017): the mean gap of confidence and accuracy, by photos."""
+    """Return the expected calibration error (Guo et al., 2017): the mean gap of confidence and accuracy, by photos."""
     total = sum(part.photos for part in bins)
     return sum(part.photos * abs(part.confidence - part.accuracy) for part in bins) / total
 
