@@ -94,6 +94,13 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.status == "REVIEW" or self.reviewed_by is not None
 
     @property
+    def score(self) -> float | None:
+        """The model's score for the vehicle that was decided, which a person may have chosen against the model."""
+        if self.reviewed_by is None:
+            return self.confidence
+        return (self.probabilities or {}).get(self.vehicle or "")
+
+    @property
     def latency(self) -> float | None:
         """Seconds from upload to decision; negative where two clocks disagree, None where one is missing."""
         if self.uploaded_at is None or self.decided_at is None:

@@ -91,7 +91,7 @@ def decisions_table(decisions: Iterable[Decision], width: int) -> Table:
             "age": _age(decision),
             "outcome": Text(decision.status, style=COLOURS[decision.status]),
             "vehicle": Text(printable(decision.vehicle or decision.error or "")),
-            "confidence": "" if decision.confidence is None else f"{decision.confidence:.4f}",
+            "confidence": "" if decision.score is None else f"{decision.score:.4f}",
             "bay": Text(printable(decision.place)),
             "took": "" if decision.processing is None else duration(decision.processing),
         }
@@ -114,7 +114,7 @@ class _Key:
 
 def line(decision: Decision) -> str:
     """Return a decision in one line, whose columns a shell can take apart."""
-    confidence = "-" if decision.confidence is None else f"{decision.confidence:.4f}"
+    confidence = "-" if decision.score is None else f"{decision.score:.4f}"
     what = decision.vehicle or decision.error or "-"
     place = f"{decision.bay} {decision.order_range}" if decision.bay else "- -"
     claimed = f"{decision.claimed_at:%Y-%m-%dT%H:%M:%SZ}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 from click.testing import CliRunner
 from moto import mock_aws
@@ -198,3 +199,12 @@ def test_a_photo_is_found_by_its_full_name(table: Any) -> None:
     assert found is not None
     assert (found.status, found.vehicle, found.confidence) == ("ROUTED", "bicycle", 0.95)
     assert decisions.get("s3://inbox/road.jpg#other") is None
+
+
+def test_a_person_s_decision_shows_the_model_s_score_for_what_the_person_chose() -> None:
+    scores = {"bicycle": 0.62, "motorcycle": 0.38}
+    routed = Decision("s3://inbox/a.jpg#0", "ROUTED", NOW, vehicle="bicycle", confidence=0.62, probabilities=scores)
+    against = msgspec.structs.replace(routed, vehicle="motorcycle", reviewed_by="ana")
+    neither = msgspec.structs.replace(routed, status="REJECTED", vehicle=None, reviewed_by="ana")
+
+    assert [each.score for each in (routed, against, neither)] == [0.62, 0.38, None]
