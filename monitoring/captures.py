@@ -16,9 +16,9 @@ import msgspec
 
 from .sources import CLOCK_TOLERANCE, CaptureFile
 
-# SageMaker takes requests of up to 25 MB, a third more in base64; a longer line is no capture record.
+# SageMaker takes requests of up to 25 MB, a third more in base64; a longer line is not a capture record.
 LONGEST_LINE = 64 << 20
-# Blank lines are no records; half a gigabyte of them fits into a compressed file of half a megabyte.
+# Blank lines are not records; half a gigabyte of them fits into a compressed file of half a megabyte.
 MOST_BLANK_LINES = 10_000
 LONGEST_ID = 256
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
@@ -123,7 +123,7 @@ class _UnusableError(Exception):
 def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
     """Yield what each record of a file holds; the file may be compressed with gzip.
 
-    `classes` is how many probabilities an answer must hold. Blank lines are no records. Raises
+    `classes` is how many probabilities an answer must hold. Blank lines are not records. Raises
     UnreadableCaptureError where the file cannot be read on; what came before has been yielded by then.
 
     Source of the format: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-interpreting-results.html
@@ -148,7 +148,7 @@ def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
 
 
 def photos(file: CaptureFile, lines: Collection[int]) -> dict[int, bytes]:
-    """Return the request bodies of these lines of a file, by line; what has none is left out.
+    """Return the request bodies of these lines of a file, by line; a line without one is left out.
 
     `lines` holds at least one line, and only such as `read` has found to be predictions.
     """
@@ -236,7 +236,7 @@ def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
     if len(scores) != classes:
         raise _UnusableError("wrong_number_of_classes", f"{len(scores)} scores for {classes} classes")
     if not all(0 <= score <= 1 for score in scores) or not math.isclose(sum(scores), 1, abs_tol=SUM_TOLERANCE):
-        raise _UnusableError("not_probabilities", f"{_short(scores)} is no distribution over the classes")
+        raise _UnusableError("not_probabilities", f"{_short(scores)} is not a distribution over the classes")
     return scores
 
 

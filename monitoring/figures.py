@@ -94,7 +94,7 @@ class Agreement(msgspec.Struct, frozen=True):
     """How often people decided what was the model's best guess.
 
     `by_guess` is by that guess, `labels` what they decided, and `missing` how many labels of each class a retraining
-    still takes, none where there are enough.
+    still takes; empty where there are enough.
     """
 
     agreed: Share
@@ -361,5 +361,5 @@ def _plain(moment: datetime) -> datetime:
 
 def _utc(moment: object) -> datetime:
     if not isinstance(moment, datetime):
-        raise TypeError(f"{moment!r} is no time")
+        raise TypeError(f"{moment!r} is not a time")
     return moment.replace(tzinfo=UTC)

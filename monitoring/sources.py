@@ -249,7 +249,7 @@ def _moment(*parts: str) -> datetime | None:
     year, month, day, hour = (*map(int, parts), 0)[:4]
     try:
         return datetime(year, month, day, hour, tzinfo=UTC)
-    except ValueError:  # a folder 2026/13/45 is somebody's, but not SageMaker's
+    except ValueError:  # SageMaker makes no folder 2026/13/45
         return None
 
 

@@ -49,7 +49,7 @@ def remember(
 
 
 def runs(path: Path | None = None) -> list[Run]:
-    """Return the history, oldest run first; none where there is no history yet.
+    """Return the history, oldest run first; an empty list where there is none yet.
 
     Raises:
         UserError: a line is not a run.

@@ -71,7 +71,7 @@ def url_predictor(url: str) -> Predictor:
         UserError: the address is not of HTTP.
     """
     if not url.startswith(("http://", "https://")):
-        raise UserError(f"{url} is no address: write http://HOST:PORT")
+        raise UserError(f"{url} is not an address: write http://HOST:PORT")
 
     def predict(body: bytes) -> list[float]:
         headers = {"Content-Type": CONTENT_TYPE}
@@ -104,7 +104,7 @@ def parse_probabilities(answer: bytes) -> list[float]:
     """Read `[p_0, p_1, …]`.
 
     Raises:
-        UserError: it is no list of two or more finite probabilities summing to 1.
+        UserError: it is not a list of two or more finite probabilities that sum to 1.
     """
     try:
         content = json.loads(answer)

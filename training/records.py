@@ -9,7 +9,7 @@ from stack.errors import UserError
 
 
 def write(path: Path, content: Any) -> None:
-    """Write JSON that a person can read and git can compare; what is no number (NaN) becomes null."""
+    """Write JSON that a person can read and git can compare; NaN becomes null."""
     path.write_text(json.dumps(finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -26,7 +26,7 @@ def read(path: Path) -> Any:
 
 
 def finite(content: Any) -> Any:
-    """Return the content with null in place of what is no number."""
+    """Return the content with null in place of NaN and infinities."""
     if isinstance(content, dict):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

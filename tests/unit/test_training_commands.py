@@ -147,8 +147,8 @@ def test_the_real_archive_is_staged(tmp_path: Path) -> None:
     [
         (["--recipe", "builtin"], "give --bucket"),
         (["--recipe", "builtin", "--bucket", "photos"], "give --role"),
-        (["--recipe", "builtin", "--bucket", "photos", "--role", "trainer"], "is no role ARN"),
-        (["--recipe", "bundled", "--seeds", "one"], "are no seeds"),
+        (["--recipe", "builtin", "--bucket", "photos", "--role", "trainer"], "is not a role ARN"),
+        (["--recipe", "bundled", "--seeds", "one"], "is not a list of seeds"),
         ([], "Missing option '--recipe'"),
     ],
 )
@@ -283,7 +283,7 @@ def test_a_serverless_endpoint_asks_no_price() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--role", "x"], "is no role ARN"),
+        (["--role", "x"], "is not a role ARN"),
         (["--endpoint", "bay_1"], "cannot name an endpoint"),
         (["--min-instances", "3"], "--max-instances is less than --min-instances"),
         (["--photo", "/nonexistent.png"], "cannot be read"),
@@ -301,7 +301,7 @@ def test_what_deploy_lacks_is_said_in_one_line(arguments: list[str], message: st
 
 def test_a_role_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_ROLE", "nonsense")
-    assert "nonsense is no role ARN" in said(run(*DEPLOY[:-2], "--yes"))
+    assert "nonsense is not a role ARN" in said(run(*DEPLOY[:-2], "--yes"))
 
 
 def test_a_dead_answer_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:

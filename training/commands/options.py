@@ -89,5 +89,5 @@ def role_arn(value: str | None) -> str:
     """
     arn = required(value, "--role", "an IAM role that SageMaker may assume (docs/training.md shows how to make it)")
     if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", arn):
-        raise UserError(f"{arn} is no role ARN: write arn:aws:iam::ACCOUNT:role/NAME")
+        raise UserError(f"{arn} is not a role ARN: write arn:aws:iam::ACCOUNT:role/NAME")
     return arn

@@ -118,4 +118,4 @@ def seed_list(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise UserError(f"{text} are no seeds: write whole numbers, 1,2,3") from error
+        raise UserError(f"{text} is not a list of seeds: write whole numbers, 1,2,3") from error
