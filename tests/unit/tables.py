@@ -9,6 +9,7 @@ CONDITION = [
     (r"attribute_not_exists\((\w+)\)", r"('\1' not in item)"),
     (r"attribute_exists\((\w+)\)", r"('\1' in item)"),
     (r"begins_with\((\w+), :(\w+)\)", r"item.get('\1', '').startswith(values[':\2'])"),
+    (r"\b(\w+) <> :(\w+)", r"(item.get('\1') != values[':\2'])"),
     (r"\b(\w+) = :(\w+)", r"(item.get('\1') == values[':\2'])"),
     (r"\b(\w+) < :(\w+)", r"('\1' in item and item['\1'] < values[':\2'])"),
     (r"\bAND\b", "and"),
@@ -50,4 +51,4 @@ def holds(condition: str, item: Item, values: Item) -> bool:
 
 def plain(value: Mapping[str, Any]) -> Any:
     ((kind, content),) = value.items()
-    return float(content) if kind == "N" else content
+    return int(content) if kind == "N" else content
