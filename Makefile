@@ -106,7 +106,8 @@ LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 
 # Every command under one name, from any folder: put .venv/bin on your PATH, or link this file into a folder there.
 .venv/bin/loading-bay: .venv/installed
-	@printf '#!/bin/sh\nexec "%s/.venv/bin/python" "%s/loading_bay.py" "$$@"\n' '$(CURDIR)' '$(CURDIR)' > $@
+	@printf '%s\n' '#!/bin/sh' 'bin=$$(dirname "$$(readlink -f "$$0")")' \
+		'exec "$$bin/python" "$$bin/../../loading_bay.py" "$$@"' > $@
 	@chmod +x $@
 
 # What the benchmarks compare with: too much for everybody's environment.

@@ -99,6 +99,22 @@ def test_one_command_holds_every_room_from_any_folder(tmp_path: Path) -> None:
     assert lines(["--version"], tmp_path).stdout == "Loading Bay 1.0.0\n"
 
 
+def test_make_installs_the_command_wherever_the_checkout_lies(tmp_path: Path) -> None:
+    checkout = tmp_path / "a checkout"
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (checkout / ".venv" / "installed").touch()
+    (checkout / "loading_bay.py").symlink_to(ROOT / "loading_bay.py")
+    make = ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/installed", ".venv/bin/loading-bay"]
+
+    subprocess.run(make, cwd=checkout, check=True, capture_output=True)
+    done = subprocess.run(
+        [checkout / ".venv/bin/loading-bay", "--version"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "Loading Bay 1.0.0\n", done.stderr
+
+
 def test_a_room_is_loaded_only_when_it_is_asked_for(tmp_path: Path) -> None:
     program = "import sys, loading_bay; loading_bay.main(['--help'], standalone_mode=False); print(*sys.modules)"
     done = subprocess.run(
