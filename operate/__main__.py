@@ -242,7 +242,7 @@ def _summary_table(summary: dict[str, Any]) -> Table:
 # ------------------------------------------------------------------------------------------------------- explain ---
 
 
-@main.command(name="explain")
+@main.command(name="explain", examples=["uploads/driver-7/1.jpg"])
 @click.argument("photo")
 @with_stack
 def explain_photo(deployed: Deployed, photo: str) -> None:

@@ -1,12 +1,47 @@
-"""Property tests take the same examples in every run, so that a run says something about the change it is of.
+"""The decisions table on an AWS in memory; and the same examples for property tests in every run.
 
 Long runs (`make fuzz`, which sets FUZZ_EXAMPLES) look for new ones; what they find becomes an explicit example.
 """
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
+import boto3
+import pytest
 from hypothesis import settings
+from moto import mock_aws
 
 settings.register_profile("repeatable", derandomize=True)
 if "FUZZ_EXAMPLES" not in os.environ:
     settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        yield boto3.resource("dynamodb").create_table(
+            TableName="decisions",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": "photo", "AttributeType": "S"},
+                {"AttributeName": "queue", "AttributeType": "S"},
+                {"AttributeName": "due_at", "AttributeType": "N"},
+            ],
+            KeySchema=[{"AttributeName": "photo", "KeyType": "HASH"}],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by_queue",
+                    "KeySchema": [
+                        {"AttributeName": "queue", "KeyType": "HASH"},
+                        {"AttributeName": "due_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+        )

@@ -86,6 +86,34 @@ def test_an_unwritable_folder_is_noticed_before_the_work(tmp_path: Path) -> None
     assert not list((tmp_path / "new" / "report").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("operate watch", "aws configure list-profiles"),
+        ("training status", "aws configure list-profiles"),
+        ("monitoring report s3://bucket/captures", "aws configure list-profiles"),
+        ("monitoring report nothing", "nothing does not exist"),
+        ("monitoring report events --decisions README.md", "is not a list of decisions"),
+        ("monitoring report events --baseline README.md", "is not a baseline"),
+        ("training stage --archive README.md", "not CIFAR-100's Python archive"),
+        ("training stage --folder README.md", "is not a folder"),
+        ("training evaluate --data README.md", "run python -m training stage first"),
+        ("training transform nope --results s3://a/b", "is not an S3 address"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.chdir(tmp_path)
+    for name in ("README.md", "events"):
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    done = CliRunner().invoke(main, arguments.split())
+
+    assert done.exit_code == 1, done.output
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def lines(arguments: list[str], folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "loading_bay.py"), *arguments]
     return subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False)

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import Any
 
 import boto3
 import msgspec
-import pytest
 from click.testing import CliRunner
-from moto import mock_aws
 
 from monitoring.__main__ import main
 from stack.decisions import Decision, DecisionsTable, decisions_in_file
@@ -24,36 +21,6 @@ from tests.unit.captures import lines, place, record, write
 NAME = "decisions"
 ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        yield boto3.resource("dynamodb").create_table(
-            TableName=NAME,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": "photo", "AttributeType": "S"},
-                {"AttributeName": "queue", "AttributeType": "S"},
-                {"AttributeName": "due_at", "AttributeType": "N"},
-            ],
-            KeySchema=[{"AttributeName": "photo", "KeyType": "HASH"}],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "by_queue",
-                    "KeySchema": [
-                        {"AttributeName": "queue", "KeyType": "HASH"},
-                        {"AttributeName": "due_at", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-        )
 
 
 def put(table: Any, photo: str, status: str, age: timedelta, **more: object) -> None:

@@ -1,4 +1,4 @@
-"""Every `aws` command of the documents is one that AWS's command line has, with options that it knows."""
+"""Every command of the documents is one that there is, with options that it knows: AWS's, ours and make's."""
 
 import re
 import shlex
@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import botocore.session
+import click
 import pytest
 from botocore import xform_name
 
+from local.__main__ import main as local
+from monitoring.__main__ import main as monitoring
+from operate.__main__ import main as operate
 from stack.template import ROOT
+from training.__main__ import main as training
 
 SESSION = botocore.session.get_session()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -96,3 +101,80 @@ def test_an_image_is_built_and_pushed_in_the_one_form_that_sagemaker_takes(comma
         assert all(part in command for part in DOCKER_FORM)
     else:
         assert "build --platform linux/amd64 --format docker" in command or "push --format v2s2" in command
+
+
+LINES = {"local": local, "operate": operate, "training": training, "monitoring": monitoring}
+OURS = re.compile(r"(?:python3? -m|loading-bay) (local|operate|training|monitoring)\b ?(.*)")
+
+
+def of_ours() -> list[tuple[str, str]]:
+    """Every command of ours on a page, in its examples and in its sentences."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        shown = [" ".join(words) for words in commands(page)]
+        said = [re.sub(r"\s+", " ", each) for each in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+        found += [(page.name, each) for each in dict.fromkeys([*shown, *said]) if OURS.search(each)]
+    return found
+
+
+def left_over(line: str) -> list[str]:
+    """Read a command as click does, up to what its words mean; return the words that it does not take.
+
+    Raises:
+        click.UsageError: there is no such command or option.
+    """
+    found = OURS.search(line)
+    assert found
+    words = shlex.split(found[2].partition(" | ")[0].partition(" > ")[0].removesuffix("…").strip(' ")'))
+    command: click.Command = LINES[found[1]]
+    context = click.Context(command, info_name=found[1], **command.context_settings)
+    while True:
+        _, words, _ = command.make_parser(context).parse_args(args=words)
+        if not isinstance(command, click.Group) or not words:
+            return words
+        inner = command.get_command(context, words[0])
+        if inner is None:
+            raise click.UsageError(f"{context.command_path} has no command {words[0]}")
+        context = click.Context(inner, info_name=words[0], parent=context)
+        command, words = inner, words[1:]
+
+
+@pytest.mark.parametrize(("page", "command"), of_ours())
+def test_a_documented_command_of_ours_is_one_that_there_is(page: str, command: str) -> None:
+    assert left_over(command) == []
+
+
+def hinted() -> list[str]:
+    """Every command that a message of ours tells the user to run; what is filled in counts as one word."""
+    sources = [path for room in LINES for path in sorted((ROOT / room).rglob("*.py"))]
+    text = "\n".join(re.sub(r"\{[^{}]*\}", "VALUE", path.read_text()) for path in sources)
+    return sorted(set(re.findall(r"python -m (?:local|operate|training|monitoring)(?: -{0,2}[A-Za-z][\w.=-]*)*", text)))
+
+
+@pytest.mark.parametrize("command", hinted())
+def test_a_command_that_a_message_names_is_one_that_there_is(command: str) -> None:
+    left_over(command)  # may be the rest of the sentence
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python -m operate bach list",
+        "python -m operate batch start --prefixes a/",
+        "python -m training stage --out data/three",
+        "python -m monitoring report --class-names a,b",
+    ],
+)
+def test_a_command_of_ours_that_there_is_not_is_noticed(command: str) -> None:
+    with pytest.raises(click.UsageError):
+        assert left_over(command) == []
+
+
+def test_every_documented_make_target_is_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        target for page in PAGES for target in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
+
+    assert named <= targets
