@@ -18,7 +18,7 @@ from botocore.exceptions import (
 # Everything that a call to AWS may raise.
 AWS_ERRORS = (ClientError, BotoCoreError, Boto3Error)
 
-DENIED = "your user lacks a permission; README has the policy that it needs"
+DENIED = "your user lacks a permission; docs/deploy.md has the policy that it needs"
 # Error code → what to do about it.
 REMEDIES = {
     "AccessDenied": DENIED,

@@ -56,7 +56,7 @@ def from_file(clients: Clients, model: Path, image: str | None, bucket: str | No
         UserError: no such model, no image, no bucket, no permission.
     """
     if not image:
-        raise UserError("give --image, the address of our image in ECR (README shows how to push it)")
+        raise UserError("give --image, the address of our image in ECR (docs/deploy.md shows how to push it)")
     if not bucket:
         raise UserError("give --bucket, where the model and the captures go")
     loaded = load_model(model)

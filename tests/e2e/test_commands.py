@@ -1,4 +1,4 @@
-"""The commands of the README, one after the other, as a user types them."""
+"""The commands of the documents, one after the other, as a user types them."""
 
 import json
 import re

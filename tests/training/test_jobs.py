@@ -230,7 +230,7 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("ResourceLimitExceeded", "ml.g4dn.xlarge for training job usage is 0", "Service Quotas, SageMaker"),
         ("ValidationException", f"Could not assume role {ROLE}", f"Could not assume role {ROLE}"),
-        ("AccessDeniedException", "no iam:PassRole", "README has the policy"),
+        ("AccessDeniedException", "no iam:PassRole", "docs/deploy.md has the policy"),
     ],
 )
 def test_a_refused_job_says_what_helps(

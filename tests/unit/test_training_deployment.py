@@ -659,7 +659,7 @@ def test_no_region_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
         Clients.connect(None)
 
 
-# The policy that README tells the trainer to take.
+# The policy that docs/deploy.md tells the trainer to take.
 
 SERVICES = {
     "SageMaker": "sagemaker",
