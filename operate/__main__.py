@@ -246,7 +246,10 @@ def _summary_table(summary: dict[str, Any]) -> Table:
 @click.argument("photo")
 @with_stack
 def explain_photo(deployed: Deployed, photo: str) -> None:
-    """Show what happened to PHOTO (its key, or its full name): the states of its last execution, times, errors."""
+    """Show what happened to a photo.
+
+    The states of the last execution of PHOTO (its key, or its full name), with times and errors.
+    """
     account = explain(deployed, photo)
     decision = account.decision
     what = " ".join(filter(None, (decision.status, decision.vehicle, decision.place))) + f"  {decision.why}".rstrip()

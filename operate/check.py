@@ -86,7 +86,7 @@ class Check:
             for name, (check, needs) in CHECKS.items():
                 missing = [each for each in needs if each in failed]
                 if missing:
-                    result = Result(name, "not checked", 0, f"first mend: {', '.join(missing)}")
+                    result = Result(name, "not checked", 0, f"fix first: {', '.join(missing)}")
                 else:
                     result = self._timed(name, check)
                 if result.status == "failed" or missing:
@@ -224,7 +224,7 @@ class Check:
         heard = _await(self._heard_of_all, 60)
         if heard is None:
             missing = sorted(set(self.photos) - {each["s3_key"] for each in self.listener.events()})
-            raise UserError(f"nothing was heard of {', '.join(missing)}; do the rules and the workflow's role stand?")
+            raise UserError(f"no announcement of {', '.join(missing)} arrived; check the rules and the workflow's role")
         time.sleep(2)  # for what should not come
         keys = [event["s3_key"] for event in self.listener.events()]
         twice = {key for key in keys if keys.count(key) > 1}
@@ -252,10 +252,10 @@ class Check:
             self.s3.upload_file(str(PHOTOS / name), self.inbox.bucket, f"{self.name}/{name}")
         batch = Batch.start(self.deployed, prefix=f"{self.name}/", name=self.name)
         if _await(lambda: batch.status() != "RUNNING" or None, OUTCOME_SECONDS) is None:
-            raise UserError(f"the batch runs on; follow it with {batch.command('follow')}")
+            raise UserError(f"the batch is still running; follow it with {batch.command('follow')}")
         summary = batch.summary()
         if (summary["photos"], summary["failed"]) != (2, 0):
-            raise UserError(f"the batch of 2 photos says {summary['photos']} photos, {summary['failed']} failed")
+            raise UserError(f"the batch of 2 photos reports {summary['photos']} photos, {summary['failed']} failed")
         return f"2 photos in {summary['seconds']} s"
 
     def review(self) -> str:
@@ -268,10 +268,10 @@ class Check:
         decide(self.deployed, photo.photo, vehicle, self.name)
         announced = _await(lambda: self._routed(photo.key), 60)
         if announced is None:
-            raise UserError(f"{photo.key} was decided, but nothing was announced of it")
+            raise UserError(f"{photo.key} was decided, but the decision was not announced")
         kept = _await(lambda: self._label(photo.photo), 60)
         if kept is None:
-            raise UserError(f"{photo.key} was decided and announced, but is not kept as a label")
+            raise UserError(f"{photo.key} was decided and announced, but no label was kept")
         self.prefixes.append(kept)
         return f"{vehicle} by a person, announced and kept as a label"
 
@@ -314,7 +314,7 @@ class Check:
         )
         waiting = int(attributes["Attributes"]["ApproximateNumberOfMessages"])
         if waiting:
-            raise UserError(f"{waiting} undelivered events wait; {self.deployed.command} replay runs them again")
+            raise UserError(f"{waiting} undelivered events: run them again with {self.deployed.command} replay")
         return "empty"
 
     def alarms(self) -> str:

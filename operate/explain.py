@@ -53,7 +53,7 @@ def explain(deployed: Deployed, photo: str) -> Account:
     arn = decision.execution_arn or ""
     events = list(_logged(deployed, arn, decision.claimed_at) if ":express:" in arn else _history(deployed, arn))
     if not events:
-        raise UserError(f"{arn} has left no log: it is some seconds late, or has been deleted since")
+        raise UserError(f"there is no log of {arn}: logs arrive some seconds late, and are deleted in time")
     return Account(decision, *_way(events))
 
 
@@ -71,7 +71,7 @@ def _find(deployed: Deployed, photo: str) -> Decision:
     table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
     found = table.named(names)
     if not found:
-        raise UserError(f"nothing is recorded of {photo}; give its key, or s3://bucket/key#etag of one that is gone")
+        raise UserError(f"there is no record of {photo}; give its key, or s3://bucket/key#etag of one that is gone")
     return found[0]
 
 
@@ -84,7 +84,7 @@ def _history(deployed: Deployed, arn: str) -> Iterator[Event]:
                 yield _event(event["type"], details[0] if details else {}, event["timestamp"])
     except ClientError as error:
         if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
-            raise UserError(f"{arn} is no longer remembered: a history is kept for 90 days") from error
+            raise UserError(f"the history of {arn} is gone: Step Functions keeps it for 90 days") from error
         raise
 
 

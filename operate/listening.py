@@ -83,7 +83,7 @@ class Listener:
             self._receive()
             if self._heard:
                 return time.monotonic() - started
-        raise UserError(f"a new rule hears nothing after {PROBE_SECONDS} s; try again")
+        raise UserError(f"a new rule heard nothing within {PROBE_SECONDS} s; try again")
 
     def _receive(self) -> None:
         while found := self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages"):

@@ -56,8 +56,8 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Recor
         raise UserError(f"{vehicle} is not a class of this stack; choose one of {', '.join(desk.answers)}")
     found = [each for each in waiting_photos(deployed) if photo in {each.photo, each.key}]
     if len(found) != 1:
-        waiting = f"{len(found)} photos named {photo} wait for review"
-        raise UserError(f"{waiting}; see {deployed.command} review list")
+        several = f"{len(found)} photos" if found else "no photo"
+        raise UserError(f"{several} named {photo} in review; see {deployed.command} review list")
     try:
         return desk.decide(found[0].photo, vehicle, review_id=str(uuid.uuid4()), reviewer=reviewer)
     except (Conflict, InvalidAnswer, UnknownPhoto) as error:

@@ -34,7 +34,7 @@ def add_reviewer(deployed: Deployed, name: str, email: str) -> Reviewer:
     """
     pool = _pool(deployed)
     if not NAME.fullmatch(name):
-        raise UserError(f"{name!r} is no name to sign in with: use 1 to 64 of letters, digits, and . _ -")
+        raise UserError(f"{name!r} is not a sign-in name: use 1 to 64 letters, digits, dots, underscores and hyphens")
     cognito = deployed.client("cognito-idp")
     attributes = [{"Name": "email", "Value": email}, {"Name": "email_verified", "Value": "true"}]
     by_mail = deployed.endpoint_url is None

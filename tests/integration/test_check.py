@@ -104,7 +104,7 @@ def test_a_topic_that_eventbridge_may_not_publish_to_is_noticed(bay: Bay, check:
     assert "✗ topic policy" in done.stdout
     assert "lets events.amazonaws.com publish" in done.stdout
     assert "notifications" in done.stdout
-    assert "first mend: topic policy" in done.stdout
+    assert "fix first: topic policy" in done.stdout
 
 
 def test_a_stack_with_undelivered_events_is_told_what_to_do(bay: Bay, check: Checked) -> None:

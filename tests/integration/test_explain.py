@@ -65,5 +65,5 @@ def test_what_nothing_is_recorded_of_is_said_in_one_line(explain: Explain) -> No
     done = explain("uploads/never-was.jpg")
 
     assert done.exit_code == 1
-    assert "nothing is recorded of uploads/never-was.jpg" in done.output
+    assert "there is no record of uploads/never-was.jpg" in done.output
     assert "Traceback" not in done.output

@@ -165,7 +165,7 @@ def _has_label(bay: Bay, key: str) -> bool:
 def test_reviewers_are_added_listed_and_removed(operate: Operate) -> None:
     assert "can sign in at http" in operate("reviewers", "add", "dora", "dora@example.com").output
     assert "already" in operate("reviewers", "add", "dora", "dora@example.com").output
-    assert "no name to sign in with" in operate("reviewers", "add", "do ra", "d@example.com").output
+    assert "not a sign-in name" in operate("reviewers", "add", "do ra", "d@example.com").output
     assert "dora@example.com" in operate("reviewers", "list").output
     assert "can no longer sign in" in operate("reviewers", "remove", "dora").output
     assert "dora" not in operate("reviewers", "list").output
@@ -195,7 +195,7 @@ def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Ope
         (["batch", "start", "--prefix", "nothing/here/"], "there is nothing under s3://"),
         (["batch", "start", "--manifest", "nofile.csv"], "there is no file nofile.csv here"),
         (["batch", "start", "--prefix", "a/", "--name", "a b"], "cannot name a batch"),
-        (["review", "decide", "nonsense", "bicycle"], "0 photos named nonsense wait for review"),
+        (["review", "decide", "nonsense", "bicycle"], "no photo named nonsense in review"),
         (["--stack-name", "nonsense", "replay"], "there is no stack nonsense"),
     ],
 )
