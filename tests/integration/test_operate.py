@@ -152,7 +152,6 @@ def test_an_export_leaves_out_and_names_what_was_deleted_or_changed(bay: Bay, op
     assert done.exit_code == 0, done.output
     assert f"left out: {keys[0]}: its label was deleted" in done.output
     assert f"left out: {keys[1]}: its label was changed since" in done.output
-    assert "2 left out" in done.output
     exported = [path.name for path in (tmp_path / "bicycle").iterdir()]
     assert [name for name in exported if name.endswith("ä.jpg")]
     assert not [name for name in exported if name.endswith(("gone.jpg", "changed.jpg"))]
