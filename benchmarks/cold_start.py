@@ -61,6 +61,14 @@ SETTINGS = {
     "POWERTOOLS_SERVICE_NAME": "loading-bay",
     "PYTHONDONTWRITEBYTECODE": "1",
     "VEHICLE_CLASSES": "bicycle:1:near,motorcycle:2:far",
+    # The review page's own.
+    "ANNOUNCE_REVIEW_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:benchmark",
+    "CLIENT_ID": "benchmark",
+    "DECISIONS_TABLE": "benchmark",
+    "GUIDELINES": "",
+    "SIGN_IN_URL": "https://example.com",
+    "UNDO_SECONDS": "5",
+    "UPLOAD_PREFIX": "uploads/",
 }
 
 
@@ -176,6 +184,8 @@ def run(runs: int) -> Result:
     finally:
         service.close()
     rows = [_row(function, found) for function in FUNCTIONS]
+    limit = Reading("bare + client", found["serialize client"])
+    rows.append(Row("review, the page", "ms", found["review"], None, limit, "", None))
     remarks = [f"bare client {found['bare']} ms ({found['bare'].spread()})"]
     if not _sdk_site():
         remarks.append("the sagemaker SDK is not installed in .venv-training, so its baseline was skipped")
@@ -192,12 +202,13 @@ def subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
         place.mkdir()
         (place / "app.py").write_text(code)
         found[name] = partial(service.cold_start, "app.handler", {}, [place])
+    request = json.loads((ROOT / "events" / "review" / "http-api.json").read_text())
+    request["rawPath"] = request["requestContext"]["http"]["path"] = "/"
+    request["requestContext"]["http"]["method"] = "GET"
+    page = _package("Review", folder / "packages" / "review")
+    found["review"] = partial(service.cold_start, "functions.review.app.handler", request, [page])
     for name, logical in FUNCTIONS.items():
-        package = folder / "packages" / name
-        package.mkdir(parents=True)
-        build = ["make", "--silent", "-C", str(ROOT / "functions"), f"build-{logical}Function"]
-        build += [f"ARTIFACTS_DIR={package}", f"LAMBDA_PYTHON={sys.executable}"]
-        subprocess.run(build, check=True, capture_output=True)
+        package = _package(logical, folder / "packages" / name)
         found[name] = partial(service.cold_start, f"{name}.app.handler", events[name], [package])
         if site := _sdk_site():
             place = folder / f"{name}_sdk"
@@ -205,6 +216,15 @@ def subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
             (place / "with_sdk.py").write_text(WITH_SDK.format(site=str(site), function=name))
             found[f"{name} SDK"] = partial(service.cold_start, "with_sdk.handler", events[name], [place, package])
     return found
+
+
+def _package(logical: str, folder: Path) -> Path:
+    """Build a function's package as SAM does, for this machine."""
+    folder.mkdir(parents=True)
+    build = ["make", "--silent", "-C", str(ROOT / "functions"), f"build-{logical}Function"]
+    build += [f"ARTIFACTS_DIR={folder}", f"LAMBDA_PYTHON={sys.executable}"]
+    subprocess.run(build, check=True, capture_output=True)
+    return folder
 
 
 def _sdk_site() -> Path | None:
