@@ -44,7 +44,12 @@ def test_the_demo_classifies_every_sample_as_expected_and_leaves_nothing_behind(
     asked = [decision for decision in decisions if "probabilities" in decision]
     captured = [line for file in (checkout / ".local/demo/capture").rglob("*.jsonl") for line in file.open()]
     assert len(captured) == len(asked)
-    assert "What has the model been doing?" in (checkout / ".local/report/report.html").read_text()
+    traced = {json.loads(line)["eventMetadata"]["inferenceId"] for line in captured}
+    assert traced == {decision["claim"] for decision in asked}
+    report = (checkout / ".local/report/report.html").read_text()
+    assert "What has the model been doing?" in report
+    unsure = min(asked, key=lambda decision: decision["confidence"])
+    assert f">{unsure['s3_key']}</p>" in report  # the gallery names the photo, not only its capture
     assert_nothing_is_left(checkout)
 
 
