@@ -97,7 +97,7 @@ def train_here(staged: Path, output: Path, seeds: list[int], epochs: int | None)
 
         arguments = ["--epochs", str(epochs)] if epochs else []
         best, runs = bundled.train(staged, output, seeds, arguments, progress)
-    table = Table("seed", "validation loss", "validation accuracy", title="Seeds", title_justify="left")
+    table = Table("seed", "loss (photos + others)", "accuracy", title="On validation", title_justify="left")
     for run in runs:
         table.add_row(str(run.seed), f"{run.validation_loss:.4f}", f"{run.record['validation']['accuracy']:.4f}")
     console.print(table)
