@@ -15,10 +15,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LEFT_OUT = re.compile(r"-m local (up|down|demo)\b|-m operate (--local )?check")
 STANDS_FOR = {
     "PHOTO": "uploads/photos/bicycle-road.jpg",
+    "KEY": "uploads/photos/bicycle-road.jpg",
     "VEHICLE": "bicycle",
     "DRIVER": "driver-7",
     "NAME": "march",
     "--stack-name loading-bay-prod": "",
+    " --follow": "",
     "operate watch": "operate watch --once",
     "--local watch": "--local watch --once",
 }
