@@ -31,13 +31,13 @@ CLIENTS = (1, 16)
 SECONDS = 3.0
 REACH_OVERHEAD = 2.0
 REACH_SHARE = 0.8
-# The same network, untrained, in the framework that it was trained in: 32 pixels in, enlarged to 128.
+# The same network, untrained, in the framework that it was trained in: 64 pixels in, enlarged to 128.
 EAGER = """
 import statistics, time, torch
 from training.container.network import EfficientNetLite0, Servable
 torch.set_num_threads(1)
-model = Servable(EfficientNetLite0(2), 32, 128, 1.0).eval()
-pixels = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+model = Servable(EfficientNetLite0(2), 64, 128, 1.0).eval()
+pixels = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
 times = []
 with torch.inference_mode():
     for _ in range(60):
@@ -93,10 +93,10 @@ def run(runs: int) -> Result:
 
 
 def picture() -> bytes:
-    """Return what SerializePhoto sends: a photo of 32 × 32 pixels (PNG)."""
+    """Return what SerializePhoto sends: a photo of 64 × 64 pixels (PNG)."""
     with Image.open(ROOT / "events" / "photos" / "bicycle-road.jpg") as image:
         buffer = io.BytesIO()
-        image.convert("RGB").resize((32, 32)).save(buffer, "PNG")
+        image.convert("RGB").resize((64, 64)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -19,7 +19,7 @@ from . import machine
 from .figures import ROOT, cpu_milliseconds, fresh_process, interleave
 from .results import Reading, Result, Row
 
-SIZE = 32
+SIZE = 64
 MAX_PIXELS = 50_000_000
 TWELVE_MEGAPIXELS = (4000, 3000)
 # The largest photo that the template's MaxPhotoPixels accepts.
@@ -47,14 +47,14 @@ print(sum(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) for status in statuses)
 PEAK_OURS = """
 from functions.serialize.decoder import Decoder
 decoder = Decoder(max_pixels=50_000_000)
-decoder.square(Path(sys.argv[1]).read_bytes(), 32)
+decoder.square(Path(sys.argv[1]).read_bytes(), 64)
 processes.append(decoder.start())
 """
 PEAK_FULL = """
 from PIL import Image, ImageOps
 from pillow_heif import register_heif_opener
 register_heif_opener()
-ImageOps.fit(Image.open(sys.argv[1]).convert("RGB"), (32, 32))
+ImageOps.fit(Image.open(sys.argv[1]).convert("RGB"), (64, 64))
 """
 
 
@@ -83,7 +83,7 @@ def run(runs: int) -> Result:
     rows = [_time(kind, runs) for kind in ENCODINGS]
     rows += [_memory(kind, TWELVE_MEGAPIXELS, "12 megapixels", runs) for kind in ENCODINGS]
     rows += [_memory(kind, LARGEST, "50 megapixels", runs) for kind in ENCODINGS]
-    return Result("serialize", "SerializePhoto: one photo to 32 × 32 pixels", rows, before)
+    return Result("serialize", "SerializePhoto: one photo to 64 × 64 pixels", rows, before)
 
 
 def _time(kind: str, runs: int) -> Row:

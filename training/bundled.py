@@ -60,8 +60,8 @@ class Trained:
     @property
     def validation_loss(self) -> float:
         """What seeds are compared by; no test photo has a part in it."""
-        chosen = self.record["history"][self.record["epoch"] - 1]
-        return float(chosen["loss"] + chosen["outlier_loss"])
+        last = self.record["history"][-1]
+        return float(last["loss"] + last["outlier_loss"])
 
     @property
     def figures(self) -> dict[str, float]:
@@ -138,12 +138,15 @@ def _train_seed(
 
 def complete_record(best: Trained, runs: Sequence[Trained]) -> dict[str, Any]:
     """Add to the best seed's record how every seed did on the test, mean and spread, and why it is best."""
+    figures = asdict(best.test)
+    # A point a photo: evaluate draws it.
+    del figures["risk_coverage"]
     columns = {name: [run.figures[name] for run in runs] for name in best.figures}
     return {
         **best.record,
         "model_bytes": (best.folder / MODEL_FILE).stat().st_size,
         "threshold": best.test.threshold,
-        "test": asdict(best.test) | asdict(best.parts),
+        "test": figures | asdict(best.parts),
         "seeds": {
             "why": f"seed {best.seed} has the lowest loss on validation photos and outliers",
             "each": [{"seed": run.seed, "validation_loss": run.validation_loss, "test": run.figures} for run in runs],

@@ -109,7 +109,7 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, e
 
 def _as_sent(data: bytes) -> bytes:
     """Return what the endpoint is sent for a photo."""
-    return central_square(data, size=32, max_pixels=1_000_000).encode("PNG", compress_level=3)
+    return central_square(data, size=64, max_pixels=1_000_000).encode("PNG", compress_level=3)
 
 
 def _summaries(bay: Bay, batch: Batch) -> list[dict[str, Any]]:

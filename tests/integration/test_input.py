@@ -143,7 +143,7 @@ def test_photos_outside_the_upload_prefix_are_left_alone(bay: Bay) -> None:
 
 def test_the_state_stays_below_32_kib_for_any_photo(bay: Bay) -> None:
     noise = io.BytesIO()
-    Image.frombytes("RGB", (32, 32), random.Random(0).randbytes(32 * 32 * 3)).save(noise, "PNG")
+    Image.frombytes("RGB", (64, 64), random.Random(0).randbytes(64 * 64 * 3)).save(noise, "PNG")
     key = bay.upload(noise.getvalue(), "é" * 440 + ".png")
 
     execution = bay.outcome(key).execution_arn

@@ -68,6 +68,13 @@ def test_pixels_are_normalised_as_the_pretrained_weights_want() -> None:
     assert Enlarge(32, 64)(grey).mean().item() == pytest.approx((1 - 0.498) / 0.502, abs=1e-5)
 
 
+def test_a_mirrored_photo_gets_the_same_answer(network: EfficientNetLite0) -> None:
+    servable = Servable(network, 32, 64, temperature=1.0).eval()
+    photo = pixels(3)
+    with torch.inference_mode():
+        assert torch.allclose(servable(photo), servable(photo.flip(2)), atol=1e-5)
+
+
 def test_the_exported_file_answers_as_the_network_does(network: EfficientNetLite0, tmp_path: object) -> None:
     path = f"{tmp_path}/model.onnx"
     export(network, 64, 0.7, DESCRIPTION, path)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from stack.image_size import served_size
+from stack.template import parameter_default
 from training.container import serve
 
 MODEL = Path("training/model/model.onnx")
@@ -70,7 +71,7 @@ def test_ping_answers_at_once(port: int) -> None:
 
 def test_app_names_its_classes_and_size(app: Starlette) -> None:
     assert app.state.class_names == ["bicycle", "motorcycle"]
-    assert app.state.input_size == 32
+    assert app.state.input_size == int(parameter_default("ImageSize"))
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,17 @@ def test_all_crops_of_an_original_are_in_one_split_and_those_for_the_figures_onl
     assert given.digest != source(test=4).digest
 
 
+def test_too_few_images_or_outliers_are_said_with_what_to_do() -> None:
+    data = dataset.split(source(count=30, test=3), CLASSES, seed=1)
+    bicycle, motorcycle, others = dataset.shortages(data)
+    assert "bicycle has 26 images" in bicycle
+    assert "motorcycle has 26 images" in motorcycle
+    assert "there are 7 images of other things" in others
+    assert "--outliers" in others
+    plenty = replace(data, train=400 * data.train, train_outliers=400 * data.train_outliers)
+    assert dataset.shortages(plenty) == []
+
+
 def test_what_a_camera_took_at_about_one_time_stays_together() -> None:
     groups = {Origin("cctv", "z", "whole", f"z:bike/bike{number}.jpg").group for number in range(20, 40)}
     assert groups == {"z:bike/bike1"}

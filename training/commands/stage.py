@@ -81,6 +81,8 @@ def stage(
     console.print(table)
     if manifest.dropped:
         console.print(f"{manifest.dropped} training images left out: they all but repeat a test image.")
+    for line in dataset.shortages(data):
+        console.print(f"Warning: {line}.", style="yellow", highlight=False)
     if bucket:
         upload(output, bucket, prefix, region)
 

@@ -2,9 +2,8 @@
 
 Reads folders of small images, one per class. Labelled photos are learned by cross-entropy; outliers, images
 of anything else, by cross-entropy to the uniform distribution, so that they end below any threshold
-("outlier exposure", Hendrycks, Mazeika and Dietterich, 2019, https://arxiv.org/abs/1812.04606). The epoch is
-chosen, and the temperature set, on the validation photos alone. Seeded: the same data on the same machine
-give the same model.
+("outlier exposure", Hendrycks, Mazeika and Dietterich, 2019, https://arxiv.org/abs/1812.04606). The temperature
+is set on the validation photos alone. Seeded: the same data on the same machine give the same model.
 """
 
 import copy
@@ -69,11 +68,6 @@ class Measured:
     loss: float
     accuracy: float
     outlier_loss: float
-
-    @property
-    def total(self) -> float:
-        """What the epoch is chosen by: labelled photos right and sure, outliers unsure."""
-        return self.loss + self.outlier_loss
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -182,11 +176,14 @@ class Learning:
         return loss.item()
 
 
-def fit(data: Data, settings: Settings, classes: int) -> tuple[EfficientNetLite0, int, list[dict[str, float]]]:
-    """Fine-tune: (the averaged network of the best epoch, that epoch, what each epoch measured)."""
+def fit(data: Data, settings: Settings, classes: int) -> tuple[EfficientNetLite0, list[dict[str, float]]]:
+    """Fine-tune: (the averaged network, what each epoch measured).
+
+    The last epoch's network is kept: its learning rate has fallen to nothing. To choose an epoch by its loss on
+    validation would choose the best calibrated one, and calibration comes later.
+    """
     learning = Learning.begin(settings, classes, settings.epochs * settings.steps_per_epoch)
     batches = Batches(data, classes, learning.augment, settings.seed)
-    best, best_epoch, best_loss = learning.average, 0, math.inf
     history: list[dict[str, float]] = []
     started = time.monotonic()
     for epoch in range(1, settings.epochs + 1):
@@ -195,15 +192,13 @@ def fit(data: Data, settings: Settings, classes: int) -> tuple[EfficientNetLite0
         loss = sum(learning.step(batches, settings) for _ in range(settings.steps_per_epoch)) / settings.steps_per_epoch
         measured = measure(learning.average, data, settings)
         history.append({"epoch": epoch, **asdict(measured)})
-        if measured.total < best_loss:
-            best, best_epoch, best_loss = copy.deepcopy(learning.average), epoch, measured.total
         # SageMaker reads these lines as metrics, the command line as progress.
         click.echo(
             f"epoch={epoch}/{settings.epochs} train_loss={loss:.4f} validation_loss={measured.loss:.4f} "
             f"validation_accuracy={measured.accuracy:.4f} outlier_loss={measured.outlier_loss:.4f} "
             f"seconds={time.monotonic() - started:.0f}"
         )
-    return best, best_epoch, history
+    return learning.average, history
 
 
 def side_of(epoch: int, settings: Settings) -> int:
@@ -374,7 +369,7 @@ def main(
     )
 
     started, worked = time.monotonic(), time.process_time()
-    network, epoch, history = fit(data, settings, len(class_names))
+    network, history = fit(data, settings, len(class_names))
     seconds, processor_seconds = time.monotonic() - started, time.process_time() - worked
     model_dir.mkdir(parents=True, exist_ok=True)
     path = model_dir / MODEL_FILE
@@ -386,7 +381,6 @@ def main(
     probabilities = run_exported(path, data.validation.pixels)
     described = baseline(probabilities, data.validation.labels.numpy(), class_names)
     write_json(model_dir / BASELINE_FILE, described)
-    chosen_epoch = history[epoch - 1]
     write_json(
         model_dir / RECORD_FILE,
         {
@@ -407,13 +401,12 @@ def main(
             },
             "training_seconds": round(seconds),
             "training_processor_seconds": round(processor_seconds),
-            "epoch": epoch,
             "temperature": temperature,
-            "validation": {"accuracy": described["accuracy"], "loss": chosen_epoch["loss"]},
+            "validation": {"accuracy": described["accuracy"], "loss": history[-1]["loss"]},
             "history": history,
         },
     )
-    click.echo(f"kept epoch {epoch}, temperature {temperature:.3f}; the model is in {model_dir}")
+    click.echo(f"temperature {temperature:.3f}; the model is in {model_dir}")
 
 
 if __name__ == "__main__":
