@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import click
 from boto3.exceptions import Boto3Error
@@ -65,7 +66,9 @@ def describe(error: Exception) -> str:
     if isinstance(error, ProfileNotFound):
         return f"{error}; aws configure list-profiles shows which exist"
     if isinstance(error, EndpointConnectionError):
-        return f"{error}; check the network and the region"
+        here = urlsplit(error.kwargs["endpoint_url"]).hostname in {"127.0.0.1", "localhost"}
+        remedy = "start the local stack with: python -m local up" if here else "check the network and the region"
+        return f"{error}; {remedy}"
     return " ".join(str(error).split())
 
 

@@ -41,6 +41,7 @@ def refusal(code: str, message: str = "no") -> ClientError:
         (NoRegionError(), "give --region or set AWS_DEFAULT_REGION"),
         (ProfileNotFound(profile="work"), "aws configure list-profiles"),
         (EndpointConnectionError(endpoint_url="https://x"), "check the network and the region"),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1/"), "start the local stack with: python -m local up"),
         (ConnectTimeoutError(endpoint_url="https://x"), "Connect timeout"),
         (PermissionError(13, "Permission denied", "/root/report"), "/root/report: Permission denied"),
         (FileNotFoundError(2, "No such file or directory", "gone.json"), "gone.json: No such file"),
