@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
+
 from stack.errors import UserError
 
 from .records import finite
@@ -69,7 +71,11 @@ def runs(path: Path | None = None) -> list[Run]:
 def _tell_mlflow(run: Run) -> None:
     import mlflow  # noqa: PLC0415 - takes seconds to import, and is never required
 
-    mlflow.set_experiment(EXPERIMENT)
-    with mlflow.start_run(run_name=f"{run.command} {run.model}"):
-        mlflow.log_params({"command": run.command, "model": run.model, "data_digest": run.data_digest, **run.settings})
-        mlflow.log_metrics({key: value for key, value in run.figures.items() if math.isfinite(value)})
+    try:
+        mlflow.set_experiment(EXPERIMENT)
+        with mlflow.start_run(run_name=f"{run.command} {run.model}"):
+            about = {"command": run.command, "model": run.model, "data_digest": run.data_digest}
+            mlflow.log_params({**about, **run.settings})
+            mlflow.log_metrics({key: value for key, value in run.figures.items() if math.isfinite(value)})
+    except Exception as error:  # a server of any kind may be behind it; the history here has the run already
+        click.echo(f"MLflow was not told: {' '.join(str(error).split())[:200]}", err=True)

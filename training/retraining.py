@@ -58,4 +58,4 @@ def judged(champion: Path, challenger: Path, staged: Path, labels: Labels, thres
             onnx_predictor(model), names, labels.held_out, labels.held_out_outliers, str(model), Path("people's labels")
         )
 
-    return compare({"test": both(on_test), "reviewed photos, held out": both(on_labels)}, threshold)
+    return compare({"test": both(on_test), "held-out labels": both(on_labels)}, threshold)

@@ -92,11 +92,11 @@ def test_the_new_model_is_judged_on_the_test_and_on_labels_that_it_never_learned
 
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "retrained/comparison.json").read_text())
-    assert [each["photos"] for each in found["sets"]] == ["test", "reviewed photos, held out"]
+    assert [each["photos"] for each in found["sets"]] == ["test", "held-out labels"]
     assert found["verdict"] == "no difference shown"
     learned = {path.stem for path in (tmp_path / "retrained/staged/train/bicycle").iterdir()}
     assert found["sets"][1]["new"]["photos"] + len(learned) > 30
-    assert "Reviewed photos, held out" in (tmp_path / "retrained/comparison.html").read_text()
+    assert "Held-out labels" in (tmp_path / "retrained/comparison.html").read_text()
     assert json.loads((tmp_path / "history.jsonl").read_text())["command"] == "retrain"
 
 

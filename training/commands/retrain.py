@@ -84,7 +84,7 @@ def retrain(
     comparisons = judged(champion, challenger, staged, found, threshold)
     report_comparison(comparisons, output)
     figures = {
-        f"{comparison.photos}: {each.new.key}": each.new.value
+        f"{comparison.photos}/{each.new.key}": each.new.value
         for comparison in comparisons
         for each in comparison.figures
     }
