@@ -4,6 +4,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def test_upload_watch_status_and_logs_tell_what_happens(run: Run, stack: dict[st
     rejected = [json.loads(line) for line in lines if '"photo rejected"' in line]
     (logged,) = [each for each in rejected if each["s3_key"] == "uploads/text.jpg"]
     assert ":execution:" in logged["execution_arn"]
+    assert datetime.fromisoformat(logged["timestamp"]).tzinfo, "Lambda takes a line for one of level INFO otherwise"
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,25 @@ def test_a_topic_takes_no_conditions_from_eventbridge_nor_does_the_key() -> None
         assert "Condition" not in events
 
 
+def test_a_search_of_metrics_quotes_a_namespace_with_a_slash() -> None:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
+    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+
+    assert re.findall(r"SEARCH\('\{([^,]+),", body) == [r"\"LoadingBay/${AWS::StackName}\""]
+
+
+def test_nothing_is_left_of_an_expired_photo() -> None:
+    rules = RESOURCES["Inbox"]["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    assert [rule["Id"] for rule in rules if rule.get("ExpiredObjectDeleteMarker")] == ["ExpireReplacedVersions"]
+
+
+def test_a_state_machine_s_name_leaves_room_for_a_stack_s() -> None:
+    names = [each["Properties"].get("Name") for each in of_type("AWS::Serverless::StateMachine").values()]
+
+    assert [name for name in names if name] == [{"Fn::Sub": "${AWS::StackName}-Batch"}]
+
+
 def test_an_alarm_counts_directly_and_subtracts_nothing() -> None:
     for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
         for metric in alarm["Properties"].get("Metrics", []):
