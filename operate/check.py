@@ -266,7 +266,7 @@ class Check:
         photo = waiting[0]
         vehicle = parse_classes(self.deployed.outputs["VehicleClasses"])[0].name
         decide(self.deployed, photo.photo, vehicle, self.name)
-        announced = _await(lambda: self._routed(photo.key), 60)
+        announced = _await(lambda: self._routed(photo.key), 120)  # it can be taken back for a minute
         if announced is None:
             raise UserError(f"{photo.key} was decided, but the decision was not announced")
         kept = _await(lambda: self._label(photo.photo), 60)
