@@ -43,7 +43,7 @@ REFUSALS: dict[type[Exception], int] = {
     StorageUnavailable: 503,
 }
 
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, max_pool_connections=10)
 s3 = boto3.client("s3", config=quick)
 

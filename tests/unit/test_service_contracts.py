@@ -1,9 +1,10 @@
 """What AWS's services ask of the template beyond its schema: policies they honour, metrics that can be compared."""
 
+import ast
 import re
 from typing import Any
 
-from stack.template import read_template
+from stack.template import ROOT, read_template
 
 RESOURCES: dict[str, dict[str, Any]] = read_template()["Resources"]
 
@@ -40,3 +41,35 @@ def test_an_upload_s_last_traces_expire_too() -> None:
     rules = RESOURCES["Inbox"]["Properties"]["LifecycleConfiguration"]["Rules"]
 
     assert any(rule.get("ExpiredObjectDeleteMarker") for rule in rules)
+
+
+def test_no_alarm_subtracts_what_is_counted_at_another_moment() -> None:
+    """A function's metrics are stamped when they are flushed, AWS's own when a run starts or when it ends."""
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            for metric in resource["Properties"].get("Metrics", []):
+                assert " - " not in str(metric.get("Expression", "")), name
+
+
+def test_a_search_s_namespace_is_quoted() -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html"""
+    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+
+    for schema in re.findall(r"SEARCH\('\{([^}]*\}?[^}]*)\}", body):
+        assert re.match(r'\\"LoadingBay/', schema), schema
+
+
+def test_every_logger_writes_the_timestamps_that_lambda_reads() -> None:
+    """Without RFC 3339 a line counts as INFO.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    """
+    calls = [
+        node
+        for module in (ROOT / "functions").rglob("*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Logger"
+    ]
+    for call in calls:
+        assert any(each.arg == "use_rfc3339" and ast.unparse(each.value) == "True" for each in call.keywords)
+    assert calls
