@@ -36,27 +36,12 @@ def test_eventbridge_may_use_the_key_whatever_account_it_says_it_comes_from() ->
     assert not re.search(r"aws:Source(Account|Arn)", str(statement.get("Condition", "")))
 
 
-def test_an_upload_s_last_traces_expire_too() -> None:
-    """An expired upload leaves a delete marker, which stays until a rule removes it."""
-    rules = RESOURCES["Inbox"]["Properties"]["LifecycleConfiguration"]["Rules"]
-
-    assert any(rule.get("ExpiredObjectDeleteMarker") for rule in rules)
-
-
 def test_no_alarm_subtracts_what_is_counted_at_another_moment() -> None:
     """A function's metrics are stamped when they are flushed, AWS's own when a run starts or when it ends."""
     for name, resource in RESOURCES.items():
         if resource["Type"] == "AWS::CloudWatch::Alarm":
             for metric in resource["Properties"].get("Metrics", []):
                 assert " - " not in str(metric.get("Expression", "")), name
-
-
-def test_a_search_s_namespace_is_quoted() -> None:
-    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html"""
-    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-
-    for schema in re.findall(r"SEARCH\('\{([^}]*\}?[^}]*)\}", body):
-        assert re.match(r'\\"LoadingBay/', schema), schema
 
 
 def test_every_logger_writes_the_timestamps_that_lambda_reads() -> None:
