@@ -5,21 +5,24 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from stack.commands import Command
-from stack.text import percent
+from stack.text import percent, shortened
 
 from .. import history as past
 from .options import console
 
 # The figures that say most; --json prints all.
 SHOWN = {
-    "accuracy": "accuracy",
-    "coverage": "coverage",
-    "selective_accuracy": "of accepted",
-    "outliers_accepted": "others accepted",
+    "accuracy": "right",
+    "coverage": "accepted",
+    "selective_accuracy": "of these",
+    "outliers_accepted": "others",
 }
+# From this width of the terminal on, the digest of the data is shown.
+WIDE = 96
 
 
 @click.command(cls=Command, examples=["", "--json"])
@@ -34,16 +37,19 @@ def history(*, as_json: bool) -> None:
     if not found:
         console.print(f"Nothing yet: train and evaluate write {past.HISTORY}.")
         return
-    table = Table("when", "what", "model", "data", *SHOWN.values())
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    wide = console.width >= WIDE
+    for name in ("when", "what", "model", *(["data"] if wide else [])):
+        table.add_column(name, no_wrap=True)
+    for name in SHOWN.values():
+        table.add_column(name, justify="right", no_wrap=True)
     for run in found:
-        table.add_row(run.time[:16], run.command, run.model, _digest(run.data_digest), *_figures(run.figures))
+        model = shortened(run.model, max(console.width - (72 if wide else 63), 10))
+        digest = [run.data_digest.removeprefix("sha256:")[:8]] if wide else []
+        table.add_row(run.time[5:16].replace("T", " "), run.command, model, *digest, *_figures(run.figures))
     console.print(table)
 
 
-def _digest(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:8]
-
-
 def _figures(figures: Mapping[str, float | None]) -> list[str]:
-    values = [figures.get(key) for key in SHOWN]
+    values = [figures.get(key, figures.get(f"test/{key}")) for key in SHOWN]  # a retraining measures several sets
     return ["–" if value is None else percent(value) for value in values]
