@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from stack.commands import Command
 from stack.deployed import client
@@ -150,7 +150,9 @@ def report_evaluation(
 
 def part_table(title: str, parts: Sequence[Part]) -> Table:
     """Return the figures of some parts of the photos as a table for the terminal."""
-    table = Table(title, "photos", "right", "accepted", "of these right", "others", "accepted")
+    # Sources of one collection differ in the end of their names, which an ellipsis would take away.
+    name = Column(title, overflow="fold")
+    table = Table(name, "photos", "right", "accepted", "of these right", "others", "accepted")
     for part in parts:
         shares = (part.accuracy, part.coverage, part.selective_accuracy)
         table.add_row(
