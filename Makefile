@@ -135,9 +135,9 @@ define install
 	@test -x $(1)/bin/python || $(PYTHON) -m venv --without-pip $(1)
 	@rm -f $@
 	@{ .venv/bin/python -m pip --python $(1)/bin/python install --disable-pip-version-check --no-compile \
-		--progress-bar off --require-hashes --no-deps --requirement $< && touch $@; } | awk -v of=$$(grep -c == $<) \
-		'/^(Collecting|Processing|Requirement already)/ { sub(/.*\//, "", $$2); printf "\r\033[K  %d of %d: %s", ++n, of, $$2; fflush() } \
-		/^Installing/ { printf "\r\033[K  unpacking"; fflush() } END { printf "\r\033[K" }'
+		--progress-bar off --require-hashes --no-deps --requirement $< && touch $@; } | awk -v of=$$(grep -c == $<) -v shown=$$(test -t 1 && echo 1) \
+		'shown && /^(Collecting|Processing|Requirement already)/ { sub(/.*\//, "", $$2); printf "\r\033[K  %d of %d: %s", ++n, of, $$2; fflush() } \
+		shown && /^Installing/ { printf "\r\033[K  unpacking"; fflush() } END { if (shown) printf "\r\033[K" }'
 	@test -e $@
 endef
 

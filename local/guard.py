@@ -5,13 +5,13 @@ answers any page in a browser: without the guard, whoever reaches its port creat
 developer. What AWS itself leaves open to browsers stays open: the routes of a deployed HTTP API, and Cognito's sign-in.
 """
 
+import html
 import json
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from xml.sax.saxutils import escape
 
 from ministack import app as ministack  # type: ignore[import-not-found]
 from ministack.core import sigv4  # type: ignore[import-not-found]
@@ -213,7 +213,8 @@ async def _refuse(send: Send, headers: dict[str, str], code: str, message: str) 
     as_form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     if as_form or "/s3/" in headers.get("authorization", "/s3/"):
         media_type = b"text/xml"
-        text = f"<ErrorResponse><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></ErrorResponse>"
+        said = f"<Code>{code}</Code><Message>{html.escape(message)}</Message>"
+        text = f"<ErrorResponse><Error>{said}</Error></ErrorResponse>"
     else:
         media_type = b"application/json"
         text = json.dumps({"__type": code, "message": message})
