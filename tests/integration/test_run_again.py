@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from functions.review.reviews import Desk, Place
 from stack.decisions import Decision, timestamp
 from stack.deployed import STACK_NAME
 from tests.integration.bay import Bay, picture, wait_for
@@ -111,6 +113,24 @@ def test_one_failing_photo_is_tried_before_its_time_and_its_recovery_brings_the_
     swept(bay, oldest)
 
     assert {bay.outcome(key).status for key in keys} == {"ROUTED"}
+
+
+def test_a_person_s_decision_that_nobody_announced_is_announced(bay: Bay) -> None:
+    key = bay.upload(picture("grey"))
+    waiting = bay.outcome(key)
+    assert waiting.status == "REVIEW"
+    wait_for(lambda: bay.running() == 0)
+    # The function died, or Step Functions was away, after the decision was recorded.
+    desk = Desk(bay.dynamodb, Mock(), bay.table, "", {"motorcycle": Place("2", "far")})
+    desk.decide(waiting.photo, "motorcycle", review_id="0f8fad5b-d9cb-469f-a165-70867728950e", reviewer="ann")
+    assert announced(bay, key) == ["Photo Needs Review"]
+
+    bay.expire(waiting.photo)
+    bay.sweep()
+
+    (decision,) = wait_for(lambda: [each for each in bay.decisions(key) if each.queue is None])
+    assert (decision.status, decision.reviewed_by, decision.claim) == ("ROUTED", "ann", waiting.claim)
+    assert announced(bay, key) == ["Photo Needs Review", "Vehicle Routed"]
 
 
 def test_what_failed_a_moment_ago_is_no_canary(bay: Bay, endpoint: Endpoint) -> None:
