@@ -321,3 +321,22 @@ def test_the_deploy_output_says_what_happens_without_an_endpoint_and_what_to_run
 
     assert "Until it is in service photos fail and are tried again" in outputs["EndpointName"]["Description"]
     assert outputs["NextCommand"]["Value"] == {"Fn::Sub": "python -m operate --stack-name ${AWS::StackName} check"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "accepted"),
+    [("", True), ("rate(1 day)", True), ("cron(0 3 * * ? *)", True), ("daily", False), ("rate(1 day) ", False)],
+)
+def test_reconciliation_takes_a_schedule_of_eventbridge(schedule: str, accepted: bool) -> None:
+    pattern = TEMPLATE["Parameters"]["ReconcileSchedule"]["AllowedPattern"]
+
+    assert bool(re.fullmatch(pattern, schedule)) is accepted
+
+
+def test_reconciliation_is_a_batch_over_the_upload_prefix_and_only_where_it_is_wanted() -> None:
+    for name in ("ReconcileRule", "ReconcileRuleRole"):
+        assert RESOURCES[name]["Condition"] == "Reconciles"
+    (target,) = RESOURCES["ReconcileRule"]["Properties"]["Targets"]
+
+    assert target["Arn"] == {"Ref": "ClassifyBatch"}
+    assert json.loads(target["Input"]["Fn::Sub"]) == {"prefix": "${UploadPrefix}"}
