@@ -33,7 +33,7 @@ from tests.integration.bay import Bay, wait_for
 from tests.integration.endpoint import Endpoint
 from tests.integration.faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
 
-PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "60"))
+PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "40"))
 PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
 # Each execution in flight may need three processes to start, which has to stay within Lambda's ten seconds here.
 IN_FLIGHT = 8
