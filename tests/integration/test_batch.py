@@ -198,7 +198,7 @@ def test_a_name_is_taken_once(deployed: Deployed) -> None:
 
 def test_what_a_map_run_could_not_start_is_retried_though_no_record_tells_of_it(bay: Bay, deployed: Deployed) -> None:
     # Given a Map run's results as AWS writes them, which the local AWS does not
-    batch = Batch(deployed, new_name())
+    batch = run(deployed, prefix="there/is/nothing/here/")
     put(bay, "retried/", {"a b+c.jpg": picture("red", size=(91, 92)), "unsure.jpg": picture("grey", size=(91, 92))})
     shared = {"url_encoded": False, "batch_id": batch.name}
     never = {"Error": "StepFunctions.ExecutionLimitExceededException", "Cause": "The maximum has been exceeded"}

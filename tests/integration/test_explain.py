@@ -56,7 +56,7 @@ def test_a_failed_photo_s_errors_are_told_where_they_happened(bay: Bay, endpoint
 
     assert states(done.output) == [*WAY, "LowConfidence"]
     lines = {line.split()[2]: line for line in done.output.splitlines() if " s  " in line}
-    assert lines["InferVehicle"].endswith("EndpointUnavailable × 2")
+    assert re.search(r"EndpointUnavailable( × \d)?$", lines["InferVehicle"])
     assert lines["CheckConfidence"].endswith("LowConfidence")
     assert re.search(r"^failed after [0-9.]+ s: LowConfidence$", done.output, re.MULTILINE)
 
