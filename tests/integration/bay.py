@@ -5,7 +5,8 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +57,17 @@ class Bay:
         rule = stack.client("cloudformation").describe_stack_resource(
             StackName=STACK_NAME, LogicalResourceId="RunAgainRule"
         )
-        self.events.disable_rule(Name=rule["StackResourceDetail"]["PhysicalResourceId"].rpartition("/")[2])
+        self._sweep = rule["StackResourceDetail"]["PhysicalResourceId"].rpartition("/")[2]
+        self.events.disable_rule(Name=self._sweep)
+
+    @contextmanager
+    def swept(self) -> Iterator[None]:
+        """Let RunAgain look every minute while the block runs, as it does in a stack that nobody tests."""
+        self.events.enable_rule(Name=self._sweep)
+        try:
+            yield
+        finally:
+            self.events.disable_rule(Name=self._sweep)
 
     def upload(self, data: bytes, name: str | None = None) -> str:
         """Put a photo into the inbox; returns its key."""

@@ -1,7 +1,7 @@
 """`python -m operate check` passes on a stack that works, and says what to do where one thing does not."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,10 +16,11 @@ Checked = Callable[..., Result]
 
 
 @pytest.fixture
-def check(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Checked:
+def check(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checked]:
     for name, value in bay.stack.environment().items():
         monkeypatch.setenv(name, value)
-    return lambda *options: CliRunner().invoke(main, ["check", *options])
+    with bay.swept():
+        yield lambda *options: CliRunner().invoke(main, ["check", *options])
 
 
 def left_behind(bay: Bay) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def test_the_check_of_a_stack_notices_a_role_without_a_permission(
     for name, value in guarded_bay.stack.environment().items():
         monkeypatch.setenv(name, value)
 
-    with roles["Serialize"].without("s3:GetObject"):
+    with guarded_bay.swept(), roles["Serialize"].without("s3:GetObject"):
         done = CliRunner().invoke(main, ["check", "--json"])
 
     assert done.exit_code == 1
