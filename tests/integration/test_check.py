@@ -117,7 +117,7 @@ def test_a_stack_with_undelivered_events_is_told_what_to_do(bay: Bay, check: Che
         sqs.purge_queue(QueueUrl=queue)
 
     assert list(failed(done)) == ["dead-letter queue"]
-    assert "python -m operate replay" in failed(done)["dead-letter queue"]
+    assert failed(done)["dead-letter queue"].endswith(" replay")
 
 
 def physical_id(bay: Bay, logical_id: str) -> str:
