@@ -43,7 +43,7 @@ def refusal(code: str, message: str = "no") -> ClientError:
         (EndpointConnectionError(endpoint_url="https://x"), "check the network and the region"),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1/"), "start the local stack with: python -m local up"),
         (ConnectTimeoutError(endpoint_url="https://x"), "Connect timeout"),
-        (PermissionError(13, "Permission denied", "/root/report"), "/root/report: Permission denied"),
+        (PermissionError(13, "Permission denied", "/srv/report"), "/srv/report: Permission denied"),
         (FileNotFoundError(2, "No such file or directory", "gone.json"), "gone.json: No such file"),
     ],
 )
