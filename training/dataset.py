@@ -7,9 +7,9 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,27 +19,27 @@ from functions.serialize.decoder import Decoder, DecoderFailed
 from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 from stack.errors import UserError
 
-IMAGE_SIDE: Final = 64
-CIFAR_SIDE: Final = 32
-PHOTO_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
+IMAGE_SIDE = 64
+CIFAR_SIDE = 32
+PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
 # The template's default, so that no photo is trained on that the pipeline would reject.
-MAX_PIXELS: Final = 50_000_000
+MAX_PIXELS = 50_000_000
 # Of the labelled photos, this share chooses settings and calibrates; it is never trained on.
-VALIDATION_SHARE: Final = 0.15
+VALIDATION_SHARE = 0.15
 # Of the outliers that are not kept for the test, this share is for validation.
-OUTLIER_VALIDATION_SHARE: Final = 0.32
-TEST_SHARE: Final = 0.15
+OUTLIER_VALIDATION_SHARE = 0.32
+TEST_SHARE = 0.15
 # With fewer than this the figures of the shipped recipe were far off: 70 photographs of bicycles left three in ten
 # cyclists wrong, 171 outliers let one car in nine pass.
-ENOUGH_OF_A_CLASS: Final = 300
-ENOUGH_OUTLIERS: Final = 1000
+ENOUGH_OF_A_CLASS = 300
+ENOUGH_OUTLIERS = 1000
 # Two photos correlating more than this (after removing brightness and contrast, mirrored or not) show the
 # same thing. CIFAR-100 is known for such pairs: Barz and Denzler, "Do we train on test data?", 2020.
-DUPLICATE_CORRELATION: Final = 0.8
+DUPLICATE_CORRELATION = 0.8
 
 # Pictures of one camera, numbered in the order of time: so many may show the same vehicle.
-BURST: Final = 20
-_NUMBERED: Final = re.compile(r"(.*/[a-z]+)(\d+)\.jpg")
+BURST = 20
+_NUMBERED = re.compile(r"(.*/[a-z]+)(\d+)\.jpg")
 
 Pixels = NDArray[np.uint8]
 
@@ -60,7 +60,7 @@ class Origin:
         return f"{numbered[1]}{int(numbered[2]) // BURST}" if numbered else self.original
 
 
-CIFAR: Final = Origin(look="small", source="cifar-100")
+CIFAR = Origin(look="small", source="cifar-100")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Photo:
 class Source:
     """Photos as they come: those of the wanted classes, those of others, and what identifies the data.
 
-    ``test`` is empty where the source has no test split of its own; ``reviewed`` is never tested on.
+    `test` is empty where the source has no test split of its own.
     """
 
     train: list[Photo]
@@ -85,7 +85,6 @@ class Source:
     outliers: list[Photo]
     test_outliers: list[Photo]
     digest: str
-    reviewed: list[Photo] = field(default_factory=list)
 
     @property
     def side(self) -> int:
@@ -168,7 +167,7 @@ def _enlarged(image: Pixels, side: int) -> Pixels:
 
 
 def read_folder(folder: Path, class_names: Sequence[str], side: int = IMAGE_SIDE) -> Source:
-    """Read photos from ``<folder>/<class>/*.jpg``; folders of other names are outliers.
+    """Read photos from `<folder>/<class>/*.jpg`; folders of other names are outliers.
 
     Photos of any size are turned upright, centre-cropped and reduced, as the pipeline does it. The
     first, third, … outlier in sorted order is for the test.
@@ -191,7 +190,7 @@ def read_folder(folder: Path, class_names: Sequence[str], side: int = IMAGE_SIDE
 
 
 def with_outliers(source: Source, folder: Path) -> Source:
-    """Add ``<folder>/<class>/*.png`` as outliers; the first, third, … file in sorted order is for the test.
+    """Add `<folder>/<class>/*.png` as outliers; the first, third, … file in sorted order is for the test.
 
     Raises:
         UserError: there is no such folder, it holds no photos, or one cannot be read.
@@ -202,26 +201,6 @@ def with_outliers(source: Source, folder: Path) -> Source:
         source,
         outliers=[*source.outliers, *photos[1::2]],
         test_outliers=[*source.test_outliers, *photos[0::2]],
-        digest=_joint_digest(source, photos),
-    )
-
-
-def with_reviewed(source: Source, folder: Path, class_names: Sequence[str]) -> Source:
-    """Add photos that people have looked at, ``<folder>/<class>/*.jpg``, to what is trained and validated on.
-
-    Folders of other names, ``neither`` for instance, are outliers. The test stays what it was, so that the
-    new model's figures compare with the old one's.
-
-    Raises:
-        UserError: there is no such folder, it holds no photos, or one cannot be read.
-
-    """
-    photos = _class_folders(folder, source.side)
-    wanted = set(class_names)
-    return replace(
-        source,
-        reviewed=[photo for photo in photos if photo.label in wanted],
-        outliers=[*source.outliers, *(photo for photo in photos if photo.label not in wanted)],
         digest=_joint_digest(source, photos),
     )
 
@@ -309,7 +288,6 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
     rest, test = ([photo for photo in part if not photo.origin.group] for part in (source.train, source.test))
     if not test:
         rest, test = _carve(rest, class_names, TEST_SHARE, generator)
-    rest += source.reviewed
     fresh = without_repeats(rest, test)
     dropped, rest = len(rest) - len(fresh), fresh
     train, validation = _carve(rest, class_names, VALIDATION_SHARE, generator)

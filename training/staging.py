@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,10 +18,10 @@ from stack.errors import UserError, explained
 
 from .dataset import Dataset, Origin, Photo
 
-MANIFEST: Final = "dataset.json"
-LABELLED_SPLITS: Final = ("train", "validation", "test")
-OUTLIER_FOLDERS: Final = {split: f"outliers/{split}" for split in LABELLED_SPLITS}
-UPLOADS_AT_ONCE: Final = 16
+MANIFEST = "dataset.json"
+LABELLED_SPLITS = ("train", "validation", "test")
+OUTLIER_FOLDERS = {split: f"outliers/{split}" for split in LABELLED_SPLITS}
+UPLOADS_AT_ONCE = 16
 
 Progress = Callable[[int, int], None]
 
@@ -41,9 +41,9 @@ class Manifest:
 def write(dataset: Dataset, folder: Path) -> Manifest:
     """Write a data set as files; an earlier one in the same folder is replaced as a whole.
 
-    ``<split>/<class>/<name>.png``, ``outliers/<split>/<class>/<name>.png``, ``<split>.lst`` with lines
-    ``index<TAB>class number<TAB>path below the split``, shuffled
-    (https://docs.aws.amazon.com/sagemaker/latest/dg/image-classification.html), and ``dataset.json``.
+    `<split>/<class>/<name>.png`, `outliers/<split>/<class>/<name>.png`, `<split>.lst` with lines
+    `index<TAB>class number<TAB>path below the split`, shuffled
+    (https://docs.aws.amazon.com/sagemaker/latest/dg/image-classification.html), and `dataset.json`.
 
     Raises:
         UserError: the folder holds something else, or the disk is full.
@@ -110,7 +110,7 @@ def _as_text(origin: Origin) -> PngInfo:
 
 
 def unique_paths(photos: Iterable[Photo]) -> list[str]:
-    """Give ``<class>/<stem>.png`` for each photo; a second of one stem (a.jpg, a.png) keeps its whole name."""
+    """Give `<class>/<stem>.png` for each photo; a second of one stem (a.jpg, a.png) keeps its whole name."""
     paths: list[str] = []
     taken: set[str] = set()
     for photo in photos:
@@ -174,7 +174,7 @@ def read_split(folder: Path, labels: list[str] | None = None) -> list[Photo]:
 
 
 def upload(s3: Any, folder: Path, bucket: str, prefix: str, progress: Progress) -> int:
-    """Copy a staged folder to ``s3://bucket/prefix/``, several files at once: the number of files sent.
+    """Copy a staged folder to `s3://bucket/prefix/`, several files at once: the number of files sent.
 
     What is there already, with the same content, is not sent again.
 

@@ -122,15 +122,6 @@ def test_classes_that_are_not_there_are_named(photos: Path, tmp_path: Path, clas
     assert message in said(result)
 
 
-def test_reviewed_photos_join_the_training(photos: Path, tmp_path: Path) -> None:
-    arguments = ["stage", "--folder", str(photos), "--reviewed", str(photos), "--output", str(tmp_path / "staged")]
-    assert run(*arguments).exit_code == 0
-    manifest = json.loads((tmp_path / "staged" / "dataset.json").read_text())
-    # 20 of each class, less those held for the test, and 20 of each again, less those that repeat the test.
-    assert manifest["dropped"] > 0
-    assert manifest["counts"]["train"] + manifest["counts"]["validation"] + manifest["dropped"] == 74
-
-
 @pytest.mark.skipif("CIFAR100_ARCHIVE" not in os.environ, reason="CIFAR100_ARCHIVE names no archive")
 def test_the_real_archive_is_staged(tmp_path: Path) -> None:
     result = run("stage", "--archive", os.environ["CIFAR100_ARCHIVE"], "--output", str(tmp_path / "staged"))

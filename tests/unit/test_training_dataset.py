@@ -288,27 +288,6 @@ def test_outliers_are_limited_by_source() -> None:
     assert Counter(item.origin.source for item in limited.outliers) == {"own": 4, "us": 4}
 
 
-def test_reviewed_photos_are_trained_on_and_never_tested_on(tmp_path: Path) -> None:
-    for label in ("bicycle", "neither"):
-        (tmp_path / label).mkdir()
-        Image.new("RGB", (64, 48), "green").save(tmp_path / label / "seen.jpg")
-    before = source(test=3)
-    after = dataset.with_reviewed(before, tmp_path, CLASSES)
-    assert [item.label for item in after.outliers[len(before.outliers) :]] == ["neither"]
-    assert after.digest != before.digest
-    data = dataset.split(after, CLASSES, seed=1)
-    assert "seen.jpg" in {item.name for item in (*data.train, *data.validation)}
-    assert {item.name for item in data.test} == {item.name for item in before.test}
-
-
-def test_reviewed_photos_do_not_move_a_carved_test(tmp_path: Path) -> None:
-    (tmp_path / "bicycle").mkdir()
-    Image.new("RGB", (64, 48), "green").save(tmp_path / "bicycle" / "seen.jpg")
-    before = dataset.split(source(), CLASSES, seed=1)
-    after = dataset.split(dataset.with_reviewed(source(), tmp_path, CLASSES), CLASSES, seed=1)
-    assert [item.name for item in after.test] == [item.name for item in before.test]
-
-
 def test_outliers_are_limited_by_seed() -> None:
     limited = dataset.limit_outliers(source(), 4, seed=1)
     assert len(limited.outliers) == 4

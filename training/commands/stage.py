@@ -27,7 +27,6 @@ from .options import DATA, DATASET_PREFIX, STAGED, console
     multiple=True,
     help="Crops of such photographs, an archive with an index.csv, instead; may be given several times.",
 )
-@click.option("--reviewed", type=Path, help="Photos that people looked at, <folder>/<class>/*.jpg, to train on too.")
 @options.classes
 @options.output(STAGED, "Where the images are written.")
 @click.option("--image-size", type=click.IntRange(32), default=dataset.IMAGE_SIDE, help="Side of the model's input.")
@@ -43,7 +42,6 @@ def stage(
     outliers: Path | None,
     fetch_photographs: bool,
     photograph_archives: tuple[Path, ...],
-    reviewed: Path | None,
     classes: list[str],
     output: Path,
     image_size: int,
@@ -71,8 +69,6 @@ def stage(
             else photographs.read_archives(photograph_archives, image_size)
         )
         source = dataset.with_photographs(source, found.train, found.test, classes)
-    if reviewed:
-        source = dataset.with_reviewed(source, reviewed, classes)
     data = dataset.split(dataset.limit_outliers(source, outlier_limit, seed), classes, seed)
     manifest = staging.write(data, output)
     table = Table("split", "images", title=f"Staged in {output}", title_justify="left")

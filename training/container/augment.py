@@ -6,7 +6,6 @@ compresses, the reduction sharpens or softens. Everything is drawn from one seed
 
 import io
 import math
-from typing import Final
 
 import numpy as np
 import torch
@@ -15,31 +14,31 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 # Share of a batch that each effect touches, and how far it goes at most.
-FARTHER_SHARE: Final = 0.35
-FARTHER_SCALE: Final = (1.1, 2.0)
+FARTHER_SHARE = 0.35
+FARTHER_SCALE = (1.1, 2.0)
 # Sharpness must not tell what an image is of: labelled ones and outliers alike lose as much of it, drawn anew.
-SOFT_SHARE: Final = 0.75
-SOFT_SCALE: Final = (1.0, 2.2)
-QUARTER_TURN_SHARE: Final = 0.03
+SOFT_SHARE = 0.75
+SOFT_SCALE = (1.0, 2.2)
+QUARTER_TURN_SHARE = 0.03
 # Some are turned farther, and what lies beyond their edge is one colour: photos that somebody straightened.
-FRAMED_SHARE: Final = 0.06
-FRAMED_DEGREES: Final = 20.0
-BLUR_SHARE: Final = 0.25
-SHARPEN_SHARE: Final = 0.2
-JPEG_SHARE: Final = 0.25
-JPEG_QUALITY: Final = (40, 95)
-GREY_SHARE: Final = 0.15
-NOISE_SHARE: Final = 0.2
-NOISE_DEVIATION: Final = 12.0
-ERASE_SHARE: Final = 0.3
-ERASE_SIDE: Final = (0.15, 0.4)
-COLLAGE_SHARE: Final = 0.4
+FRAMED_SHARE = 0.06
+FRAMED_DEGREES = 20.0
+BLUR_SHARE = 0.25
+SHARPEN_SHARE = 0.2
+JPEG_SHARE = 0.25
+JPEG_QUALITY = (40, 95)
+GREY_SHARE = 0.15
+NOISE_SHARE = 0.2
+NOISE_DEVIATION = 12.0
+ERASE_SHARE = 0.3
+ERASE_SIDE = (0.15, 0.4)
+COLLAGE_SHARE = 0.4
 # Image sides are zoomed to 80–125 % (the rest is cropped), turned by 12°, sheared and shifted by a tenth.
-NEARER_SCALE: Final = (0.8, 1.25)
-TURN_DEGREES: Final = 12.0
-SHEAR: Final = 0.12
-SHIFT: Final = 0.12
-ASPECT: Final = 0.12
+NEARER_SCALE = (0.8, 1.25)
+TURN_DEGREES = 12.0
+SHEAR = 0.12
+SHIFT = 0.12
+ASPECT = 0.12
 
 
 class Augmenter:

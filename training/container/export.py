@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import onnx
@@ -15,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .network import EfficientNetLite0, Servable
 
-OPSET: Final = 18
+OPSET = 18
 # Below this many numbers a weight is not worth compressing; biases never are.
-COMPRESSIBLE: Final = 1024
-INT8_MAX: Final = 127
+COMPRESSIBLE = 1024
+INT8_MAX = 127
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Description:
 def export(
     network: EfficientNetLite0, network_side: int, temperature: float, description: Description, path: Path
 ) -> None:
-    """Write the graph: ``image`` uint8 [N, side, side, 3] in, ``probabilities`` float [N, classes] out."""
+    """Write the graph: `image` uint8 [N, side, side, 3] in, `probabilities` float [N, classes] out."""
     side = description.input_size
     servable = Servable(network, side, network_side, temperature).eval()
     with warnings.catch_warnings():

