@@ -217,13 +217,23 @@ class ImpatientProtocol(H11Protocol):
         super().data_received(data)
         if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
             self._expect_nothing()
-        elif self.stalled is None:
-            self.stalled = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+        else:
+            self._expect_the_rest()
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of a request that came in behind the one that is answered now."""
+        super().on_response_complete()
+        if self.conn.trailing_data[0]:
+            self._expect_the_rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
         self._expect_nothing()
         super().connection_lost(exc)
+
+    def _expect_the_rest(self) -> None:
+        if self.stalled is None:
+            self.stalled = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
 
     def _expect_nothing(self) -> None:
         if self.stalled is not None:
