@@ -17,7 +17,7 @@ demo: $(DEMO) ## classify photos with the whole stack on this machine, and repor
 
 test: setup ## unit, integration and e2e tests
 	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/unit
-	$(VENV) -m pytest tests/integration tests/e2e
+	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
 
 setup-training: .venv-training/installed ## install PyTorch and the SageMaker SDK
 

@@ -62,8 +62,8 @@ def test_a_failed_photo_s_errors_are_told_where_they_happened(bay: Bay, endpoint
 
 
 def test_what_nothing_is_recorded_of_is_said_in_one_line(explain: Explain) -> None:
-    done = explain("uploads/never-was.jpg")
+    done = explain("uploads/nothing-recorded-of-it.jpg")
 
     assert done.exit_code == 1
-    assert "there is no record of uploads/never-was.jpg" in done.output
+    assert "there is no record of uploads/nothing-recorded-of-it.jpg" in done.output
     assert "Traceback" not in done.output
