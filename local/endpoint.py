@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from training.container.serve import create_app
+from training.container.serve import ImpatientProtocol, create_app
 
 from .capture import CaptureWriter
 
@@ -94,7 +94,7 @@ def main(model: Path, port: int, name: str, variant: str, capture_folder: Path, 
     """Serve MODEL as a SageMaker endpoint on loopback until terminated."""
     capture = CaptureWriter(capture_folder, name, variant, capture_percentage)
     app = SageMakerRuntime(create_app(model), name, variant, capture)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", http=ImpatientProtocol)
 
 
 if __name__ == "__main__":
