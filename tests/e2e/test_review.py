@@ -123,6 +123,13 @@ def press(page: Page, key: str) -> None:
     )
 
 
+def answer_instead(page: Page, requests: str, status: int) -> None:
+    """Answer the page's requests in place of the server; a browser that has been told so takes a while to do it."""
+    page.route(requests, lambda route: route.fulfill(status=status, body="{}"))
+    page.route("**/probe", lambda route: route.fulfill(status=204))
+    page.wait_for_function("async () => (await fetch('probe')).status === 204")
+
+
 def is_decided(bay: Bay, key: str) -> bool:
     return bay.outcome(key).status != "REVIEW"
 
@@ -232,7 +239,7 @@ def test_when_the_session_ends_nothing_is_lost(bay: Bay, open_as: Open, people: 
     shown(page)
     # Given a token that the API takes no more, and none to renew it with
     page.evaluate("() => sessionStorage.removeItem('refresh')")
-    page.route("**/api/**", lambda route: route.fulfill(status=401, body="{}"))
+    answer_instead(page, "**/api/**", 401)
 
     page.keyboard.press("2")
 
