@@ -4,6 +4,7 @@ All that differs from the cloud is here: the functions run under this machine's 
 local AWS does not know is left out.
 """
 
+import fcntl
 import os
 import platform
 import shutil
@@ -79,7 +80,10 @@ def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) 
     sam_env |= {"LAMBDA_PYTHON": str(PYTHON), MARK: str(folder)}
     rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
     build = ["build", "--template", str(rendered), "--build-dir", str(built), "--cached", "--cache-dir", str(cache)]
-    _sam(build, folder / "sam-build.log", sam_env)
+    cache.mkdir(parents=True, exist_ok=True)
+    with cache.with_name(f"{cache.name}.lock").open("w") as lock:  # SAM's cache bears one build at a time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _sam(build, folder / "sam-build.log", sam_env)
     for function in built.glob("*Function"):
         bootstrap = function / "bootstrap"
         bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
