@@ -34,5 +34,5 @@ def test_the_oldest_waiting_photo_s_age_is_published(bay: Bay) -> None:
         return [point["Maximum"] for point in answer["Datapoints"]]
 
     # Then it is two hours, whatever was measured on schedule before it waited
-    wait_for(lambda: [age for age in ages() if 7200 <= age < 7300])
+    assert wait_for(lambda: [age for age in ages() if 7200 <= age < 7300])
     bay.dynamodb.delete_item(TableName=bay.table, Key={"photo": item["photo"]})
