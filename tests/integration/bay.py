@@ -146,13 +146,14 @@ class Bay:
         return wait_for(end)
 
     def running(self) -> int:
-        """Count the executions of ClassifyPhoto that have not ended."""
+        """Count the executions of ClassifyPhoto that have not ended, and those of RunAgain where they are noted."""
+        events = [line["event"] for line in self._lines()]
+        since = events[len(events) - 1 - events[::-1].index("up") :] if events else []
+        noted = since.count("began") - since.count("ended")
         if self.is_express:
-            events = [line["event"] for line in self._lines()]
-            since = events[len(events) - 1 - events[::-1].index("up") :]
-            return since.count("began") - since.count("ended")
+            return noted
         pages = self.sfn.get_paginator("list_executions").paginate(stateMachineArn=self.machine, statusFilter="RUNNING")
-        return sum(len(page["executions"]) for page in pages)
+        return noted + sum(len(page["executions"]) for page in pages)
 
     @property
     def is_express(self) -> bool:

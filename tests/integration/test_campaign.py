@@ -216,7 +216,8 @@ def heal(bay: Bay, photos: list[Photo]) -> Counter[str]:
             bay.start({"s3_bucket": bay.bucket, "s3_key": photo.key, "etag": photo.etag})
         elif decision.in_queue("OPEN"):
             why[f"failed: {decision.error}" if decision.status == "FAILED" else f"left as {decision.status}"] += 1
-            bay.expire(decision.photo)
+            with suppress(bay.dynamodb.exceptions.ConditionalCheckFailedException):  # it has ended since
+                bay.expire(decision.photo)
     bay.sweep()
     return why
 
