@@ -16,8 +16,8 @@ demo: $(DEMO) ## classify photos with the whole stack on this machine, and repor
 	$(VENV) -m monitoring report .local/demo/capture --decisions .local/decisions.json --output .local/report
 
 test: setup ## unit, integration and e2e tests
-	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/unit
-	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
+	$(VENV) -m pytest --numprocesses 2 --dist loadgroup tests/unit
+	$(VENV) -m pytest --numprocesses 2 --dist loadgroup tests/integration tests/e2e
 
 setup-training: .venv-training/installed ## install PyTorch and the SageMaker SDK
 
@@ -25,8 +25,8 @@ test-training: setup setup-training ## types and tests of what needs PyTorch or 
 	$(VENV) -m mypy --python-executable .venv-training/bin/python training/container/*.py tests/training/*.py
 	.venv-training/bin/python -m pytest tests/training
 
-soak: setup ## thousands of photos under faults
-	CAMPAIGN_PHOTOS=3000 $(VENV) -m pytest tests/integration/test_campaign.py
+soak: setup ## thousands of photos under faults, and a thousand through an hour without the endpoint
+	CAMPAIGN_PHOTOS=3000 $(VENV) -m pytest tests/integration/test_campaign.py tests/integration/test_outage.py
 
 bench: setup .venv/installed-bench ## every benchmark beside its baseline, and what changed since the last kept run
 	$(VENV) -m benchmarks run

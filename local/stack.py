@@ -23,6 +23,9 @@ from .deployment import PYTHON, deploy
 # The local AWS in its own environment, behind our guard.
 MINISTACK = ROOT / ".tools" / "ministack" / "bin" / "python"
 AWS_COMMAND = (str(MINISTACK), "-P", str(ROOT / "local" / "guard.py"))
+# Each call of a function that runs at the same time has a process of its own, of about 50 MB: more would fill a small
+# machine's memory when a thousand photos come at once. What finds no room is throttled, as on AWS, and tried again.
+CONCURRENT_CALLS = 64
 MODEL = ROOT / "training" / "model" / "model.onnx"
 HOME = (ROOT / ".local").resolve()
 REGION = "us-east-1"
@@ -185,6 +188,7 @@ class Stack:
             "IOT_MTLS_ENABLED": "0",  # no other port than this one
             "SFTP_ENABLED": "0",
             "DOCKER_HOST": "unix:///nonexistent",
+            "LAMBDA_ACCOUNT_CONCURRENCY": str(CONCURRENT_CALLS),
             "SFN_WAIT_SCALE": str(options.wait_scale),
             "AUTH": str(options.enforce_iam).lower(),
         }

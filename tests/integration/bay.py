@@ -80,11 +80,11 @@ class Bay:
         started = self.sfn.start_execution(stateMachineArn=self.machine, input=json.dumps(execution_input))
         return str(started["executionArn"])
 
-    def sweep(self) -> None:
+    def sweep(self, seconds: float = 40) -> None:
         """Run again what is due, as happens every minute."""
         arn = self.stack.outputs["RunAgainArn"]
         started = self.sfn.start_execution(stateMachineArn=arn, input="{}")["executionArn"]
-        ended = self.ended(started)
+        ended = self.ended(started, seconds)
         assert ended["status"] == "SUCCEEDED", ended
 
     def expire(self, photo: str) -> None:
@@ -133,7 +133,7 @@ class Bay:
 
         return wait_for(final)
 
-    def ended(self, execution: str | None) -> dict[str, Any]:
+    def ended(self, execution: str | None, seconds: float = 40) -> dict[str, Any]:
         """Wait for the end of an execution; returns its description."""
         assert execution
 
@@ -143,7 +143,7 @@ class Bay:
             described: dict[str, Any] = self.sfn.describe_execution(executionArn=execution)
             return described if described["status"] != "RUNNING" else None
 
-        return wait_for(end)
+        return wait_for(end, seconds)
 
     def running(self) -> int:
         """Count the executions of ClassifyPhoto that have not ended, and those of RunAgain where they are noted."""

@@ -9,7 +9,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local.stack import REGION
+from local.stack import CONCURRENT_CALLS, REGION
 from tests.integration.bay import Bay, picture
 
 FUNCTIONS = "/2015-03-31/functions"
@@ -136,3 +136,9 @@ def test_signing_in_is_open_under_this_machine_s_own_name(
     answer = requests.request(method, bay.stack.aws_url + path, headers=headers, timeout=10)
 
     assert (answer.status_code != 403) == passes
+
+
+def test_a_thousand_photos_at_once_do_not_fill_the_memory(bay: Bay) -> None:
+    limit = bay.stack.client("lambda").get_account_settings()["AccountLimit"]
+
+    assert limit["ConcurrentExecutions"] == CONCURRENT_CALLS
