@@ -4,12 +4,12 @@ PYTHON ?= python3
 VENV = .venv/bin/python
 # Environments are installed side by side.
 MAKEFLAGS += --jobs=3
-DEMO = .venv/installed .tools/sam/installed .tools/ministack/installed
+DEMO = .venv/installed .tools/sam/installed
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: .venv/bin/loading-bay .venv/installed-dev .tools/sam/installed-lint .tools/ministack/installed ## install what demo and test need
+setup: .venv/bin/loading-bay .venv/installed-dev .tools/sam/installed-lint ## install what demo and test need
 
 demo: $(DEMO) ## classify photos with the whole stack on this machine, and report on the predictions
 	$(VENV) -m local demo
@@ -70,16 +70,16 @@ pictures: setup ## photograph the report that make demo left, for this page (nee
 	$(VENV) docs/pictures.py .local/report/report.html docs/images
 
 lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
-	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/pip install --quiet uv==0.13.8
+	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv==0.13.8
 	$(LOCK) pyproject.toml --extra local --extra monitoring --extra dev --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml --extra local --extra monitoring --constraints requirements/dev.txt \
 		--output-file requirements/demo.txt
 	$(LOCK) pyproject.toml --extra bench --output-file requirements/bench.txt
 	$(LOCK) pyproject.toml requirements/training.in --extra training --extra sagemaker \
 		--excludes requirements/torch.in --output-file requirements/training.txt
-	$(LOCK) requirements/sam.in --output-file requirements/sam-lint.txt
-	$(LOCK) requirements/sam.in --excludes requirements/sam-excludes.in --output-file requirements/sam.txt
-	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
+	$(LOCK) requirements/sam.in --overrides requirements/sam-overrides.in --output-file requirements/sam-lint.txt
+	$(LOCK) requirements/sam.in --overrides requirements/sam-overrides.in --excludes requirements/sam-excludes.in \
+		--output-file requirements/sam.txt
 	$(LOCK) requirements/scan.in --output-file requirements/scan.txt
 	$(LOCK) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.txt
 	for function in serialize inference threshold review; do \

@@ -20,8 +20,8 @@ from . import processes
 from .checks import check_model, check_parameters
 from .deployment import PYTHON, deploy
 
-# The local AWS in its own environment, behind our guard.
-MINISTACK = ROOT / ".tools" / "ministack" / "bin" / "python"
+# The local AWS in SAM's environment, behind our guard.
+MINISTACK = ROOT / ".tools" / "sam" / "bin" / "python"
 AWS_COMMAND = (str(MINISTACK), "-P", str(ROOT / "local" / "guard.py"))
 # Each call of a function that runs at the same time has a process of its own, of about 50 MB: more would fill a small
 # machine's memory when a thousand photos come at once. What finds no room is throttled, as on AWS, and tried again.
