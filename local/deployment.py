@@ -4,7 +4,6 @@ All that differs from the cloud is here: the functions run under this machine's 
 local AWS does not know is left out.
 """
 
-import fcntl
 import os
 import platform
 import shutil
@@ -73,17 +72,12 @@ def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) 
         raise UserError("SAM CLI is not installed here; run: make setup")
     rendered = folder / "template.yaml"
     built = folder / "build"
-    cache = ROOT / ".local" / "build-cache" / f"{PYTHON.resolve().name}-{platform.machine()}"
     # A make above us hands its own variables on to every make below, which would override those of the build.
     inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKEOVERRIDES"}}
     sam_env = inherited | dict(env) | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
-    sam_env |= {"LAMBDA_PYTHON": str(PYTHON), MARK: str(folder)}
+    sam_env |= {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1", MARK: str(folder)}
     rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
-    build = ["build", "--template", str(rendered), "--build-dir", str(built), "--cached", "--cache-dir", str(cache)]
-    cache.mkdir(parents=True, exist_ok=True)
-    with cache.with_name(f"{cache.name}.lock").open("w") as lock:  # SAM's cache bears one build at a time
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _sam(build, folder / "sam-build.log", sam_env)
+    _sam(["build", "--template", str(rendered), "--build-dir", str(built)], folder / "sam-build.log", sam_env)
     for function in built.glob("*Function"):
         bootstrap = function / "bootstrap"
         bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))

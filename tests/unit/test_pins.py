@@ -1,0 +1,20 @@
+"""The local stack's functions run with the versions that are deployed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stack.template import ROOT
+
+
+def pins(lock: Path) -> set[str]:
+    return set(re.findall(r"^[\w.-]+==[\w.]+", lock.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("function", ["serialize", "inference", "threshold", "review"])
+def test_a_function_s_packages_are_those_of_the_environment_it_runs_under_here(function: str) -> None:
+    required = pins(ROOT / "functions" / function / "requirements.txt")
+
+    assert required
+    assert required <= pins(ROOT / "requirements" / "demo.txt")
