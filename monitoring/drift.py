@@ -6,9 +6,8 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from scipy import stats
 
-from pages.statistics import holm
+from pages.statistics import NORMAL, binomial_test, chi_squared, exceeding, fisher_test, holm, kolmogorov
 
 from .baseline import Baseline
 
@@ -184,7 +183,7 @@ def _stability_test(name: str, now: Floats, before: Floats) -> _Test:
         # B. Yurdakul, Statistical Properties of Population Stability Index, 2018: the index over
         # (1/n + 1/m) is chi-squared, non-central where there is a change.
         unit = 1 / n + 1 / len(before)
-        return float(stats.ncx2.sf(stats.chi2.isf(level, freedom), freedom, PSI_THRESHOLD / unit))
+        return exceeding(chi_squared(level, freedom), freedom, PSI_THRESHOLD / unit)
 
     return _Test(
         name=f"stability index, score for {name}",
@@ -201,13 +200,15 @@ def _stability_test(name: str, now: Floats, before: Floats) -> _Test:
 
 
 def _kolmogorov_smirnov_test(name: str, now: Floats, before: Floats) -> _Test:
-    result = stats.ks_2samp(now, before)
+    values = np.concatenate([now, before])
+    below, below_before = (np.searchsorted(np.sort(each), values, side="right") / len(each) for each in (now, before))
+    distance = float(abs(below - below_before).max())
 
     def power(level: float, n: int) -> float:
         # F. J. Massey, A Note on the Power of a Non-Parametric Test, 1950: a lower bound.
         spread = math.sqrt(1 / n + 1 / len(before))
         critical = math.sqrt(-math.log(level / 2) / 2) * spread
-        return float(stats.norm.cdf((KS_THRESHOLD - critical) / (spread / 2)))
+        return NORMAL.cdf((KS_THRESHOLD - critical) / (spread / 2))
 
     return _Test(
         name=f"Kolmogorov–Smirnov, score for {name}",
@@ -216,9 +217,9 @@ def _kolmogorov_smirnov_test(name: str, now: Floats, before: Floats) -> _Test:
         measure="score",
         observed=float(np.mean(now)),
         expected=float(np.mean(before)),
-        statistic=float(result.statistic),
+        statistic=distance,
         threshold=KS_THRESHOLD,
-        p=float(result.pvalue),
+        p=kolmogorov(distance, len(now), len(before)),
         power=power,
     )
 
@@ -236,7 +237,7 @@ def _balance_test(name: str, count: int, n: int, expected: float) -> _Test:
         expected=expected,
         statistic=abs(count / n - expected),
         threshold=SHARE_THRESHOLD,
-        p=float(stats.binomtest(count, n, expected).pvalue),
+        p=binomial_test(count, n, expected),
         power=power,
     )
 
@@ -258,7 +259,7 @@ def _review_test(now: Floats, before: Floats, threshold: float) -> _Test:
         expected=expected,
         statistic=abs(below / n - expected),
         threshold=SHARE_THRESHOLD,
-        p=float(stats.fisher_exact([[below, n - below], [below_before, m - below_before]]).pvalue),
+        p=fisher_test(below, n, below_before, m),
         power=power,
     )
 
@@ -272,5 +273,5 @@ def _share_power(level: float, expected: float, one_over_n: float, one_over_m: f
     else:
         assumed = expected * (1 - expected) * one_over_n
     actual = changed * (1 - changed) * one_over_n + expected * (1 - expected) * one_over_m
-    critical = stats.norm.isf(level / 2) * math.sqrt(assumed)
-    return float(stats.norm.cdf((SHARE_THRESHOLD - critical) / math.sqrt(actual)))
+    critical = -NORMAL.inv_cdf(level / 2) * math.sqrt(assumed)
+    return NORMAL.cdf((SHARE_THRESHOLD - critical) / math.sqrt(actual))

@@ -1,12 +1,12 @@
 """Every figure on the page, as metrics.json keeps it."""
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 import numpy as np
-import polars as pl
+from numpy.typing import NDArray
 
 from pages.statistics import Share, share
 from stack.decisions import STATUSES, Decision, SkippedDecision
@@ -15,24 +15,26 @@ from stack.window import Window
 
 from .baseline import Baseline
 from .drift import Check, Verdict, compare, histogram, overall
-from .predictions import Predictions
+from .predictions import Predictions, plain, utc
+
+Times = NDArray[np.datetime64]
 
 MOST_TIME_BINS = 60
 # A share of fewer records than this has an interval too wide to draw a line through.
 RECORDS_A_BIN = 15
-# Steps a person can read off an axis: as polars writes them, and about how long they are.
+# Steps a person can read off an axis: their name, as NumPy writes them, and about how long they are.
 _STEPS = (
-    ("1m", timedelta(minutes=1)),
-    ("5m", timedelta(minutes=5)),
-    ("15m", timedelta(minutes=15)),
-    ("1h", timedelta(hours=1)),
-    ("3h", timedelta(hours=3)),
-    ("12h", timedelta(hours=12)),
-    ("1d", timedelta(days=1)),
-    ("1w", timedelta(weeks=1)),
-    ("1mo", timedelta(days=30)),
-    ("3mo", timedelta(days=91)),
-    ("1y", timedelta(days=365)),
+    ("1m", "m", timedelta(minutes=1)),
+    ("5m", "5m", timedelta(minutes=5)),
+    ("15m", "15m", timedelta(minutes=15)),
+    ("1h", "h", timedelta(hours=1)),
+    ("3h", "3h", timedelta(hours=3)),
+    ("12h", "12h", timedelta(hours=12)),
+    ("1d", "D", timedelta(days=1)),
+    ("1w", "W", timedelta(weeks=1)),
+    ("1mo", "M", timedelta(days=30)),
+    ("3mo", "3M", timedelta(days=91)),
+    ("1y", "Y", timedelta(days=365)),
 )
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LATENCY_QUANTILES = (0.5, 0.9, 0.99)
@@ -171,14 +173,14 @@ def measure(
 ) -> Figures:
     """Work out all figures; `expected_shares` are those of the baseline unless given."""
     table, names = predictions.table, predictions.class_names
-    scores = predictions.probabilities()
+    scores, times, confidences = table["scores"], table["time"], table["confidence"]
     if expected_shares is None and baseline is not None:
         expected_shares = [baseline.class_balance[name] for name in names]
     checks = compare(scores, names, threshold, baseline, expected_shares)
     before = np.array(baseline.scores) if baseline is not None else None
-    chosen = np.bincount(table["vehicle"].to_numpy(), minlength=len(names))
-    times = table["time"]
+    chosen = np.bincount(table["vehicle"], minlength=len(names))
     step = _step(times)
+    starts, bins = _bins(times, step)
     return Figures(
         source=source,
         since=window.since,
@@ -191,10 +193,10 @@ def measure(
         predictions=len(table),
         skipped=predictions.skipped_records(),
         retimed=int(table["retimed"].sum()),
-        first=_utc(times.first()) if len(table) else None,
-        last=_utc(times.last()) if len(table) else None,
-        confidence=_quantiles(table["confidence"].to_numpy(), QUANTILES) if len(table) else {},
-        below_threshold=share(int((table["confidence"] < threshold).sum()), len(table)) if len(table) else None,
+        first=utc(times[0]) if len(table) else None,
+        last=utc(times[-1]) if len(table) else None,
+        confidence=_quantiles(confidences, QUANTILES) if len(table) else {},
+        below_threshold=_share(confidences < threshold) if len(table) else None,
         classes=[
             ClassFigures(
                 name=name,
@@ -209,13 +211,7 @@ def measure(
         else [],
         variants=_variants(predictions, threshold),
         step=step,
-        over_time=[
-            TimeBin(_utc(start), share(below, n))
-            for start, n, below in table.group_by(pl.col("time").dt.truncate(step).alias("start"))
-            .agg(pl.len().alias("n"), (pl.col("confidence") < threshold).sum().alias("below"))
-            .sort("start")
-            .iter_rows()
-        ],
+        over_time=[TimeBin(utc(start), _share(confidences[bins == k] < threshold)) for k, start in enumerate(starts)],
         verdict=overall(checks),
         checks=checks,
         baseline=baseline_name,
@@ -225,39 +221,21 @@ def measure(
 
 
 def _variants(predictions: Predictions, threshold: float) -> list[VariantFigures]:
-    names = predictions.class_names
-    places = pl.DataFrame(
-        {
-            "file": pl.Series(range(len(predictions.files)), dtype=pl.UInt32),
-            "endpoint": pl.Series([each.endpoint for each in predictions.files], dtype=pl.Categorical),
-            "variant": pl.Series([each.variant for each in predictions.files], dtype=pl.Categorical),
-        }
-    )
-    groups = (
-        predictions.table.join(places, on="file", how="left")
-        .group_by("endpoint", "variant")
-        .agg(
-            pl.col("time").min().alias("first"),
-            pl.col("time").max().alias("last"),
-            pl.col("confidence").median().alias("median"),
-            pl.len().alias("n"),
-            (pl.col("confidence") < threshold).sum().alias("below"),
-            *((pl.col("vehicle") == k).sum().alias(f"n_{k}") for k in range(len(names))),
-        )
-        .with_columns(pl.col("endpoint", "variant").cast(pl.String))
-        .sort("endpoint", "variant")
-    )
+    places = [(each.endpoint, each.variant) for each in predictions.files]
+    known = sorted(set(places))
+    variants = np.array([known.index(place) for place in places], dtype=int)[predictions.table["file"]]
     return [
         VariantFigures(
-            endpoint=row["endpoint"],
-            variant=row["variant"],
-            first=_utc(row["first"]),
-            last=_utc(row["last"]),
-            median_confidence=row["median"],
-            below_threshold=share(row["below"], row["n"]),
-            predicted={name: row[f"n_{k}"] for k, name in enumerate(names)},
+            endpoint=endpoint,
+            variant=variant,
+            first=utc(rows["time"][0]),
+            last=utc(rows["time"][-1]),
+            median_confidence=float(np.median(rows["confidence"])),
+            below_threshold=_share(rows["confidence"] < threshold),
+            predicted={name: int((rows["vehicle"] == k).sum()) for k, name in enumerate(predictions.class_names)},
         )
-        for row in groups.iter_rows(named=True)
+        for number, (endpoint, variant) in enumerate(known)
+        if len(rows := predictions.table[variants == number])
     ]
 
 
@@ -266,7 +244,7 @@ def _decisions(found: list[Decision], skipped: list[SkippedDecision], class_name
     decided = [each for each in found if each.status != "CLAIMED"]
     classified = [each for each in found if each.status in {"ROUTED", "REVIEW"} or each.reviewed_by is not None]
     seconds = [each.latency for each in decided if each.latency is not None and each.latency >= 0]
-    step = _step([each.claimed_at for each in found])
+    step = _step(_times(each.claimed_at for each in found))
     return DecisionFigures(
         photos=len(found),
         counts={status: counts[status] for status in STATUSES},
@@ -299,67 +277,59 @@ def _agreement(found: list[Decision], class_names: Sequence[str]) -> Agreement |
     )
     if not rows:
         return None
-    moments = [_plain(moment) for moment, _, _ in rows]
+    moments = _times(moment for moment, _, _ in rows)
+    guesses = np.array([guess for _, guess, _ in rows])
+    agreed = np.array([guess == label for _, guess, label in rows])
     step = _step(moments)
-    table = pl.DataFrame(
-        {
-            "start": pl.Series(moments, dtype=pl.Datetime("us")),
-            "guess": [guess for _, guess, _ in rows],
-            "agreed": [guess == label for _, guess, label in rows],
-        }
-    )
-    by_time = table.group_by(pl.col("start").dt.truncate(step)).agg(pl.col("agreed").sum(), pl.len().alias("of"))
-    by_guess = table.group_by("guess").agg(pl.col("agreed").sum(), pl.len().alias("of"))
+    starts, bins = _bins(moments, step)
     labels = Counter(label for _, _, label in rows)
     return Agreement(
-        agreed=share(int(table["agreed"].sum()), len(table)),
-        by_guess={guess: share(agreed, of) for guess, agreed, of in by_guess.sort("guess").iter_rows()},
+        agreed=_share(agreed),
+        by_guess={guess: _share(agreed[guesses == guess]) for guess in np.unique(guesses).tolist()},
         step=step,
-        over_time=[
-            AgreementBin(_utc(start), share(agreed, of)) for start, agreed, of in by_time.sort("start").iter_rows()
-        ],
+        over_time=[AgreementBin(utc(start), _share(agreed[bins == k])) for k, start in enumerate(starts)],
         labels=dict(labels),
         missing={name: ENOUGH_LABELS - labels[name] for name in class_names if labels[name] < ENOUGH_LABELS},
     )
 
 
 def _outcomes(found: list[Decision], step: str) -> list[OutcomeBin]:
-    table = pl.DataFrame(
-        {
-            "start": pl.Series(
-                [_plain(each.claimed_at) for each in found],
-                dtype=pl.Datetime("us"),
-            ),
-            "status": pl.Series([each.status for each in found], dtype=pl.Enum(STATUSES)),
-        }
-    )
-    groups = (
-        table.group_by(pl.col("start").dt.truncate(step))
-        .agg((pl.col("status") == status).sum().alias(status) for status in STATUSES)
-        .sort("start")
-    )
-    return [OutcomeBin(_utc(row.pop("start")), row) for row in groups.iter_rows(named=True)]
+    starts, bins = _bins(_times(each.claimed_at for each in found), step)
+    statuses = np.array([STATUSES.index(each.status) for each in found], dtype=int)
+    counts = [np.bincount(statuses[bins == k], minlength=len(STATUSES)).tolist() for k in range(len(starts))]
+    return [
+        OutcomeBin(utc(start), dict(zip(STATUSES, each, strict=True)))
+        for start, each in zip(starts, counts, strict=True)
+    ]
 
 
-def _step(moments: Sequence[datetime] | pl.Series) -> str:
-    """Return the shortest step in time, as polars writes it, that leaves bins few and filled enough."""
-    if len(moments) == 0:
+def _times(moments: Iterable[datetime]) -> Times:
+    return np.array([plain(moment) for moment in moments], dtype="M8[us]")
+
+
+def _step(times: Times) -> str:
+    """Return the name of the shortest step in time that leaves bins few and filled enough."""
+    if len(times) == 0:
         return _STEPS[0][0]
-    bins = min(max(len(moments) // RECORDS_A_BIN, 4), MOST_TIME_BINS)
-    span = moments[-1] - moments[0]
-    return next((name for name, length in _STEPS if span / length <= bins), _STEPS[-1][0])
+    bins = min(max(len(times) // RECORDS_A_BIN, 4), MOST_TIME_BINS)
+    span: timedelta = (times[-1] - times[0]).item()
+    return next((name for name, _, length in _STEPS if span / length <= bins), _STEPS[-1][0])
+
+
+def _bins(times: Times, step: str) -> tuple[Times, NDArray[np.intp]]:
+    """Return where the bins start that hold any of the times, and the bin of each."""
+    unit = next(unit for name, unit, _ in _STEPS if name == step)
+    # NumPy counts weeks from the Thursday on which 1970 began; ours begin on a Monday.
+    monday = np.timedelta64(4 if unit == "W" else 0, "D")
+    begun: Times = np.add((times - monday).astype(f"M8[{unit}]"), monday)
+    starts, bins = np.unique(begun, return_inverse=True)
+    return starts, bins
+
+
+def _share(those: NDArray[np.bool_]) -> Share:
+    return share(int(those.sum()), len(those))
 
 
 def _quantiles(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], levels: Sequence[float]) -> dict[str, float]:
     found = np.quantile(values, levels)
     return {f"p{round(100 * level):02}": float(value) for level, value in zip(levels, found, strict=True)}
-
-
-def _plain(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _utc(moment: object) -> datetime:
-    if not isinstance(moment, datetime):
-        raise TypeError(f"{moment!r} is not a time")
-    return moment.replace(tzinfo=UTC)

@@ -1,10 +1,10 @@
 """Picks the photos a person most wants to see, and takes only those out of the captures."""
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-import polars as pl
+import numpy as np
+from numpy.typing import NDArray
 
 from functions.serialize.decoder import Decoder, DecoderFailed
 from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
@@ -12,7 +12,7 @@ from pages.pictures import Picture
 from stack.text import moment, whole
 
 from .captures import photos
-from .predictions import Predictions
+from .predictions import Predictions, utc
 
 LEAST_CONFIDENT = 12
 MOST_CONFIDENT = 6  # of each class
@@ -36,30 +36,24 @@ def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) 
 
     A picture is named by the key of its photo in S3, which `keys` holds by claim, or else by its capture's id.
     """
-    names = predictions.class_names
-    scores = [f"p_{k}" for k in range(len(names))]
-    distinct = predictions.table.group_by(scores, maintain_order=True).agg(
-        pl.col("event_id", "inference_id", "time", "vehicle", "confidence", "file", "line").first(),
-        pl.len().alias("times_seen"),
-    )
-    least = distinct.bottom_k(LEAST_CONFIDENT, by="confidence").sort("confidence")
-    most = [
-        distinct.filter((pl.col("vehicle") == k) & (pl.col("confidence") >= threshold))
-        .top_k(MOST_CONFIDENT, by="confidence")
-        .sort("confidence", descending=True)
-        for k in range(len(names))
-    ]
-    chosen = pl.concat([least, *most])
+    names, table = predictions.class_names, predictions.table
+    rows = _distinct(table)
+    accepted = rows[table["confidence"][rows] >= threshold]
+    least = rows[:LEAST_CONFIDENT]
+    most = [accepted[table["vehicle"][accepted] == k][::-1][:MOST_CONFIDENT] for k in range(len(names))]
+    chosen = table[np.concatenate([least, *most])]
     images: dict[tuple[int, int], bytes] = {}
-    for (file,), rows in chosen.group_by("file"):
-        number = int(str(file))
-        for line, body in photos(predictions.files[number], set(rows["line"])).items():
-            images[number, line] = body
+    for file in set(chosen["file"].tolist()):
+        lines = set(chosen["line"][chosen["file"] == file].tolist())
+        images |= {(file, line): body for line, body in photos(predictions.files[file], lines).items()}
     with Decoder(max_pixels=LARGEST_PIXELS) as decoder:
         pngs = {place: thumbnail(decoder, body) for place, body in images.items()}
     return Gallery(
-        list(_pictures(least, predictions, pngs, keys)),
-        {name: list(_pictures(rows, predictions, pngs, keys)) for name, rows in zip(names, most, strict=True)},
+        [_picture(row, predictions, pngs, keys) for row in table[least]],
+        {
+            name: [_picture(row, predictions, pngs, keys) for row in table[best]]
+            for name, best in zip(names, most, strict=True)
+        },
     )
 
 
@@ -73,16 +67,26 @@ def thumbnail(decoder: Decoder, body: bytes) -> bytes | None:
         return None
 
 
-def _pictures(
-    rows: pl.DataFrame, predictions: Predictions, pngs: dict[tuple[int, int], bytes | None], keys: Mapping[str, str]
-) -> Iterable[Picture]:
-    for row in rows.iter_rows(named=True):
-        again = f" · seen {whole(row['times_seen'])} times" if row["times_seen"] > 1 else ""
-        yield Picture(
-            png=pngs.get((row["file"], row["line"])),
-            figure=f"{row['confidence']:.3f}",
-            said=predictions.class_names[row["vehicle"]],
-            notes=[f"{moment(row['time'].replace(tzinfo=UTC))}{again}"],
-            name=keys.get(row["inference_id"], row["event_id"]),
-            place=f"{predictions.files[row['file']].name}, line {row['line']}",
-        )
+def _distinct(table: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the first row of each distinct set of scores, the least confident first."""
+    scores = table["scores"]
+    order = np.lexsort((*scores.T, table["confidence"]))
+    is_new = np.full(len(order), True)
+    is_new[1:] = (scores[order[1:]] != scores[order[:-1]]).any(axis=1)
+    first: NDArray[np.intp] = order[is_new]
+    return first
+
+
+def _picture(
+    row: np.void, predictions: Predictions, pngs: Mapping[tuple[int, int], bytes | None], keys: Mapping[str, str]
+) -> Picture:
+    seen = int((predictions.table["scores"] == row["scores"]).all(axis=1).sum())
+    again = f" · seen {whole(seen)} times" if seen > 1 else ""
+    return Picture(
+        png=pngs.get((row["file"], row["line"])),
+        figure=f"{row['confidence']:.3f}",
+        said=predictions.class_names[row["vehicle"]],
+        notes=[f"{moment(utc(row['time']))}{again}"],
+        name=keys.get(row["inference_id"], row["event_id"]),
+        place=f"{predictions.files[row['file']].name}, line {row['line']}",
+    )

@@ -1,7 +1,6 @@
 """What the report draws of predictions and decisions."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import matplotlib as mpl
 import numpy as np
@@ -25,7 +24,7 @@ from stack.decisions import STATUSES
 from stack.text import duration, percent, printable, whole
 
 from .drift import BINS
-from .figures import Agreement, DecisionFigures, Figures
+from .figures import Agreement, DecisionFigures, Figures, Times
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -36,7 +35,7 @@ FEWEST_BINS = 12
 SHORTEST_SPAN = timedelta(minutes=2) / timedelta(days=1)
 
 
-def prediction_plots(figures: Figures, times: Sequence[datetime], confidences: Array, vehicles: Array) -> list[Drawing]:
+def prediction_plots(figures: Figures, times: Times, confidences: Array, vehicles: Array) -> list[Drawing]:
     """Draw what the captures tell: four plots. There must be at least one prediction.
 
     `times` (UTC, without a zone), `confidences` and `vehicles` (index of the class) are one a prediction.
@@ -127,12 +126,10 @@ def _time_axis(axes: Axes, figure: Figure) -> None:
     axes.grid(visible=False, axis="x")
 
 
-def _confidence(
-    figure: Figure, figures: Figures, times: Sequence[datetime], confidences: Array, vehicles: Array
-) -> None:
+def _confidence(figure: Figure, figures: Figures, times: Times, confidences: Array, vehicles: Array) -> None:
     axes = figure.subplots()
     lowest = 1 / len(figures.class_names)
-    places = date2num(list(times))
+    places = date2num(times)
     if len(places) <= MOST_POINTS:
         for k, name in enumerate(figures.class_names):
             chosen = vehicles == k

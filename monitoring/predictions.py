@@ -1,18 +1,20 @@
 """The streaming pass: all captures of a source become one table, in which each record is used once."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
+from arro3.core import Array, DataType, Table
+from arro3.io import write_parquet
+from numpy.typing import NDArray
 
 from stack.window import Window
 
-from .captures import Captured, UnreadableCaptureError, read
+from .captures import Captured, Skipped, UnreadableCaptureError, read
 from .sources import CaptureFile, SkippedFile
 
 # Python lists hold a record in some 300 bytes, the table in some 100: rows move over this often.
@@ -33,17 +35,16 @@ class Predictions:
     """Every prediction of a source within the window, and what was passed over on the way.
 
     `table` has one row a prediction, in order of time: `event_id`, `inference_id` (what the caller named the call,
-    or null), `time` (UTC, without a zone), `vehicle`
-    (an index into `class_names`), `confidence` (the highest probability), `p_0`, `p_1` … (one column a
-    class), `file` (an index into `files`), `line` (from 1), `retimed` (its time is its folder's hour, for
-    its own clock was off).
+    or None), `time` (UTC, without a zone), `vehicle` (an index into `class_names`), `confidence` (the highest
+    probability), `scores` (the probability of each class), `file` (an index into `files`), `line` (from 1),
+    `retimed` (its time is its folder's hour, for its own clock was off).
 
     `records` counts every line that is not blank: it is the rows of `table`, the skipped records and those
     `outside` the window together. `ids` counts the distinct event ids of all records.
     """
 
     class_names: tuple[str, ...]
-    table: pl.DataFrame
+    table: NDArray[Any]
     files: list[CaptureFile]
     skipped: list[SkippedRecord]
     records: int
@@ -61,35 +62,36 @@ class Predictions:
         """How many files could not be read, or not to their end, by reason."""
         return dict(Counter(each.reason for each in self.skipped if each.line is None).most_common())
 
-    def probabilities(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        """Return all probabilities, shape (predictions, classes)."""
-        return self.table.select(pl.col(f"p_{k}") for k in range(len(self.class_names))).to_numpy()
-
     def write(self, path: Path) -> None:
         """Write the table as Parquet, with names in place of indices and UTC in its times."""
-        places = pl.DataFrame(
-            {
-                "file": pl.Series(range(len(self.files)), dtype=pl.UInt32),
-                "path": pl.Series([each.name for each in self.files], dtype=pl.Categorical),
-                "endpoint": pl.Series([each.endpoint for each in self.files], dtype=pl.Categorical),
-                "variant": pl.Series([each.variant for each in self.files], dtype=pl.Categorical),
-            }
-        )
-        self.table.join(places, on="file", how="left", maintain_order="left").select(
-            "event_id",
-            "inference_id",
-            pl.col("time").dt.replace_time_zone("UTC"),
-            "endpoint",
-            "variant",
-            pl.col("vehicle").replace_strict(
-                range(len(self.class_names)), self.class_names, return_dtype=pl.Categorical
-            ),
-            "confidence",
-            *(pl.col(f"p_{k}").alias(f"p_{name}") for k, name in enumerate(self.class_names)),
-            pl.col("path").alias("file"),
-            "line",
-            "retimed",
-        ).write_parquet(path)
+        table = self.table
+        columns: dict[str, Any] = {
+            "event_id": _texts(table["event_id"]),
+            "inference_id": _texts(table["inference_id"]),
+            "time": _numbers(table["time"]).cast(DataType.timestamp("us", tz="UTC")),
+            "endpoint": _texts(_chosen([each.endpoint for each in self.files], table["file"])),
+            "variant": _texts(_chosen([each.variant for each in self.files], table["file"])),
+            "vehicle": _texts(_chosen(self.class_names, table["vehicle"])),
+            "confidence": _numbers(table["confidence"]),
+            **{f"p_{name}": _numbers(table["scores"][:, k]) for k, name in enumerate(self.class_names)},
+            "file": _texts(_chosen([each.name for each in self.files], table["file"])),
+            "line": _numbers(table["line"]),
+            "retimed": _numbers(table["retimed"]),
+        }
+        write_parquet(Table.from_pydict(columns), path, compression="zstd(3)")
+
+
+def _chosen(texts: Sequence[str], indices: NDArray[np.integer]) -> NDArray[np.object_]:
+    chosen: NDArray[np.object_] = np.array(texts, dtype=object)[indices]
+    return chosen
+
+
+def _texts(column: NDArray[np.object_]) -> Array:
+    return Array(column.tolist(), DataType.string())
+
+
+def _numbers(column: NDArray[Any]) -> Array:
+    return Array.from_numpy(np.ascontiguousarray(column))
 
 
 @dataclass(slots=True)
@@ -97,26 +99,32 @@ class _Chunk:
     ids: list[str] = field(default_factory=list)
     inference_ids: list[str | None] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
-    probabilities: list[list[float]] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     retimed: list[bool] = field(default_factory=list)
 
-    def table(self, classes: int) -> pl.DataFrame:
-        scores = np.array(self.probabilities, dtype=np.float64).reshape(-1, classes)
-        return pl.DataFrame(
-            {
-                "event_id": pl.Series(self.ids, dtype=pl.String),
-                "inference_id": pl.Series(self.inference_ids, dtype=pl.String),
-                "time": pl.Series(self.times, dtype=pl.Int64).cast(pl.Datetime("us")),
-                "vehicle": pl.Series(scores.argmax(axis=1) if len(scores) else [], dtype=pl.UInt16),
-                "confidence": pl.Series(scores.max(axis=1) if len(scores) else [], dtype=pl.Float64),
-                **{f"p_{k}": np.ascontiguousarray(scores[:, k]) for k in range(classes)},
-                "file": pl.Series(self.files, dtype=pl.UInt32),
-                "line": pl.Series(self.lines, dtype=pl.UInt32),
-                "retimed": pl.Series(self.retimed, dtype=pl.Boolean),
-            }
+    def table(self, classes: int) -> NDArray[Any]:
+        table = np.empty(
+            len(self.ids),
+            dtype=[
+                ("event_id", "O"),
+                ("inference_id", "O"),
+                ("time", "M8[us]"),
+                ("vehicle", "u2"),
+                ("confidence", "f8"),
+                ("scores", "f8", (classes,)),
+                ("file", "u4"),
+                ("line", "u4"),
+                ("retimed", "?"),
+            ],
         )
+        scores = np.array(self.scores).reshape(-1, classes)
+        table["event_id"], table["inference_id"] = self.ids, self.inference_ids
+        table["time"] = np.array(self.times, dtype="M8[us]")
+        table["vehicle"], table["confidence"], table["scores"] = scores.argmax(axis=1), scores.max(axis=1), scores
+        table["file"], table["line"], table["retimed"] = self.files, self.lines, self.retimed
+        return table
 
 
 def read_predictions(
@@ -127,8 +135,10 @@ def read_predictions(
     files: list[CaptureFile] = []
     skipped: list[SkippedRecord] = []
     chunk = _Chunk()
-    parts: list[pl.DataFrame] = []
-    unused_ids: list[str] = []
+    parts: list[NDArray[Any]] = []
+    ids: set[str] = set()
+    unused_ids: set[str] = set()
+    again: list[tuple[CaptureFile, Captured]] = []
     records = 0
     for each in found:
         if isinstance(each, SkippedFile):
@@ -139,65 +149,68 @@ def read_predictions(
         try:
             for item in read(each, classes):
                 records += 1
-                if isinstance(item, Captured):
+                if isinstance(item, Skipped):
+                    skipped.append(SkippedRecord(each.name, item.line, item.reason, item.detail))
+                    if item.event_id is not None:
+                        unused_ids.add(item.event_id)
+                elif item.event_id in ids:
+                    again.append((each, item))
+                else:
+                    ids.add(item.event_id)
                     chunk.ids.append(item.event_id)
                     chunk.inference_ids.append(item.inference_id)
                     chunk.times.append(item.time)
-                    chunk.probabilities.append(item.probabilities)
+                    chunk.scores.append(item.probabilities)
                     chunk.files.append(number)
                     chunk.lines.append(item.line)
                     chunk.retimed.append(item.retimed)
                     if len(chunk.ids) >= ROWS_A_CHUNK:
                         parts.append(chunk.table(classes))
                         chunk = _Chunk()
-                else:
-                    skipped.append(SkippedRecord(each.name, item.line, item.reason, item.detail))
-                    if item.event_id is not None:
-                        unused_ids.append(item.event_id)
         except UnreadableCaptureError as error:
             skipped.append(SkippedRecord(each.name, None, error.reason, f"line {error.line}: {error.detail}"))
     parts.append(chunk.table(classes))
-    table = pl.concat(parts)
-    ids = pl.concat([table["event_id"], pl.Series(unused_ids, dtype=pl.String)]).n_unique()
-    first = table["event_id"].is_first_distinct()
-    skipped += _duplicates(table.filter(~first), table, files)
-    table = table.filter(first)
-    inside = _inside(table, window)
+    table = np.concatenate(parts)
+    skipped += _duplicates(again, table, files)
+    inside = _inside(table["time"], window)
+    chosen = table[inside]
     return Predictions(
         class_names=class_names,
-        table=table.filter(inside).sort("time", maintain_order=True),
+        table=chosen[chosen["time"].argsort(kind="stable")],
         files=files,
         skipped=skipped,
         records=records,
-        ids=ids,
-        outside=len(table) - int(inside.sum()),
+        ids=len(ids | unused_ids),
+        outside=len(table) - len(chosen),
     )
 
 
-def _duplicates(again: pl.DataFrame, table: pl.DataFrame, files: list[CaptureFile]) -> list[SkippedRecord]:
-    firsts = table.join(again.select("event_id").unique(), on="event_id", how="semi").unique(
-        "event_id", keep="first", maintain_order=True
-    )
-    pairs = again.join(firsts, on="event_id", suffix="_first", maintain_order="left")
-    return [
-        SkippedRecord(
-            files[row["file"]].name,
-            row["line"],
-            "duplicate",
-            f"event {row['event_id']} is in {files[row['file_first']].name}, line {row['line_first']}",
-        )
-        for row in pairs.select("file", "line", "event_id", "file_first", "line_first").iter_rows(named=True)
-    ]
+def _duplicates(
+    again: Sequence[tuple[CaptureFile, Captured]], table: NDArray[Any], files: Sequence[CaptureFile]
+) -> Iterator[SkippedRecord]:
+    wanted = {item.event_id for _, item in again}
+    first = {event_id: k for k, event_id in enumerate(table["event_id"]) if event_id in wanted}
+    for file, item in again:
+        row = table[first[item.event_id]]
+        place = f"{files[row['file']].name}, line {row['line']}"
+        yield SkippedRecord(file.name, item.line, "duplicate", f"event {item.event_id} is in {place}")
 
 
-def _inside(table: pl.DataFrame, window: Window) -> pl.Series:
-    inside = pl.repeat(True, len(table), eager=True)
+def _inside(times: NDArray[np.datetime64], window: Window) -> NDArray[np.bool_]:
+    inside = np.full(len(times), True)
     if window.since is not None:
-        inside &= table["time"] >= _plain(window.since)
+        inside &= times >= plain(window.since)
     if window.until is not None:
-        inside &= table["time"] < _plain(window.until)
+        inside &= times < plain(window.until)
     return inside
 
 
-def _plain(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
+def plain(moment: datetime) -> np.datetime64:
+    """Return a time as the table has them: in UTC, without a zone."""
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def utc(moment: np.datetime64) -> datetime:
+    """Return a time of the table as one in UTC."""
+    plain_moment: datetime = moment.astype("M8[us]").item()
+    return plain_moment.replace(tzinfo=UTC)

@@ -89,9 +89,7 @@ def _plots(figures: Figures, predictions: Predictions, decisions: Sequence[Decis
     plots = []
     if figures.predictions:
         table = predictions.table
-        plots += prediction_plots(
-            figures, table["time"].to_list(), table["confidence"].to_numpy(), table["vehicle"].to_numpy()
-        )
+        plots += prediction_plots(figures, table["time"], table["confidence"], table["vehicle"])
     if figures.decisions is not None:
         latencies = [each.latency for each in decisions if each.status != "CLAIMED" and each.latency is not None]
         plots += decision_plots(figures.decisions, np.array([each for each in latencies if each >= 0]))

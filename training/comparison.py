@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from pages.statistics import holm
+from pages.statistics import binomial_test, holm
 
 from .evaluation import CALIBRATION_BINS, Figure, Metrics, bin_numbers, log_losses, main_figures
 from .measurement import Measured
@@ -152,7 +151,7 @@ def _mcnemar(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> float:
     Source: Q. McNemar, Note on the Sampling Error of the Difference between Correlated Proportions, 1947.
     """
     gained, lost = int((~old & new).sum()), int((old & ~new).sum())
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return binomial_test(gained, gained + lost, 0.5)
 
 
 def _swaps(old: Floats, new: Floats, value: Callable[[Floats], Floats]) -> float:

@@ -111,7 +111,7 @@ def test_of_a_repeated_record_the_first_by_name_is_used_whichever_folder_is_list
 
     monkeypatch.setattr(BaseClient, "_make_api_call", slow_for_a)
 
-    assert read(tmp_path).table["p_0"].to_list() == [0.99]
+    assert read(tmp_path).table["scores"][:, 0].tolist() == [0.99]
 
 
 def test_a_second_run_fetches_only_what_is_new(s3: Any, tmp_path: Path, calls: Counter[str]) -> None:

@@ -1,0 +1,68 @@
+"""The reports' statistics, against SciPy's."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pages.statistics import binomial_test, chi_squared, exceeding, fisher_test, holm, kolmogorov, share
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 1), (1, 1), (0, 40), (3, 40), (40, 40), (1, 1_000), (431_002, 999_999)])
+def test_the_interval_of_a_share_is_scipys(count: int, of: int) -> None:
+    expected = stats.binomtest(count, of).proportion_ci(method="wilson")
+
+    found = share(count, of)
+
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "expected"),
+    [
+        (0, 1, 0.5),
+        (9, 12, 0.5),
+        (3, 3, 0.3),
+        (0, 50, 0.02),
+        (520, 1_000, 0.5),
+        (501_900, 1_000_000, 0.5),
+        (0, 7, 0),
+        (1, 7, 0),
+        (7, 7, 1),
+    ],
+)
+def test_the_binomial_test_is_scipys(count: int, of: int, expected: float) -> None:
+    assert binomial_test(count, of, expected) == pytest.approx(stats.binomtest(count, of, expected).pvalue, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "other_count", "other_of"),
+    [(0, 5, 0, 9), (5, 5, 9, 9), (8, 10, 1, 6), (30, 400, 12, 50), (3, 3, 0, 400), (100_000, 1_000_000, 62, 400)],
+)
+def test_the_test_of_two_shares_is_scipys(count: int, of: int, other_count: int, other_of: int) -> None:
+    expected = stats.fisher_exact([[count, of - count], [other_count, other_of - other_count]]).pvalue
+
+    assert fisher_test(count, of, other_count, other_of) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("sizes", [(100, 400), (400, 400), (5_000, 400), (1_000_000, 1_000)])
+@pytest.mark.parametrize("shift", [0, 0.05, 0.1, 0.3])
+def test_the_chance_of_a_distance_is_scipys_within_what_is_promised(sizes: tuple[int, int], shift: float) -> None:
+    chance = np.random.default_rng(0)
+    expected = stats.ks_2samp(chance.normal(size=sizes[0]), chance.normal(shift, size=sizes[1]), method="auto")
+
+    assert kolmogorov(expected.statistic, *sizes) == pytest.approx(expected.pvalue, abs=0.015)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5, 19])
+@pytest.mark.parametrize("noncentrality", [0.5, 5, 10, 20, 100, 500])
+@pytest.mark.parametrize("level", [0.05, 0.0125])
+def test_the_power_of_the_stability_index_is_scipys_within_what_is_promised(
+    level: float, freedom: int, noncentrality: float
+) -> None:
+    expected = stats.ncx2.sf(stats.chi2.isf(level, freedom), freedom, noncentrality)
+
+    assert exceeding(chi_squared(level, freedom), freedom, noncentrality) == pytest.approx(expected, abs=0.015)
+
+
+def test_p_values_are_corrected_for_their_number_and_keep_their_order() -> None:
+    assert holm([0.04, 0.01, 0.03, 0.9]) == pytest.approx([0.09, 0.04, 0.09, 0.9])
