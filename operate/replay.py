@@ -15,7 +15,7 @@ PHOTO = ("s3_bucket", "s3_key", "etag", "version_id", "batch_id")
 
 @dataclass(frozen=True)
 class Undone:
-    """A photo to run again, or a message in the dead-letter queue: what it is about, why, and the workflow's input."""
+    """What was not finished, why, and the input that runs a photo again; RunAgain finishes what has none."""
 
     about: str
     why: str
@@ -23,20 +23,24 @@ class Undone:
 
 
 def find_undone(deployed: Deployed) -> Iterator[Undone]:
-    """Yield dead-lettered messages, photos that failed, and photos whose execution ended too early."""
+    """Yield dead-lettered messages, photos that failed, and photos whose execution or announcement ended too early."""
     yield from _messages(deployed)
     table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
     for decision in [*table.queued("FAILED"), *table.queued("OPEN")]:
         photo = {name: value for name in PHOTO if (value := getattr(decision, name)) is not None}
         if decision.status == "FAILED":
             yield Undone(decision.photo, f"FAILED: {decision.reason or 'no reason given'}", photo)
-        elif (decision.due_at or 0) < time():
+        elif (decision.due_at or 0) >= time():
+            continue
+        elif decision.reviewed_by is not None:
+            yield Undone(decision.photo, f"decided by {decision.reviewed_by}, but not announced")
+        else:
             why = f"{decision.status}: its execution ended before the outcome was announced"
             yield Undone(decision.photo, why, photo)
 
 
 def run_again(deployed: Deployed, undone: list[Undone]) -> None:
-    """Start every photo again, and RunAgain for the messages, which it hands on."""
+    """Start every photo again, and RunAgain for the messages and people's decisions, which it hands on."""
     sfn = deployed.client("stepfunctions")
     for each in undone:
         if each.photo:

@@ -1,5 +1,6 @@
 """The deployed stack that the integration tests share, with an endpoint that they control."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def express_aws(tmp_path_factory: pytest.TempPathFactory) -> FaultyAws:
 def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     """A stack whose photos are classified by Express executions."""
     folder: Path = tmp_path_factory.mktemp("stack")
-    options = Options(endpoint_url=endpoint.url, wait_scale=0.02, parameters={"WorkflowType": "EXPRESS"})
+    # Thousands of photos need more of the time that they have on AWS.
+    wait_scale = 0.3 if "CAMPAIGN_PHOTOS" in os.environ else 0.02
+    options = Options(endpoint_url=endpoint.url, wait_scale=wait_scale, parameters={"WorkflowType": "EXPRESS"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("local.stack.AWS_COMMAND", express_aws.command)
         stack = Stack.up(folder, options, say=print)

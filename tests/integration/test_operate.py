@@ -1,6 +1,7 @@
 """The commands of python -m operate, as a user runs them, against the deployed stack."""
 
 import json
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,35 @@ def test_failed_photos_abandoned_claims_and_undelivered_events_are_replayed(
         wait_for(partial(_is_routed, bay, key))
     bay.stack.client("sqs").purge_queue(QueueUrl=queue)
     assert "0 to run again" in operate("replay", "--dry-run").output
+
+
+def test_a_persons_decision_that_was_left_is_announced_by_a_replay(bay: Bay, operate: Operate) -> None:
+    key = bay.upload(picture("grey", size=(78, 77)), "replay/decided.jpg")
+    wait_for(partial(bay.waits, key))
+    (waiting,) = bay.decisions(key)
+    # As a function leaves it that dies between recording the decision and starting its announcement.
+    decided = {
+        ":routed": {"S": "ROUTED"},
+        ":vehicle": {"S": "motorcycle"},
+        ":ann": {"S": "ann"},
+        ":id": {"S": str(uuid.uuid4())},
+        ":revision": {"N": "1"},
+        ":queue": {"S": f"OPEN#{(waiting.claim or '')[0]}"},
+        ":past": {"N": "1"},
+    }
+    bay.dynamodb.update_item(
+        TableName=bay.table,
+        Key={"photo": {"S": waiting.photo}},
+        UpdateExpression="SET #status = :routed, vehicle = :vehicle, reviewed_by = :ann, review_id = :id,"
+        " revision = :revision, queue = :queue, due_at = :past",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues=decided,
+    )
+
+    assert "decided by ann, but not announced" in operate("replay", "--dry-run").output
+    assert operate("replay").exit_code == 0
+
+    wait_for(lambda: [event["detail-type"] for event in bay.announced(key)][-1] == "Vehicle Routed")
 
 
 def _is_routed(bay: Bay, key: str) -> bool:
