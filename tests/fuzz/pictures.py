@@ -64,7 +64,7 @@ def seeds() -> list[bytes]:
         encode(_noise("RGBA"), "AVIF", exif=_oriented(7)),
         encode(rgb, "AVIF", **animated),
         *(encode(rgb, format) for format in ("GIF", "TIFF", "BMP", "JPEG2000", "ICO")),
-        *(build(50) for build in FAMILIES.values()),
+        *(build(10) for build in FAMILIES.values()),
         exif_array(100),
         bomb(40_000, 40_000),
         bomb(1200, 1100),
