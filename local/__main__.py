@@ -88,6 +88,7 @@ def up(with_samples: bool, **options: Any) -> None:
     if with_samples:
         _upload(
             stack,
+            Address.parse(stack.outputs["UploadUri"]),
             [
                 (f"driver-{number}/{photo.name}", photo.data)
                 for number, photo in enumerate(demo_photos.sample_photos(), 1)
@@ -137,36 +138,43 @@ def env(unset: bool) -> None:
         _print_exports(Stack.load())
 
 
-@main.command(examples=["photo.jpg", "events/photos"])
+@main.command(examples=["photo.jpg", "events/photos", "--prefix backfill/2026/ folder/"])
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-def upload(paths: tuple[Path, ...]) -> None:
+@click.option("--prefix", help="Where in the inbox. Elsewhere than below the default, photos wait for a batch.  "
+              "[default: the stack's UploadPrefix]")  # fmt: skip
+def upload(paths: tuple[Path, ...], prefix: str | None) -> None:
     """Put photos into the inbox: files, and of folders all that is named like a photo."""
     stack = Stack.load()
     photos, skipped = demo_photos.photos_below(paths)
-    _upload(stack, [(name, path.read_bytes()) for name, path in photos])
-    click.echo(f"{len(photos)} photos are in {stack.outputs['UploadUri']}")
+    watched = Address.parse(stack.outputs["UploadUri"])
+    place = watched if prefix is None else Address(watched.bucket, prefix).folder
+    is_watched = place.prefix.startswith(watched.prefix)
+    _upload(stack, place, [(name, path.read_bytes()) for name, path in photos], at_once=not is_watched)
+    click.echo(f"{len(photos)} of {len(photos) + skipped} files are in {place}")
     if skipped:
-        click.echo(f"{skipped} other files were left out")
-    click.echo("see what becomes of them with: python -m operate --local watch")
+        click.echo("the others are not named as photos and were left out")
+    if is_watched:
+        click.echo("see what becomes of them with: python -m operate --local watch")
+    else:
+        click.echo(f"classify them with: python -m operate --local batch start --prefix {place.prefix}")
 
 
-def _upload(stack: Stack, files: list[tuple[str, bytes]]) -> None:
-    """Put photos into the inbox, no faster than this machine can classify them: each takes three processes of it."""
+def _upload(stack: Stack, place: Address, files: list[tuple[str, bytes]], *, at_once: bool = False) -> None:
+    """Put photos there, no faster than this machine classifies them (each takes three processes) unless `at_once`."""
     s3, table = stack.client("s3"), _table(stack)
-    inbox = Address.parse(stack.outputs["UploadUri"])
-    at_once = max(8, 4 * (os.cpu_count() or 1))
+    in_hand = len(files) if at_once else max(8, 4 * (os.cpu_count() or 1))
     waiting: dict[str, float] = {}  # a photo's id in the table, and until when it is waited for
     with Progress(console=console, transient=True) as progress:
         for name, data in progress.track(files, description="uploading"):
-            while len(waiting) >= at_once:
+            while len(waiting) >= in_hand:
                 time.sleep(0.05)
                 now = time.monotonic()
                 waiting = {
                     photo: until for photo, until in waiting.items() if now < until and not _is_decided(table, photo)
                 }
-            key = inbox.prefix + name
-            etag = s3.put_object(Bucket=inbox.bucket, Key=key, Body=data)["ETag"].strip('"')
-            waiting[f"s3://{inbox.bucket}/{key}#{etag}"] = time.monotonic() + 60
+            key = place.prefix + name
+            etag = s3.put_object(Bucket=place.bucket, Key=key, Body=data)["ETag"].strip('"')
+            waiting[f"s3://{place.bucket}/{key}#{etag}"] = time.monotonic() + 60
 
 
 def _table(stack: Stack) -> DecisionsTable:
@@ -272,7 +280,7 @@ def demo(archive: Path | None, **options: Any) -> None:
         shutil.rmtree(DEMO / "capture", ignore_errors=True)  # an earlier demonstration's
         stack = Stack.up(DEMO, chosen, click.echo)
         try:
-            _upload(stack, [(photo.name, photo.data) for photo in photos])
+            _upload(stack, Address.parse(stack.outputs["UploadUri"]), [(photo.name, photo.data) for photo in photos])
             deadline = time.monotonic() + 120
             decisions = watch(
                 lambda: _read(stack),

@@ -253,7 +253,8 @@ def explain_photo(deployed: Deployed, photo: str) -> None:
     account = explain(deployed, photo)
     decision = account.decision
     what = " ".join(filter(None, (decision.status, decision.vehicle, decision.place))) + f"  {decision.why}".rstrip()
-    click.echo(printable(f"{decision.photo}\n{what}\n{decision.execution_arn}"))
+    for line in filter(None, (decision.photo, what, decision.execution_arn)):
+        click.echo(printable(line))
     for step in account.steps:
         took = "" if step.took is None else f"{step.took:.3f} s"
         errors = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in step.errors.items())

@@ -54,7 +54,7 @@ def test_plain_aws_tools_upload_a_photo_with_what_up_prints(run: Run, stack: dic
 
 def test_upload_watch_status_and_logs_tell_what_happens(run: Run, stack: dict[str, str]) -> None:
     uploaded = run(*LOCAL, "upload", "events/photos/bicycle-road.jpg", "events/photos/text.jpg")
-    assert "2 photos are in s3://" in uploaded.stdout
+    assert "2 of 2 files are in s3://" in uploaded.stdout
 
     watched = watch_for(run, r"(?s)(?=.*/bicycle-road.jpg)(?=.*/text.jpg)")
 
@@ -102,12 +102,16 @@ def test_each_function_fails_by_name_on_its_failing_sample(
     assert error in done.stderr
 
 
-@pytest.mark.parametrize("event", ["classify_photo.json", "photo_uploaded.json"])
-def test_the_workflow_takes_its_samples(run: Run, stack: dict[str, str], event: str) -> None:
+@pytest.mark.parametrize(
+    ("event", "status"), [("classify_photo.json", "ROUTED"), ("photo_uploaded.json", "ALREADY_CLAIMED")]
+)
+def test_the_workflow_takes_its_samples(run: Run, stack: dict[str, str], event: str, status: str) -> None:
+    assert run(*LOCAL, "upload", "--prefix", "backfill", "events/photos/motorcycle-left.png").returncode == 0
+
     done = run(*LOCAL, "invoke", "photo", f"events/{event}")
 
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["status"] in {"ROUTED", "ALREADY_CLAIMED"}
+    assert json.loads(done.stdout)["status"] == status
 
 
 def test_a_batch_runs_from_the_command_line(run: Run, stack: dict[str, str]) -> None:

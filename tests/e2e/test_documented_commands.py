@@ -45,15 +45,8 @@ def stack(run: Run, checkout: Path) -> Iterator[None]:
     assert up.returncode == 0, up.stdout + up.stderr
     shutil.copy(checkout / "events/photos/bicycle-road.jpg", checkout / "photo.jpg")
     shutil.copytree(checkout / "events/photos", checkout / "folder", dirs_exist_ok=True)
-    put = """
-import boto3, sys
-s3 = boto3.client("s3")
-s3.upload_file("photo.jpg", sys.argv[1], "backfill/2026/1.jpg")
-"""
-    bucket = run("python", "-m", "local", "status").stdout.split("InboxBucket")[1].split()[0]
-    env = dict(re.findall(r"^export (\w+)=(.+)$", up.stdout, re.MULTILINE))
-    assert run("python", "-c", put, bucket, **env).returncode == 0
-    (checkout / "photos.csv").write_text("s3_key\nbackfill/2026/1.jpg\n")
+    (checkout / "photos.csv").write_text("s3_key\nbackfill/2026/photo.jpg\n")
+    assert run("python", "-m", "local", "upload", "--prefix", "backfill/2026/", "photo.jpg").returncode == 0
     assert run("python", "-m", "local", "upload", "events/photos").returncode == 0
     for _ in range(60):  # the last of the samples is decided
         if len(run("python", "-m", "operate", "--local", "watch", "--once").stdout.splitlines()) >= 11:
@@ -78,6 +71,7 @@ def test_a_command_of_the_pages_works(run: Run, command: str, comment: str) -> N
     assert (done.returncode != 0) == bool(fails), done.stdout + done.stderr
     assert fails is None or fails[1] in done.stderr
     assert "Traceback" not in done.stderr
+    assert "ALREADY_CLAIMED" not in done.stdout
 
 
 def test_the_pages_show_commands() -> None:

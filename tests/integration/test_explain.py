@@ -40,7 +40,7 @@ def test_a_routed_photo_s_way_is_told_with_its_times(bay: Bay, explain: Explain)
 
     assert done.exit_code == 0, done.output
     assert states(done.output) == [*WAY, "VehicleRouted"]
-    assert "ROUTED bicycle 1 (near)" in done.output
+    assert done.output.splitlines()[:2] == [bay.outcome(key).photo, "ROUTED bicycle 1 (near)"]
     assert re.search(r"^succeeded after [0-9.]+ s$", done.output, re.MULTILINE)
 
 
