@@ -72,9 +72,7 @@ def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) 
         raise UserError("SAM CLI is not installed here; run: make setup")
     rendered = folder / "template.yaml"
     built = folder / "build"
-    # A make above us hands its own variables on to every make below, which would override those of the build.
-    inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKEOVERRIDES"}}
-    sam_env = inherited | dict(env) | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
+    sam_env = dict(os.environ) | dict(env) | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
     sam_env |= {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1", MARK: str(folder)}
     rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
     _sam(["build", "--template", str(rendered), "--build-dir", str(built)], folder / "sam-build.log", sam_env)
