@@ -9,12 +9,22 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.loaders import create_loader
 from hypothesis import settings
 from moto import mock_aws
 
 settings.register_profile("repeatable", derandomize=True)
 if "FUZZ_EXAMPLES" not in os.environ:
     settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def services_are_read_once() -> Iterator[None]:
+    """Share what botocore reads of AWS's services: each session would read megabytes anew, a fifth of a second each."""
+    loader = create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", lambda search_path: loader)
+        yield
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ A second implementation of JSONata stands for the one of Step Functions. `FUZZ_E
 
 import os
 import re
+from functools import cache
 from typing import Any
 
 import jsonata
@@ -62,12 +63,19 @@ def run(given: Any) -> tuple[str, Any]:
 
 
 def evaluate(expression: str, given: Any, decision: Any) -> Any:
-    compiled = jsonata.Jsonata(expression.removeprefix("{%").removesuffix("%}").replace("${InboxBucket}", INBOX))
-    frame = compiled.create_frame()
+    query = compiled(expression)
+    frame = query.create_frame()
     frame.bind("states", {"input": given, "context": CONTEXT})
     frame.bind("decision", decision)
-    compiled.register_lambda("uuid", lambda: "0f8fad5b-d9cb-469f-a165-70867728950e")
-    return compiled.evaluate(None, frame)
+    return query.evaluate(None, frame)
+
+
+@cache
+def compiled(expression: str) -> jsonata.Jsonata:
+    inside = expression.removeprefix("{%").removesuffix("%}").replace("${InboxBucket}", INBOX)
+    found = jsonata.Jsonata(inside)
+    found.register_lambda("uuid", lambda: "0f8fad5b-d9cb-469f-a165-70867728950e")
+    return found
 
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None)
