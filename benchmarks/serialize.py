@@ -16,7 +16,7 @@ from pillow_heif import register_heif_opener
 from functions.serialize.decoder import Decoder
 
 from . import machine
-from .figures import ROOT, cpu_milliseconds, fresh_process, interleave
+from .figures import ROOT, cpu_milliseconds, fresh_process, interleave, processor_seconds
 from .results import Reading, Result, Row
 
 SIZE = 64
@@ -116,10 +116,9 @@ def _time(kind: str, runs: int) -> Row:
 
 def _both_processes(decoder: Decoder, data: bytes) -> float:
     """Return the processor time of a photo, in this process and in the decoder's (ms)."""
-    theirs = (~decoder.start() << 3) | 2  # Linux's clock of another process's time, as clock_getcpuclockid gives it
-    before = time.process_time() + time.clock_gettime(theirs)
+    before = time.process_time() + processor_seconds(decoder.start())
     decoder.square(data, SIZE).encode("PNG", compress_level=3)
-    return (time.process_time() + time.clock_gettime(theirs) - before) * 1000
+    return (time.process_time() + processor_seconds(decoder.start()) - before) * 1000
 
 
 def _full_decode(data: bytes) -> Image.Image:
