@@ -12,7 +12,7 @@ from stack.classes import parse_classes
 from stack.commands import CommandLine, WritableFolder, region_option
 from stack.deployed import STACK_NAME, Deployed
 from stack.template import ROOT, parameter_default
-from stack.text import percent, whole
+from stack.text import percent, shown, whole
 from stack.window import Window
 
 from .baseline import read_baseline
@@ -188,7 +188,7 @@ def report(
             class_names=class_names,
             threshold=sure,
             baseline=before,
-            baseline_name=baseline_file.as_posix() if baseline_file is not None else None,
+            baseline_name=shown(baseline_file) if baseline_file is not None else None,
             expected_shares=expected_shares,
             decisions=monitored.decisions,
             cache=cache,

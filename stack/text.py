@@ -2,6 +2,7 @@
 
 import math
 from datetime import datetime, timedelta
+from pathlib import Path
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -23,14 +24,18 @@ def shortened(key: str, width: int) -> str:
     return f"{folder}/{_end(name, width - len(folder) - 1)}"
 
 
+def shown(path: Path) -> str:
+    """Return how a file is called on a page: by its path from here, where it lies below."""
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+
+
 def _end(text: str, width: int) -> str:
     return text if len(text) <= width else f"…{text[len(text) - width + 1 :]}"
 
 
 def percent(value: float) -> str:
     """0.3812 → `38 %`; one decimal below 10 % and above 90 %; `0 %` and `100 %` mean none and all."""
-    if math.isnan(value):
-        return "–"
     if math.isnan(value):
         return "–"
     if 0 < value < 0.001:

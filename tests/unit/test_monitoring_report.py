@@ -22,6 +22,7 @@ from monitoring import gallery
 from monitoring.__main__ import main
 from monitoring.gallery import Gallery, choose
 from monitoring.predictions import Predictions
+from stack.template import ROOT
 from tests.unit.captures import baseline, lines, photo, place, record, write
 
 SURE = [[0.99, 0.01], [0.02, 0.98]] * 100
@@ -174,6 +175,19 @@ def test_forty_captures_are_too_few_and_the_page_says_so(tmp_path: Path) -> None
     assert metrics(source)["verdict"] == "too few records to say"
     assert "too few records to say" in page(source)
     assert "✓ fine" not in page(source)
+
+
+def test_the_baseline_that_ships_is_named_by_its_path_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "captures"
+    write(source, place(), lines(record(SURE[0])))
+    monkeypatch.chdir(ROOT)
+
+    result = CliRunner().invoke(main, ["report", str(source), "--output", str(tmp_path / "out")])
+
+    assert result.exit_code == 0, result.output
+    assert "Baseline: training/model/baseline.json" in page(source)
 
 
 def test_expected_shares_replace_those_of_the_baseline(tmp_path: Path) -> None:

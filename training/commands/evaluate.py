@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from stack.commands import Command
 from stack.deployed import client
-from stack.text import percent
+from stack.text import percent, shown
 
 from .. import history, predictors, records
 from ..breakdown import Part, at_half_scale
@@ -95,11 +95,6 @@ def named(subject: str, region: str | None) -> Predictor:
     if Path(subject).suffix == ".onnx":
         return predictors.onnx_predictor(Path(subject))
     return predictors.endpoint_predictor(client("sagemaker-runtime", region), subject)
-
-
-def shown(path: Path) -> str:
-    """Return how a file is called on the page: by its path from here, where it lies below."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def measured(

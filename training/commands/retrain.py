@@ -11,6 +11,7 @@ from stack.commands import Command
 from stack.deployed import STACK_NAME, Deployed, client
 from stack.errors import UserError
 from stack.labels import PREFIX
+from stack.text import shown
 
 from .. import artifact, deployment, history, live_endpoint, predictors, staging
 from ..comparison import verdict
@@ -19,7 +20,7 @@ from ..hosting import Clients, Hosting
 from ..labels import Labels, fetch, read_labels
 from ..retraining import joined, judged
 from . import options
-from .evaluate import report_comparison, shown
+from .evaluate import report_comparison
 from .host import probe_photo
 from .options import DATA, SHIPPED_MODEL, console
 from .train import seed_list, train_here
