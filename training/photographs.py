@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from functions.serialize.photo import central_square
+from functions.serialize.photo import central_square, in_srgb
 from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 from stack.errors import UserError
 
@@ -132,7 +132,8 @@ def read_originals(originals: Sequence[Original], folder: Path, side: int) -> Ph
         except (OSError, ValueError) as error:
             raise UserError(f"{original.name} in {folder} cannot be read: {error}; fetch it again") from error
         for crop in original.crops:
-            square = image.resize((side, side), Image.Resampling.BICUBIC, box=crop.box, reducing_gap=4.0)
+            reduced = image.resize((side, side), Image.Resampling.BICUBIC, box=crop.box, reducing_gap=4.0)
+            square = in_srgb(reduced, image.info.get("icc_profile") or b"")
             origin = Origin(looks[original.source], original.source, crop.scale, f"{original.source}:{original.name}")
             name = f"{original.source}-{original.name.replace('/', '_')}-{crop.number}.png"
             (found.train if original.split == TRAINED_ON else found.test).append(

@@ -118,7 +118,7 @@ def _decode(data: bytes | memoryview, max_pixels: int, reduce: Callable[[Image.I
     # Turning the reduced picture is the same as turning the photo, and touches far fewer pixels.
     turn = TURNS.get(orientation(file.exif or image.info.get("exif") or b""))
     turned = reduced if turn is None else reduced.transpose(turn)
-    picture = _in_srgb(turned, file.profile or image.info.get("icc_profile") or b"")
+    picture = in_srgb(turned, file.profile or image.info.get("icc_profile") or b"")
     picture.info = {}  # a colour profile can be larger than a state of the workflow may be
     return Photo(picture, original_format, width, height)
 
@@ -171,7 +171,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Return the picture in sRGB, which the model was trained on; phones and cameras also write wider spaces."""
     if profile[16:20] != b"RGB ":
         return image

@@ -10,11 +10,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from functions.serialize.photo import central_square
 from stack.errors import UserError
 from training import photographs
+
+from .profiles import ADOBE
 
 INDEX = """file,label,split,source,licence,url,scale,original
 train/bicycle/a.png,bicycle,train,aura,MIT,here,1.5,aura:a
@@ -105,6 +109,21 @@ def test_originals_are_fetched_checked_and_cut_out_by_the_manifest(published: Pa
     (motorcycle,) = found.test
     for place, tile in ((8, 4), (-8, 15)):
         assert abs(int(motorcycle.pixels[place, place, 0]) - 10 * tile) < 8
+
+
+def test_an_original_with_wider_colours_is_cut_out_as_the_pipeline_would_show_it(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (120, 160, 130)).save(buffer, "JPEG", quality=95, icc_profile=ADOBE)
+    checksum = hashlib.sha256(buffer.getvalue()).hexdigest()
+    crop = photographs.Crop("bicycle", "whole", "00", (0, 0, 64, 64))
+    original = photographs.Original("aura", "wide", "train", ["here"], [checksum], [crop])
+    (file,) = original.files(tmp_path)
+    file.parent.mkdir()
+    file.write_bytes(buffer.getvalue())
+    (photo,) = photographs.read_originals([original], tmp_path, 32).train
+    shown = np.asarray(central_square(buffer.getvalue(), size=32, max_pixels=10_000).image)
+    assert np.array_equal(photo.pixels, shown)
+    assert shown[0, 0, 0] < 110
 
 
 def test_what_is_there_is_not_fetched_again_and_the_rest_is(published: Path, tmp_path: Path) -> None:
