@@ -7,6 +7,8 @@ from typing import cast
 import click
 from rich.console import Console
 
+from stack.commands import CommandLine
+
 from . import cost, simulation
 from .document import DOCUMENT, write_tables
 from .results import FOLDER, Result, save, show
@@ -19,7 +21,7 @@ if not console.is_terminal:
 messages = Console(highlight=False, stderr=True)
 
 
-@click.group()
+@click.group(cls=CommandLine)
 def main() -> None:
     """Measure speed, memory and size, each beside a named baseline of the same run."""
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,17 @@ def test_one_command_holds_every_room_from_any_folder(tmp_path: Path) -> None:
     assert helped.returncode == 0, helped.stderr
     assert "operate batch start --manifest photos.csv" in helped.stdout
     assert lines(["--version"], tmp_path).stdout == "Loading Bay 1.0.0\n"
+
+
+@pytest.mark.parametrize("room", ["benchmarks", "local", "monitoring", "operate", "training"])
+def test_every_room_s_own_command_says_what_it_does_and_which_version_it_is(room: str) -> None:
+    command = import_module(f"{room}.__main__").main
+
+    helped, version = (CliRunner().invoke(command, [option]) for option in ("-h", "--version"))
+
+    assert (helped.exit_code, version.exit_code) == (0, 0)
+    assert "Commands:" in helped.output
+    assert version.output == "Loading Bay 1.0.0\n"
 
 
 def test_make_installs_the_command_wherever_the_checkout_lies(tmp_path: Path) -> None:
