@@ -16,8 +16,8 @@ demo: $(DEMO) ## classify photos with the whole stack on this machine, and repor
 	$(VENV) -m monitoring report .local/demo/capture --decisions .local/decisions.json --output .local/report
 
 test: setup ## unit, integration and e2e tests
-	$(VENV) -m pytest --numprocesses 2 --dist loadgroup tests/unit
-	$(VENV) -m pytest --numprocesses 2 --dist loadgroup tests/integration tests/e2e
+	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/unit
+	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
 
 setup-training: .venv-training/installed ## install PyTorch and the SageMaker SDK
 
