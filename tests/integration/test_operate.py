@@ -133,7 +133,11 @@ def test_a_persons_decision_that_was_left_is_announced_by_a_replay(bay: Bay, ope
     assert "decided by ann, but not announced" in operate("replay", "--dry-run").output
     assert operate("replay").exit_code == 0
 
-    wait_for(lambda: [event["detail-type"] for event in bay.announced(key)][-1] == "Vehicle Routed")
+    wait_for(lambda: kinds(bay, key) == ["Photo Needs Review", "Vehicle Routed"])
+
+
+def kinds(bay: Bay, key: str) -> list[str]:
+    return [event["detail-type"] for event in bay.announced(key)]
 
 
 def _is_routed(bay: Bay, key: str) -> bool:
@@ -155,8 +159,7 @@ def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate
     decision = bay.outcome(key)
     assert (decision.status, decision.vehicle, decision.place) == ("ROUTED", "motorcycle", "2 (far)")
     assert decision.reviewed_by == "Kim"
-    kinds = wait_for(lambda: [event["detail-type"] for event in bay.announced(key) if len(bay.announced(key)) == 2])
-    assert kinds == ["Photo Needs Review", "Vehicle Routed"]
+    wait_for(lambda: kinds(bay, key) == ["Photo Needs Review", "Vehicle Routed"])
     assert key not in operate("review", "list").output
     assert operate("review", "decide", key, "bicycle").exit_code == 1
     wait_for(lambda: bay.outcome(key).label)
