@@ -205,8 +205,8 @@ def by_photo(bay: Bay) -> dict[tuple[str, str], Decision]:
     return found
 
 
-def named(photo: Mapping[str, Any]) -> tuple[str, str]:
-    return photo["s3_key"], photo["etag"]
+def named(photo: Mapping[str, Any]) -> tuple[Any, Any]:
+    return photo.get("s3_key"), photo.get("etag")
 
 
 def heal(bay: Bay, photos: list[Photo]) -> Counter[str]:
