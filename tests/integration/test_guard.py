@@ -138,7 +138,7 @@ def test_signing_in_is_open_under_this_machine_s_own_name(
     assert (answer.status_code != 403) == passes
 
 
-def test_a_thousand_photos_at_once_do_not_fill_the_memory(bay: Bay) -> None:
+def test_functions_share_a_bounded_number_of_processes(bay: Bay) -> None:
     limit = bay.stack.client("lambda").get_account_settings()["AccountLimit"]
 
     assert limit["ConcurrentExecutions"] == CONCURRENT_CALLS
