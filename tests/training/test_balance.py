@@ -107,3 +107,7 @@ def test_a_vehicle_of_another_class_is_hidden_by_the_one_that_replaces_it() -> N
 def test_without_tight_crops_there_are_no_scenes() -> None:
     wide = examples([(0, STREET, 3, 64)])
     assert not Scenes(wide, wide, wide, random.Random(1))
+
+
+def test_small_images_which_their_vehicle_fills_are_cut_out_for_scenes() -> None:
+    assert Scenes(examples([(0, SMALL, 3, 32)]), *[examples([(0, STREET, 3, 64)])] * 2, random.Random(1))

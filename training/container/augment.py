@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 # Share of a batch that each effect touches, and how far it goes at most.
-FARTHER_SHARE = 0.35
-FARTHER_SCALE = (1.1, 2.0)
+FARTHER_SHARE = 0.45
+FARTHER_SCALE = (1.1, 2.4)
 # Sharpness must not tell what an image is of: labelled ones and outliers alike lose as much of it, drawn anew.
 SOFT_SHARE = 0.75
 SOFT_SCALE = (1.0, 2.2)

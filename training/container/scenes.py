@@ -16,8 +16,9 @@ from torch import Tensor
 
 from .examples import Examples, draw_weights
 
-# The vehicle fills these crops, so that they can be cut out; "vehicle" and "person" are outliers.
+# The thing fills these crops, and small images, so that it can be cut out; "vehicle" and "person" are outliers.
 TIGHT_SCALES = frozenset({"1.1", "vehicle", "person"})
+TIGHT_LOOKS = frozenset({"small"})
 # The vehicle fills about half of these, so that another one hides it.
 HALF_SCALES = {"1.8": 1.8, "2.0": 2.0, "2.4": 2.4, "2.5": 2.5}
 HIDING_SCALE = 1.4
@@ -124,7 +125,7 @@ def cut_out(examples: Examples) -> tuple[list[Cutout], Sequence[float]]:
     cutouts, rows = [], []
     for row, origin in enumerate(examples.origins):
         picture = examples.pixels[row].numpy().astype(np.float32)
-        if (on_white := _on_white(picture)) or origin.scale in TIGHT_SCALES:
+        if (on_white := _on_white(picture)) or origin.scale in TIGHT_SCALES or origin.look in TIGHT_LOOKS:
             cutouts.append(Cutout(picture, _bright(picture) if on_white else _rounded(len(picture))))
             rows.append(row)
     return cutouts, draw_weights([examples.origins[row] for row in rows]).tolist() if rows else []

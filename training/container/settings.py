@@ -18,7 +18,7 @@ class Settings:
     labelled_per_batch: int = 48
     outliers_per_batch: int = 24
     # Images are drawn, not gone through: an epoch is when the model is measured.
-    steps_per_epoch: int = 100
+    steps_per_epoch: int = 200
     outlier_weight: float = 1.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
