@@ -1,6 +1,7 @@
 """The bundled recipe on this machine: seeds trained, one chosen by validation, all measured on the test."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_the_best_seed_by_validation_is_kept_with_the_record_of_all(staged: Path
     epochs: list[bundled.Epoch] = []
     best, runs = bundled.train(staged, tmp_path, [1, 2], OPTIONS, epochs.append)
     assert [(epoch.seed, epoch.number, epoch.of) for epoch in epochs] == [(1, 1, 1), (2, 1, 1)]
-    assert best.validation_loss == min(run.validation_loss for run in runs)
+    assert best.rank == min(run.rank for run in runs)
     assert (tmp_path / "model.onnx").read_bytes() == (best.folder / "model.onnx").read_bytes()
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["data_digest"] == "d"
@@ -53,6 +54,13 @@ def test_the_best_seed_by_validation_is_kept_with_the_record_of_all(staged: Path
     each = [row["test"]["accuracy"] for row in record["seeds"]["each"]]
     assert record["seeds"]["test_mean"]["accuracy"] == pytest.approx(sum(each) / 2)
     assert record["settings"]["seed"] == best.seed
+
+    def accepting(share: float, loss: float) -> bundled.Trained:
+        history, validation = [{"loss": loss, "outlier_loss": 0.0}], {"outliers_accepted": share}
+        return replace(best, record=best.record | {"history": history, "validation": validation})
+
+    too_many, cautious, better = accepting(0.03, 0.1), accepting(0.02, 0.3), accepting(0.01, 0.2)
+    assert sorted([too_many, cautious, better], key=lambda run: run.rank) == [better, cautious, too_many]
 
 
 def test_a_failing_run_ends_in_its_last_line(staged: Path, tmp_path: Path) -> None:

@@ -97,9 +97,12 @@ def train_here(staged: Path, output: Path, seeds: list[int], epochs: int | None)
 
         arguments = ["--epochs", str(epochs)] if epochs else []
         best, runs = bundled.train(staged, output, seeds, arguments, progress)
-    table = Table("seed", "loss (photos + others)", "accuracy", title="On validation", title_justify="left")
+    table = Table(
+        "seed", "loss (photos + others)", "accuracy", "others accepted", title="On validation", title_justify="left"
+    )
     for run in runs:
-        table.add_row(str(run.seed), f"{run.validation_loss:.4f}", f"{run.record['validation']['accuracy']:.4f}")
+        accuracy = run.record["validation"]["accuracy"]
+        table.add_row(str(run.seed), f"{run.validation_loss:.4f}", f"{accuracy:.4f}", f"{run.outliers_accepted:.2%}")
     console.print(table)
     console.print(f"Kept seed {best.seed}: {output / MODEL_FILE}")
     console.print(f"Its record is {output / RECORD_FILE}")
