@@ -110,4 +110,5 @@ def test_without_tight_crops_there_are_no_scenes() -> None:
 
 
 def test_small_images_which_their_vehicle_fills_are_cut_out_for_scenes() -> None:
-    assert Scenes(examples([(0, SMALL, 3, 32)]), *[examples([(0, STREET, 3, 64)])] * 2, random.Random(1))
+    wide = examples([(0, STREET, 3, 64)])
+    assert Scenes(examples([(0, SMALL, 3, 32)]), wide, wide, random.Random(1))

@@ -362,7 +362,7 @@ def main(
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
     # Else every new tensor is filled with NaN first, which takes a tenth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     data = Data(
         train=read_examples(train_folder, class_names),
         validation=read_examples(validation_folder, class_names),
