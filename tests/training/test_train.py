@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from torch.nn import functional
 
 from training.container import train
-from training.container.settings import Settings
+from training.container.examples import read_outliers
+from training.container.settings import THRESHOLD, Settings
 
 ARGUMENTS = ["--epochs", "2", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
 
@@ -137,6 +138,15 @@ def test_the_same_seed_gives_the_same_figures_in_sagemakers_way_too(
         del found["training_seconds"], found["training_processor_seconds"]
     assert first == second
     assert (trained / "model.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
+
+
+def test_the_record_says_how_many_others_pass_the_threshold(staged: Path, trained: Path) -> None:
+    held = read_outliers(staged / "outliers/validation")
+    assert held
+    passing = (train.run_exported(trained / "model.onnx", held.pixels).max(axis=1) >= THRESHOLD).sum()
+    validation = record(trained)["validation"]
+    assert isinstance(validation, dict)
+    assert validation["outliers_accepted"] == passing / 12
 
 
 def test_it_trains_without_outliers_too(staged: Path, tmp_path: Path) -> None:
