@@ -22,6 +22,8 @@ LOCAL = ("python", "-m", "local")
 @contextmanager
 def running(checkout: Path, command: str, until: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command of the local stack in a terminal of its own, at least until it says something."""
+    # Under nohup a child would inherit that a closed terminal is ignored.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     process = subprocess.Popen(
         [str(checkout / ".venv/bin/python"), "-m", "local", command],
         cwd=checkout,
@@ -30,6 +32,7 @@ def running(checkout: Path, command: str, until: str) -> Iterator[subprocess.Pop
         text=True,
         start_new_session=True,
     )
+    signal.signal(signal.SIGHUP, inherited)
     assert process.stdout
     try:
         for line in process.stdout:
