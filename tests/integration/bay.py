@@ -35,6 +35,12 @@ def wait_for(look: Callable[[], T | None], seconds: float = 40) -> T:
     return found
 
 
+def lines_of(log: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of JSON of a file that another process appends to; of the last, a part may be there."""
+    whole, _, _ = log.read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 class Bay:
     """A deployed stack, and a queue that hears every announcement and every notification."""
 
@@ -165,8 +171,7 @@ class Bay:
         """Return what the local AWS wrote down of its Express executions: all, or one kind of event."""
         if not self._express_log or not self._express_log.exists():
             return []
-        lines = [json.loads(line) for line in self._express_log.read_text().splitlines()]
-        return [line for line in lines if event in ("", line["event"])]
+        return [line for line in lines_of(self._express_log) if event in ("", line["event"])]
 
     def executions_of(self, key: str) -> list[dict[str, Any]]:
         """Return every execution whose input names this key."""

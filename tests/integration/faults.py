@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from local import processes
 from local.stack import MINISTACK, Stack
+from tests.integration.bay import lines_of
 from tests.integration.endpoint import by_colour, failure
 
 FAULTY_AWS = Path(__file__).parent / "faulty_aws.py"
@@ -76,7 +77,7 @@ class FaultyAws:
 
     def journal(self) -> list[Call]:
         """Return every call that Step Functions has made, in order."""
-        return [Call(**json.loads(line)) for line in (self.folder / "journal.jsonl").read_text().splitlines()]
+        return [Call(**line) for line in lines_of(self.folder / "journal.jsonl")]
 
     def restart(self, stack: Stack) -> None:
         """End the local AWS as it is asked to end, and start it again where it was; what was running is lost."""
