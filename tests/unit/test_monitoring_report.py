@@ -124,6 +124,14 @@ def test_the_table_names_classes_and_places_in_utc(reported: Path) -> None:
     assert f"{row['time']:%Y-%m-%dT%H:%M:%S%z}" == "2026-11-20T04:10:00+0000"
 
 
+def test_the_page_says_when_the_predictions_were_made(reported: Path, tmp_path: Path) -> None:
+    assert "3 predictions at 2026-11-20 04:10." in page(reported)
+    source = tmp_path / "captures"
+    write(source, place(), lines(record(), record(time="2026-11-20T04:12:00Z")))
+    assert report(source).exit_code == 0
+    assert "2 predictions between 2026-11-20 04:10 and 2026-11-20 04:12." in page(source)
+
+
 def test_the_threshold_is_an_option(source: Path) -> None:
     assert report(source, "--threshold", "0.6").exit_code == 0
 
