@@ -67,13 +67,17 @@ class FaultyAws:
 
     def inject(self, *faults: Fault) -> None:
         """From now on let exactly these calls fail."""
-        new = self.folder / "faults.new"
-        new.write_text(json.dumps([asdict(fault) | {"id": str(uuid.uuid4())} for fault in faults]))
-        new.replace(self.folder / "faults.json")
+        self._tell("faults.json", [asdict(fault) | {"id": str(uuid.uuid4())} for fault in faults])
 
     def share(self, shares: dict[str, float]) -> None:
         """From now on let these shares of the Express executions run twice, restart or die."""
-        (self.folder / "express.json").write_text(json.dumps(shares))
+        self._tell("express.json", shares)
+
+    def _tell(self, name: str, content: Any) -> None:
+        # The local AWS reads at every call: it finds the file as it was or as it is, never in part.
+        new = self.folder / f"{name}.new"
+        new.write_text(json.dumps(content))
+        new.replace(self.folder / name)
 
     def journal(self) -> list[Call]:
         """Return every call that Step Functions has made, in order."""
