@@ -1,8 +1,7 @@
-"""The bundled recipe on this machine: train several seeds, choose one on validation, then measure it on the test."""
+"""The bundled recipe on this machine: train several seeds, average them, and measure all on the test."""
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,15 +15,13 @@ from stack.errors import UserError
 
 from . import records
 from .breakdown import Breakdown
-from .container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE
+from .container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, seeds_text
 from .evaluation import Metrics, main_figures
 from .measurement import measure
 from .predictors import onnx_predictor
 from .staging import OUTLIER_FOLDERS, Manifest, read_manifest
 
-# The threshold was set where fewer than one in fifty other things pass: a model that lets more pass needs another one.
-MOST_OUTLIERS = 0.02
-EPOCH_LINE = re.compile(r"epoch=(\d+)/(\d+) ")
+EPOCH_LINE = re.compile(r"seed=(\d+) epoch=(\d+)/(\d+) ")
 # Memory that a step frees is kept for the next one, not given back and asked for again: a third less time. Threads
 # that wait sleep: nothing is lost alone, and a step beside other work takes half the time.
 TRAINING_ENVIRONMENT = {
@@ -51,29 +48,22 @@ Progress = Callable[[Epoch], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained seed: where its files are, what its record says, and how it does on the test split."""
+    """One model, of one seed or of several: where its files are, its record, and how it does on the test split."""
 
-    seed: int
     folder: Path
     record: dict[str, Any]
     test: Metrics
     parts: Breakdown
 
     @property
-    def rank(self) -> tuple[bool, float]:
-        """What seeds are compared by, the least is best; no test photo has a part in it."""
-        return self.outliers_accepted > MOST_OUTLIERS, self.validation_loss
+    def seeds(self) -> list[int]:
+        """What it was drawn from."""
+        return list(self.record["settings"]["seeds"])
 
     @property
-    def outliers_accepted(self) -> float:
-        """The share of the validation outliers that pass the threshold."""
-        return float(self.record["validation"]["outliers_accepted"])
-
-    @property
-    def validation_loss(self) -> float:
-        """The loss on validation photos and outliers in nats."""
-        last = self.record["history"][-1]
-        return float(last["loss"] + last["outlier_loss"])
+    def validation(self) -> dict[str, float]:
+        """Accuracy and loss in nats on validation photos, and loss and share accepted of validation outliers."""
+        return dict(self.record["validation"])
 
     @property
     def figures(self) -> dict[str, float]:
@@ -85,29 +75,27 @@ class Trained:
 def train(
     staged: Path, out: Path, seeds: Sequence[int], options: Sequence[str], progress: Progress
 ) -> tuple[Trained, list[Trained]]:
-    """Train every seed, put the best one's files into `out`, and complete its record: (the best, all).
+    """Train every seed and their average, and complete its record: (the average, each seed alone).
 
     Args:
         staged: a staged data set.
-        out: gets model.onnx, record.json, baseline.json, and a folder `seed-N` for each seed.
-        seeds: one run for each.
+        out: gets model.onnx, record.json, baseline.json, and of several seeds a folder `seed-N` each.
+        seeds: what is trained; one is not averaged.
         options: passed on to container/train.py.
         progress: told of every epoch.
 
     Raises:
-        UserError: nothing is staged, PyTorch is missing, or a run failed; the message is its last line.
+        UserError: nothing is staged, PyTorch is missing, or the run failed; the message is its last line.
     """
     manifest = read_manifest(staged)
-    runs = [
-        _train_seed(staged, manifest, out / f"seed-{seed}", seed=seed, options=options, progress=progress)
-        for seed in seeds
-    ]
-    best = min(runs, key=lambda run: run.rank)
-    for name in (MODEL_FILE, BASELINE_FILE):
-        shutil.copyfile(best.folder / name, out / name)
-    record = complete_record(best, runs)
-    records.write(out / RECORD_FILE, record)
-    return best, runs
+    # A process of its own: the very file that SageMaker runs, and memory that is given back.
+    command = [sys.executable, "-m", "training.container.train", "--seeds", seeds_text(seeds)]
+    command += ["--model-dir", str(out.resolve()), "--seeds-dir", str(out.resolve())]
+    _run([*command, *arguments(staged.resolve(), manifest), *options], progress)
+    made = _trained(out, staged)
+    alone = [_trained(out / f"seed-{seed}", staged) for seed in seeds] if len(seeds) > 1 else [made]
+    records.write(out / RECORD_FILE, complete_record(made, alone))
+    return made, alone
 
 
 def arguments(staged: Path, manifest: Manifest) -> list[str]:
@@ -122,12 +110,7 @@ def arguments(staged: Path, manifest: Manifest) -> list[str]:
     ]
 
 
-def _train_seed(
-    staged: Path, manifest: Manifest, folder: Path, *, seed: int, options: Sequence[str], progress: Progress
-) -> Trained:
-    # A process of its own: the very file that SageMaker runs, and memory that is given back between seeds.
-    command = [sys.executable, "-m", "training.container.train", "--seed", str(seed), "--model-dir"]
-    command += [str(folder.resolve()), *arguments(staged.resolve(), manifest), *options]
+def _run(command: Sequence[str], progress: Progress) -> None:
     environment = os.environ | TRAINING_ENVIRONMENT
     with subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -137,7 +120,8 @@ def _train_seed(
             for line in process.stdout or ():
                 lines.append(line.strip() or lines[-1])
                 if found := EPOCH_LINE.match(line):
-                    progress(Epoch(seed, int(found[1]), int(found[2]), line[found.end() :].strip()))
+                    seed, number, of = (int(each) for each in found.groups())
+                    progress(Epoch(seed, number, of, line[found.end() :].strip()))
         except BaseException:
             process.terminate()
             raise
@@ -145,32 +129,25 @@ def _train_seed(
         if "No module named" in lines[-1]:
             raise UserError(f"{lines[-1]}: install what training needs with make setup-training")
         raise UserError(f"training failed: {lines[-1]}")
-    return Trained(seed, folder, records.read(folder / RECORD_FILE), *on_test(folder, staged))
 
 
-def complete_record(best: Trained, runs: Sequence[Trained]) -> dict[str, Any]:
-    """Add to the best seed's record how every seed did on the test, mean and spread, and why it is best."""
-    figures = asdict(best.test)
+def _trained(folder: Path, staged: Path) -> Trained:
+    return Trained(folder, records.read(folder / RECORD_FILE), *on_test(folder, staged))
+
+
+def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
+    """Add to a model's record how it does on the test, and how each of its seeds does alone, mean and spread."""
+    figures = asdict(made.test)
     # A point a photo: evaluate draws it.
     del figures["risk_coverage"]
-    columns = {name: [run.figures[name] for run in runs] for name in best.figures}
+    columns = {name: [run.figures[name] for run in alone] for name in made.figures}
     return {
-        **best.record,
-        "model_bytes": (best.folder / MODEL_FILE).stat().st_size,
-        "threshold": best.test.threshold,
-        "test": figures | asdict(best.parts),
+        **made.record,
+        "model_bytes": (made.folder / MODEL_FILE).stat().st_size,
+        "threshold": made.test.threshold,
+        "test": figures | asdict(made.parts),
         "seeds": {
-            "why": f"seed {best.seed} has the lowest loss on validation photos and outliers, "
-            f"of those that accept at most {MOST_OUTLIERS:.0%} of the outliers (of all, if none does)",
-            "each": [
-                {
-                    "seed": run.seed,
-                    "validation_loss": run.validation_loss,
-                    "validation_outliers_accepted": run.outliers_accepted,
-                    "test": run.figures,
-                }
-                for run in runs
-            ],
+            "each": [{"seeds": run.seeds, "validation": run.validation, "test": run.figures} for run in alone],
             "test_mean": {name: float(np.mean(values)) for name, values in columns.items()},
             "test_spread": {name: float(np.std(values)) for name, values in columns.items()},
         },

@@ -137,7 +137,7 @@ def test_the_job_runs_in_the_region_that_was_given_with_its_own_image(requests: 
 
 def test_the_bundled_job_runs_our_file_in_the_pytorch_image(requests: list[dict[str, Any]]) -> None:
     settings = replace(SETTINGS, instance_type="ml.c5.2xlarge")
-    jobs.start(jobs.bundled_trainer(settings, MANIFEST, {"seed": "7"}))
+    jobs.start(jobs.bundled_trainer(settings, MANIFEST, {"seeds": "7,8"}))
     (request,) = requests
     algorithm = request["AlgorithmSpecification"]
     assert algorithm["TrainingImage"].endswith("/pytorch-training:2.10-cpu-py313")
@@ -145,7 +145,7 @@ def test_the_bundled_job_runs_our_file_in_the_pytorch_image(requests: list[dict[
     assert request["HyperParameters"] == {
         "classes": "bicycle,motorcycle",
         "data_digest": "sha256:0",
-        "seed": "7",
+        "seeds": "7,8",
     }
     channels = {item["ChannelName"]: item for item in request["InputDataConfig"]}
     for name, path in (
@@ -180,7 +180,8 @@ def test_without_outliers_there_is_no_channel_for_them(requests: list[dict[str, 
 
 def test_the_metrics_are_what_train_prints() -> None:
     line = (
-        "epoch=3/24 train_loss=0.4423 validation_loss=0.2936 validation_accuracy=0.8591 outlier_loss=0.1026 seconds=9"
+        "seed=1 epoch=3/24 train_loss=0.4423 validation_loss=0.2936 validation_accuracy=0.8591 outlier_loss=0.1026 "
+        "seconds=9"
     )
     found = {name: re.search(pattern, line) for name, pattern in jobs.METRICS.items()}
     assert {name: match and match[1] for name, match in found.items()} == {

@@ -11,7 +11,7 @@ from training.container.augment import Augmenter
 from training.container.export import Description, export, quantise
 from training.container.network import EfficientNetLite0, Enlarge, Servable, enlargement
 
-DESCRIPTION = Description(["bicycle", "motorcycle"], 32, 0.9, 1, "sha256:0")
+DESCRIPTION = Description(["bicycle", "motorcycle"], 32, 0.9, [1], "sha256:0")
 
 
 @pytest.fixture(scope="module")

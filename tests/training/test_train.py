@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from training.container import train
 from training.container.examples import read_outliers
+from training.container.network import EfficientNetLite0
 from training.container.settings import THRESHOLD, Settings
 
-ARGUMENTS = ["--epochs", "2", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
+ARGUMENTS = ["--seeds", "1", "--epochs", "2", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
 
 
 def draw(label: str, generator: np.random.Generator) -> Image.Image:
@@ -71,7 +72,7 @@ def trained(staged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     done = run(options(staged, out))
     assert done.returncode == 0, done.stderr
-    assert "epoch=2/2 train_loss=" in done.stdout
+    assert "seed=1 epoch=2/2 train_loss=" in done.stdout
     return out
 
 
@@ -127,6 +128,7 @@ def test_the_same_seed_gives_the_same_figures_in_sagemakers_way_too(
         SM_MODEL_DIR=str(tmp_path),
         SM_HP_CLASSES="bicycle,motorcycle",
         SM_HP_DATA_DIGEST="sha256:0",
+        SM_HP_SEEDS="1",
         SM_HP_EPOCHS="2",
         SM_HP_STEPS_PER_EPOCH="16",
         SM_HP_NETWORK_SIDE="32",
@@ -194,6 +196,26 @@ def test_the_first_epochs_see_smaller_images() -> None:
     settings = Settings(epochs=4, network_side=128)
     assert [train.side_of(epoch, settings) for epoch in range(1, 5)] == [96, 96, 128, 128]
     assert train.side_of(1, Settings(epochs=4, network_side=32)) == 32
+
+
+def test_the_average_of_networks_is_that_of_their_weights_as_they_are_served() -> None:
+    networks = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        network = EfficientNetLite0(2).train()
+        network(torch.rand(8, 3, 64, 64))  # statistics other than those of the beginning
+        networks.append(network.eval())
+    images = torch.rand(4, 3, 64, 64)
+
+    alone, both = train.average(networks[:1]), train.average(networks)
+
+    with torch.inference_mode():
+        torch.testing.assert_close(alone(images), networks[0](images), rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in both.modules())
+    first, second = (dict(network.folded().named_parameters()) for network in networks)
+    assert dict(both.named_parameters()).keys() == first.keys()
+    for name, weight in both.named_parameters():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2)
 
 
 def test_sure_scores_of_outliers_raise_the_temperature() -> None:

@@ -14,7 +14,7 @@ from stack.commands import WritableFolder, region_option
 from stack.errors import UserError
 from stack.template import parameter_default
 
-from ..container.settings import MODEL_FILE
+from ..container.settings import MODEL_FILE, SeedList, Settings, seeds_text
 
 # What the pipeline asks of the model, as the template has it.
 CLASSES = tuple(each.name for each in parse_classes(parameter_default("VehicleClasses")))
@@ -44,6 +44,12 @@ threshold: Decorator = click.option(
     "--threshold", type=click.FloatRange(0, 1), default=THRESHOLD, help="From this confidence on a photo is accepted."
 )
 endpoint: Decorator = click.option("--endpoint", default=ENDPOINT, help="The endpoint's name.")
+seeds: Decorator = click.option(
+    "--seeds",
+    type=SeedList(),
+    default=seeds_text(Settings.seeds),
+    help="What is trained; the model is the average of several.",
+)
 yes: Decorator = click.option("--yes", is_flag=True, help="Do not ask.")
 
 

@@ -23,13 +23,13 @@ from . import options
 from .evaluate import report_comparison
 from .host import probe_photo
 from .options import DATA, SHIPPED_MODEL, console
-from .train import seed_list, train_here
+from .train import train_here
 
 OUTPUT = DATA / "retrained"
 
 
 @click.command(
-    cls=Command, examples=["--local --dry-run", "--stack-name loading-bay --deploy", "--labels reviewed --seeds 1,2,3"]
+    cls=Command, examples=["--local --dry-run", "--stack-name loading-bay --deploy", "--labels reviewed --seeds 1"]
 )
 @click.option("--labels", help="Photos that people decided: a folder <folder>/<class>/, or s3://BUCKET/labels/.")
 @click.option("--stack-name", help="Take the labels of this stack.")
@@ -37,7 +37,7 @@ OUTPUT = DATA / "retrained"
 @options.staged("The staged data set of the model in service.")
 @click.option("--model", type=Path, help="The model in service; by default the one that ships.")
 @options.output(OUTPUT, "Gets the labels, the joined data, the new model and the comparison.")
-@click.option("--seeds", default="1", help="Seeds trained, the best on validation kept.")
+@options.seeds
 @click.option("--epochs", type=click.IntRange(1), help="By default what the recipe says.")
 @options.threshold
 @click.option("--deploy", "promote", is_flag=True, help="Host the new model if it is better, by canary.")
@@ -53,7 +53,7 @@ def retrain(
     staged: Path,
     model: Path | None,
     output: Path,
-    seeds: str,
+    seeds: tuple[int, ...],
     epochs: int | None,
     threshold: float,
     promote: bool,
@@ -77,10 +77,10 @@ def retrain(
     if hosting:
         console.print(f"Better, it replaces the model of endpoint {endpoint} by canary.")
     if dry_run:
-        console.print(f"Nothing was trained or changed: {len(seed_list(seeds))} seeds would be, in {output}.")
+        console.print(f"Nothing was trained or changed: {len(seeds)} seeds would be, in {output}.")
         return
     staging.write(joined(staged, found), output / "staged")
-    train_here(output / "staged", output / "model", seed_list(seeds), epochs)
+    train_here(output / "staged", output / "model", seeds, epochs)
     challenger = output / "model" / MODEL_FILE
     comparisons = judged(champion, challenger, staged, found, threshold)
     report_comparison(comparisons, output)

@@ -1,5 +1,6 @@
 """Train: the bundled recipe here or as a job, the built-in algorithm as a job."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -8,10 +9,9 @@ from rich.table import Table
 
 from stack.commands import Command
 from stack.deployed import client
-from stack.errors import UserError
 
 from .. import bundled, history, jobs, staging
-from ..container.settings import MODEL_FILE, RECORD_FILE, Settings
+from ..container.settings import MODEL_FILE, RECORD_FILE, Settings, seeds_text
 from . import options
 from .options import DATA, DATASET_PREFIX, console
 
@@ -24,9 +24,7 @@ BUILTIN_EPOCHS = 60
 @click.option("--on-sagemaker", is_flag=True, help="Run the bundled recipe as a SageMaker job, not here.")
 @options.staged("A staged data set.")
 @options.output(DATA / "model", "Where the model trained here is written.")
-@click.option(
-    "--seeds", default="1,2,3", help="Seeds trained here, the best on validation kept; a job takes the first."
-)
+@options.seeds
 @click.option(
     "--epochs",
     type=click.IntRange(1),
@@ -41,7 +39,7 @@ BUILTIN_EPOCHS = 60
     help="By default " + ", ".join(f"{kind} for {recipe}" for recipe, kind in JOB_INSTANCES.items()) + ".",
 )
 @click.option("--spot", is_flag=True, help="Use spot instances: cheaper, may wait.")
-@click.option("--max-minutes", type=click.IntRange(1), default=60, help="A job is stopped after that.")
+@click.option("--max-minutes", type=click.IntRange(1), default=120, help="A job is stopped after that.")
 @options.region
 def train(
     *,
@@ -49,7 +47,7 @@ def train(
     on_sagemaker: bool,
     staged: Path,
     output: Path,
-    seeds: str,
+    seeds: tuple[int, ...],
     epochs: int | None,
     batch: int,
     bucket: str | None,
@@ -62,7 +60,7 @@ def train(
 ) -> None:
     """Train a model, here or as a SageMaker job."""
     if recipe == "bundled" and not on_sagemaker:
-        train_here(staged, output, seed_list(seeds), epochs)
+        train_here(staged, output, seeds, epochs)
         return
     manifest = staging.read_manifest(staged)
     settings = jobs.JobSettings(
@@ -77,7 +75,7 @@ def train(
     if recipe == "builtin":
         trainer = jobs.builtin_trainer(settings, manifest, epochs or BUILTIN_EPOCHS, batch)
     else:
-        chosen = {"seed": str(seed_list(seeds)[0])} | ({"epochs": str(epochs)} if epochs else {})
+        chosen = {"seeds": seeds_text(seeds)} | ({"epochs": str(epochs)} if epochs else {})
         trainer = jobs.bundled_trainer(settings, manifest, chosen)
     name = jobs.start(trainer)
     console.print(f"Job {name} started on {settings.instance_type}.")
@@ -86,39 +84,28 @@ def train(
     console.print(f"Next: python -m training deploy --job {name}")
 
 
-def train_here(staged: Path, output: Path, seeds: list[int], epochs: int | None) -> bundled.Trained:
-    """Train every seed with a progress bar of its own, say what came out, and return the one that is kept."""
+def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
+    """Train every seed with a progress bar of its own, average them, and say what came out."""
     with options.progress(TextColumn("{task.completed} of {task.total} epochs")) as bars:
-        tasks = {seed: bars.add_task(f"seed {seed}", total=None) for seed in seeds}
+        tasks = {seed: bars.add_task(f"seed {seed}", total=epochs or Settings.epochs) for seed in seeds}
 
         def progress(epoch: bundled.Epoch) -> None:
             bars.update(tasks[epoch.seed], completed=epoch.number, total=epoch.of)
             console.print(f"seed {epoch.seed}, epoch {epoch.number} of {epoch.of}: {epoch.figures}", highlight=False)
 
         arguments = ["--epochs", str(epochs)] if epochs else []
-        best, runs = bundled.train(staged, output, seeds, arguments, progress)
+        made, alone = bundled.train(staged, output, seeds, arguments, progress)
     table = Table(
         "seed", "loss (photos + others)", "accuracy", "others accepted", title="On validation", title_justify="left"
     )
-    for run in runs:
-        accuracy = run.record["validation"]["accuracy"]
-        table.add_row(str(run.seed), f"{run.validation_loss:.4f}", f"{accuracy:.4f}", f"{run.outliers_accepted:.2%}")
+    for run in [*alone, made] if len(alone) > 1 else alone:
+        on = run.validation
+        name = str(run.seeds[0]) if len(run.seeds) == 1 else "average"
+        loss = f"{on['loss'] + on['outlier_loss']:.4f}"
+        table.add_row(name, loss, f"{on['accuracy']:.4f}", f"{on['outliers_accepted']:.2%}")
     console.print(table)
-    console.print(f"Kept seed {best.seed}: {output / MODEL_FILE}")
-    console.print(f"Its record is {output / RECORD_FILE}")
+    console.print(f"The model: {output / MODEL_FILE}")
+    console.print(f"Its record: {output / RECORD_FILE}")
     history.remember(
-        "train", str(output / MODEL_FILE), best.record["data_digest"], best.record["settings"], best.figures
+        "train", str(output / MODEL_FILE), made.record["data_digest"], made.record["settings"], made.figures
     )
-    return best
-
-
-def seed_list(text: str) -> list[int]:
-    """Read `1,2,3`.
-
-    Raises:
-        UserError: these are not whole numbers.
-    """
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UserError(f"{text} is not a list of seeds: write whole numbers, 1,2,3") from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from .network import EfficientNetLite0, Servable
+from .settings import seeds_text
 
 OPSET = 18
 # Below this many numbers a weight is not worth compressing; biases never are.
@@ -27,7 +28,7 @@ class Description:
     class_names: Sequence[str]
     input_size: int
     threshold: float
-    seed: int
+    seeds: Sequence[int]
     data_digest: str
 
     def metadata(self, temperature: float) -> dict[str, str]:
@@ -37,7 +38,7 @@ class Description:
             "input_size": str(self.input_size),
             "threshold": str(self.threshold),
             "temperature": f"{temperature:.6f}",
-            "seed": str(self.seed),
+            "seeds": seeds_text(self.seeds),
             "data_digest": self.data_digest,
         }
 

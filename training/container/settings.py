@@ -1,6 +1,10 @@
 """What can be chosen about a training run, and the files that it leaves; imports nothing heavy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import click
 
 MODEL_FILE = "model.onnx"
 RECORD_FILE = "record.json"
@@ -13,7 +17,7 @@ THRESHOLD = 0.9
 class Settings:
     """What can be chosen about a training run; the defaults made the model that ships."""
 
-    seed: int = 1
+    seeds: tuple[int, ...] = (1, 2, 3)
     epochs: int = 8
     labelled_per_batch: int = 48
     outliers_per_batch: int = 24
@@ -26,3 +30,21 @@ class Settings:
     average_decay: float = 0.98
     network_side: int = 128
     threads: int = 2
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Write seeds as `1,2,3`."""
+    return ",".join(str(seed) for seed in seeds)
+
+
+class SeedList(click.ParamType[tuple[int, ...]]):
+    """An option that takes seeds as `1,2,3`."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Read them."""
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value} is not a list of seeds: write whole numbers, 1,2,3", param, ctx)
