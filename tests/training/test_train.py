@@ -142,6 +142,17 @@ def test_the_same_seed_gives_the_same_figures_in_sagemakers_way_too(
     assert (trained / "model.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
 
 
+def test_a_job_keeps_each_seeds_own_model_beside_the_average(staged: Path, tmp_path: Path) -> None:
+    """What lies in SM_OUTPUT_DATA_DIR becomes the job's output.tar.gz."""
+    model, kept = tmp_path / "model", tmp_path / "output"
+    quick = ["--epochs", "1", "--steps-per-epoch", "2"]
+    done = run([*options(staged, model), *quick, "--seeds", "2,3"], SM_OUTPUT_DATA_DIR=str(kept))
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in kept.iterdir()) == ["seed-2", "seed-3"]
+    files = {"baseline.json", "model.onnx", "record.json"}
+    assert [{path.name for path in folder.iterdir()} for folder in (model, kept / "seed-2")] == [files, files]
+
+
 def test_the_record_says_how_many_others_pass_the_threshold(staged: Path, trained: Path) -> None:
     held = read_outliers(staged / "outliers/validation")
     assert held
