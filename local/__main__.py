@@ -301,15 +301,18 @@ def demo(archive: Path | None, **options: Any) -> None:
     report = HOME / "decisions.json"
     report.write_text(json.dumps(msgspec.to_builtins(decisions), indent=2) + "\n")
     click.echo(f"decisions are in {report}, captured predictions in {DEMO / 'capture'}")
-    outcomes = {Path(decision.key).name: (decision.status, decision.vehicle or "") for decision in decisions}
+    outcomes = dict.fromkeys((photo.name for photo in photos), ("no outcome", ""))
+    outcomes |= {Path(decision.key).name: (decision.status, decision.vehicle or "") for decision in decisions}
     wrong = [
-        f"{photo.name}: {' '.join(outcomes.get(photo.name, ('no outcome', ''))).strip()}"
+        f"{photo.name}: {' '.join(outcomes[photo.name]).strip()}"
         for photo in photos
-        if not photo.is_as_expected(*outcomes.get(photo.name, ("no outcome", "")))
+        if not photo.is_as_expected(*outcomes[photo.name])
     ]
     if wrong:
         raise UserError("not as expected: " + "; ".join(wrong))
-    click.echo("every photo ended as expected")
+    if found:
+        click.echo(demo_photos.line_on_test_images(photos, outcomes))
+    click.echo("every sample ended as expected")
 
 
 def _all_decided(decisions: Sequence[Decision], expected: int) -> bool:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +19,25 @@ IMAGES_PER_CLASS = 6
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to upload: its name in the inbox, its bytes and the outcomes that are right for it.
+    """A photo to upload: its name in the inbox, its bytes, the statuses that are right for it and what it shows.
 
-    `statuses` are the statuses that may come out; `vehicle` is what a routed photo must show.
+    Of the model's test images some may be sent to the wrong bay: that is the model's error, to be told, not a fault of
+    the stack. A sample must never be.
     """
 
     name: str
     data: bytes
     statuses: frozenset[str]
     vehicle: str | None
+    is_test: bool = False
+
+    def is_misrouted(self, status: str, vehicle: str) -> bool:
+        """Tell whether the photo was sent to another vehicle's bay."""
+        return status == "ROUTED" and vehicle != self.vehicle
 
     def is_as_expected(self, status: str, vehicle: str) -> bool:
         """Tell whether an outcome is right for this photo."""
-        return status in self.statuses and (status != "ROUTED" or vehicle == self.vehicle)
+        return status in self.statuses and (self.is_test or not self.is_misrouted(status, vehicle))
 
 
 def sample_photos() -> list[Photo]:
@@ -44,14 +50,14 @@ def sample_photos() -> list[Photo]:
 
 
 def cifar_photos(archive: Path) -> list[Photo]:
-    """Return the first test images of each class; the model may be unsure of them, but not wrong."""
+    """Return the first test images of each class."""
     test = read_cifar(archive, CLASSES).test
     photos = []
     for vehicle in CLASSES:
         for photo in [photo for photo in test if photo.label == vehicle][:IMAGES_PER_CLASS]:
             buffer = io.BytesIO()
             Image.fromarray(photo.pixels).save(buffer, "PNG")
-            photos.append(Photo(photo.name, buffer.getvalue(), frozenset({"ROUTED", "REVIEW"}), vehicle))
+            photos.append(Photo(photo.name, buffer.getvalue(), frozenset({"ROUTED", "REVIEW"}), vehicle, is_test=True))
     return photos
 
 
@@ -60,6 +66,15 @@ def find_archive(given: Path | None) -> Path | None:
     if given:
         return given
     return DOWNLOADED if DOWNLOADED.exists() else None
+
+
+def line_on_test_images(photos: Iterable[Photo], outcomes: Mapping[str, tuple[str, str]]) -> str:
+    """Say how many of the test images were sent to the wrong bay, and which, from each photo's status and vehicle."""
+    tested = [photo for photo in photos if photo.is_test]
+    wrong = [f"{photo.name} ({photo.vehicle})" for photo in tested if photo.is_misrouted(*outcomes[photo.name])]
+    return f"of {len(tested)} test images the model sent {len(wrong) or 'none'} to the wrong bay" + (
+        ": " + ", ".join(wrong) if wrong else ""
+    )
 
 
 def photos_below(paths: Iterable[Path]) -> tuple[list[tuple[str, Path]], int]:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tests.e2e.conftest import Run
+from training.dataset import read_cifar
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -27,12 +28,17 @@ def test_the_demo_classifies_every_sample_as_expected_and_leaves_nothing_behind(
     done = run("make", "demo")  # with test images too, where CIFAR100_ARCHIVE names an archive
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "every photo ended as expected" in done.stdout
+    assert "every sample ended as expected" in done.stdout
     expected = json.loads((checkout / "events" / "photos" / "expected.json").read_text())
     decisions = json.loads((checkout / ".local" / "decisions.json").read_text())
     by_name = {Path(decision["s3_key"]).name: decision for decision in decisions}
     assert set(expected) <= set(by_name)
     assert len(decisions) == len(expected) + (12 if "CIFAR100_ARCHIVE" in os.environ else 0)
+    if "CIFAR100_ARCHIVE" in os.environ:
+        test = read_cifar(Path(os.environ["CIFAR100_ARCHIVE"]), ("bicycle", "motorcycle")).test
+        labels = {photo.name: photo.label for photo in test if photo.name in by_name}
+        wrong = [name for name, label in labels.items() if by_name[name].get("vehicle") not in (label, None)]
+        assert f"of 12 test images the model sent {len(wrong) or 'none'} to the wrong bay" in done.stdout
     for name, outcome in expected.items():
         assert by_name[name]["status"] in outcome["statuses"]
         assert name in done.stdout
