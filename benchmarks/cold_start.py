@@ -16,8 +16,12 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
+
+from stack.template import read_template
+
 from . import machine
-from .figures import ROOT, Figure, interleave
+from .figures import ROOT, Figure, interleave, processor_seconds
 from .results import Reading, Result, Row
 
 # https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
@@ -53,7 +57,7 @@ SETTINGS = {
     "AWS_LAMBDA_LOG_FORMAT": "JSON",
     "CONFIDENCE_THRESHOLD": "0.9",
     "ENDPOINT_NAME": "loading-bay",
-    "IMAGE_SIZE": "32",
+    "IMAGE_SIZE": str(read_template()["Parameters"]["ImageSize"]["Default"]),
     "MAX_PHOTO_BYTES": "26214400",
     "MAX_PHOTO_PIXELS": "50000000",
     "POWERTOOLS_LOG_LEVEL": "INFO",
@@ -161,6 +165,8 @@ class LambdaService:
             in_time = self.answered.wait(60)
             took = (time.perf_counter() - started) * 1000
         finally:
+            children = psutil.Process(process.pid).children()
+            cpu -= sum(processor_seconds(child.pid) for child in children)  # whom nobody waits for
             process.kill()
             process.wait()
             self.cpu = (_cpu_of_children() - cpu) * 1000

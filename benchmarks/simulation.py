@@ -438,13 +438,13 @@ def local_rate(concurrency: int, cores: int, cpu: float, waiting: float, photos:
 
 def scenarios(photos: int) -> list[Scenario]:
     """Return what is compared: what `deploy` sets up by default, then one limit after the other out of the way."""
-    large = Hosting(least=6, most=8, calls_a_minute=12_000)
+    large = Hosting(least=8, most=10, calls_a_minute=7_000)
     more_starts = Quotas(starts_at_once=1_500, starts_a_second=1_500)
     return [
         Scenario("as deployed by default", photos),
-        Scenario("1,500 starts a second, 6 instances", photos, more_starts, large),
-        Scenario("Express, 6 instances", photos, Quotas.express(), large),
-        Scenario("Express, 6 instances, warm table", photos, Quotas.express(table_writes=8_000), large),
+        Scenario("1,500 starts a second, 8 instances", photos, more_starts, large),
+        Scenario("Express, 8 instances", photos, Quotas.express(), large),
+        Scenario("Express, 8 instances, warm table", photos, Quotas.express(table_writes=8_000), large),
         Scenario("Express, endpoint as deployed by default", photos, Quotas.express()),
     ]
 

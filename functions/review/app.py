@@ -45,7 +45,6 @@ REFUSALS: dict[type[Exception], int] = {
 
 logger = Logger(use_rfc3339=True)
 quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, max_pool_connections=10)
-s3 = boto3.client("s3", config=quick)
 
 
 def _classes(text: str) -> dict[str, Place]:
@@ -68,7 +67,8 @@ class Settings:
 
 settings = Settings()
 decoder = Decoder(max_pixels=settings.max_pixels)
-decoder.start()
+decoder.start()  # before the clients, so that all get ready at once
+s3 = boto3.client("s3", config=quick)
 desk = Desk(
     dynamodb=boto3.client("dynamodb", config=quick),
     stepfunctions=boto3.client("stepfunctions", config=quick),

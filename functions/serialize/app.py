@@ -16,8 +16,6 @@ from .storage import PhotoNotFound, fetch_photo
 
 logger = Logger(use_rfc3339=True)
 metrics = Metrics()
-# Step Functions does the long retrying, so that a waiting photo costs nothing.
-s3 = boto3.client("s3", config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}))
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,9 @@ class Settings:
 
 settings = Settings()
 decoder = Decoder(max_pixels=settings.max_pixels)
-decoder.start()
+decoder.start()  # before the client, so that both get ready at once
+# Step Functions does the long retrying, so that a waiting photo costs nothing.
+s3 = boto3.client("s3", config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}))
 
 
 @logger.inject_lambda_context
