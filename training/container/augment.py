@@ -1,7 +1,7 @@
 """Augmentation: what happens to a phone's photo on its way to the model, played on images that are there already.
 
-A driver stands nearer or farther, holds the phone askew, in sun or under a lamp; the lens blurs, the phone
-compresses, the reduction sharpens or softens. Everything is drawn from one seeded generator.
+A driver holds the phone askew, in sun or under a lamp; the lens blurs, the phone compresses, the reduction sharpens or
+softens. How near the vehicle is, squares.py draws. Everything is drawn from one seeded generator.
 """
 
 import io
@@ -14,11 +14,10 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 # Share of a batch that each effect touches, and how far it goes at most.
-FARTHER_SHARE = 0.45
-FARTHER_SCALE = (1.1, 2.4)
-# Sharpness must not tell what an image is of: labelled ones and outliers alike lose as much of it, drawn anew.
-SOFT_SHARE = 0.75
-SOFT_SCALE = (1.0, 2.2)
+# Sharpness must not tell what an image is of: labelled ones and outliers alike lose as much of it, drawn anew. They are
+# reduced to this many pixels at least: CIFAR's images, and vehicles far away, have no more.
+SOFT_SHARE = 0.5
+SOFTEST_SIDE = 28
 QUARTER_TURN_SHARE = 0.03
 # Some are turned farther, and what lies beyond their edge is one colour: photos that somebody straightened.
 FRAMED_SHARE = 0.06
@@ -52,7 +51,6 @@ class Augmenter:
         """Map uint8 RGB [N, S, S, 3] to RGB values 0 … 255, float [N, 3, target, target]."""
         images = self._softness(pixels).permute(0, 3, 1, 2).float()
         images = self._quarter_turns(images)
-        images = self._farther(images)
         images = self._light(images)
         images = self._sharpness(images)
         images = self._noise(images)
@@ -71,11 +69,11 @@ class Augmenter:
         side = pixels.shape[1]
         filters = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
         chosen = self._chosen(len(pixels), SOFT_SHARE).nonzero()[:, 0].tolist()
-        scales = self._uniform(len(pixels), *SOFT_SCALE).tolist()
+        sides = self._uniform(len(pixels), math.log(min(SOFTEST_SIDE, side)), math.log(side)).exp().tolist()
         kinds = torch.randint(len(filters), (len(pixels),), generator=self.generator).tolist()
         pixels = pixels.clone()
         for index in chosen:
-            small = max(8, round(side / scales[index]))
+            small = max(8, round(sides[index]))
             image = Image.fromarray(pixels[index].numpy())
             image = image.resize((small, small), Image.Resampling.BICUBIC).resize((side, side), filters[kinds[index]])
             pixels[index] = torch.from_numpy(np.array(image))
@@ -87,23 +85,6 @@ class Augmenter:
         chosen = self._chosen(len(images), QUARTER_TURN_SHARE)
         direction = 1 if torch.rand(1, generator=self.generator) < 0.5 else 3
         images[chosen] = torch.rot90(images[chosen], direction, (2, 3))
-        return images
-
-    def _farther(self, images: Tensor) -> Tensor:
-        """Make some vehicles smaller, with their surroundings mirrored into view, at the same side."""
-        chosen = self._chosen(len(images), FARTHER_SHARE)
-        count, side = int(chosen.sum()), images.shape[-1]
-        if not count:
-            return images
-        scale = self._uniform(count, *FARTHER_SCALE)
-        shift = self._uniform(2 * count, -0.5, 0.5).reshape(count, 2) * (scale - 1)[:, None]
-        theta = torch.zeros(count, 2, 3)
-        theta[:, 0, 0], theta[:, 1, 1] = scale, scale
-        theta[:, :, 2] = shift
-        # Sampled at three times the side and averaged, so that nothing aliases.
-        fine = _sample(images[chosen], theta, 3 * side)
-        images = images.clone()
-        images[chosen] = functional.avg_pool2d(fine, 3)
         return images
 
     def _light(self, images: Tensor) -> Tensor:

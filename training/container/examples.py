@@ -1,33 +1,37 @@
-"""Staged images in memory, and how often each is drawn: every look of a class has its share of the batches.
+"""Staged photos in memory, and how often each is drawn: every look of a class has its share of the batches.
 
-A class whose photos come from few places is else recognised by the place. What a look is, and which one a source has,
-is said in each staged PNG's own text.
+A class whose photos come from few places is else recognised by the place. What a look is, which one a source has, and
+where the vehicles are, is said in each staged photo's own file.
 """
 
+import io
+import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from .looking import Box, Pixels
+
 # Of what is drawn, how much is of each look; what is absent leaves its share to the others.
-LOOK_SHARES = {"small": 0.3, "street": 0.4, "phone": 0.2, "cctv": 0.1}
+LOOK_SHARES = {"small": 0.2, "street": 0.45, "phone": 0.2, "cctv": 0.15}
 # A folder of one's own photos.
 OWN_SHARE = 0.4
 # A look of fewer validation photos than this counts for less: one of them alone would decide.
 ENOUGH_TO_COUNT = 20
+UNSURE = "unsure"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a staged image comes from: how its source looks, the source, how the vehicle was cropped."""
+    """Where a staged photo comes from: how its source looks, the source, and which part of an original it is."""
 
     look: str = ""
     source: str = ""
@@ -35,69 +39,82 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Images uint8 [N, side, side, 3], their class numbers int64 [N] (0 for outliers) and their origins [N]."""
+class Example:
+    """One staged photo: its encoded file, class number, origin, its vehicles' boxes by class number, unsure places.
 
-    pixels: Tensor
-    labels: Tensor
-    origins: list[Origin]
+    The class number is the number of classes for a photo without a vehicle, and one more for one with several kinds.
+    Boxes are in the photo's pixels.
+    """
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.pixels)
+    data: bytes
+    label: int
+    origin: Origin = Origin()
+    vehicles: tuple[tuple[int, Box], ...] = ()
+    unsure: tuple[Box, ...] = ()
 
     @property
-    def side(self) -> int:
-        """Return the width and height of each image in pixels."""
-        return int(self.pixels.shape[1])
+    def pixels(self) -> Pixels:
+        """Return the RGB pixels [H, W, 3]."""
+        with Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG")) as image:
+            return np.asarray(image.convert("RGB"))
 
 
-def read_examples(folder: Path, class_names: Sequence[str]) -> Examples:
-    """Read `<folder>/<class>/*.png`, all of one size, in sorted order.
+def read_examples(folder: Path | None, label_of: Callable[[str], int], class_names: Sequence[str]) -> list[Example]:
+    """Read `<folder>/<label>/*` in sorted order; none where there is no folder.
+
+    Args:
+        folder: a staged split.
+        label_of: gives the class number of a label.
+        class_names: of the vehicles' classes, in order.
 
     Raises:
-        click.ClickException: a class has no images, or their sizes differ.
+        click.ClickException: a file does not say where it comes from.
     """
-    files: list[Path] = []
-    labels: list[int] = []
+    files = sorted(folder.glob("*/*")) if folder else []
+    return [_read(file, label_of(file.parent.name), class_names) for file in files]
+
+
+def read_labelled(folder: Path, class_names: Sequence[str]) -> list[Example]:
+    """Read `<folder>/<class>/*` of every class.
+
+    Raises:
+        click.ClickException: a class has no photos.
+    """
+    found = read_examples(folder, lambda name: class_names.index(name) if name in class_names else -1, class_names)
     for number, name in enumerate(class_names):
-        found = sorted((folder / name).glob("*.png"))
-        if not found:
-            raise click.ClickException(f"{folder / name} holds no PNG images: stage the data set first")
-        files += found
-        labels += [number] * len(found)
-    return _examples(files, labels, folder)
+        if not any(example.label == number for example in found):
+            raise click.ClickException(f"{folder / name} holds no photos: stage the data set first")
+    return [example for example in found if example.label >= 0]
 
 
-def read_outliers(folder: Path | None) -> Examples | None:
-    """Read `<folder>/<any class>/*.png`; None where there are none."""
-    files = sorted(folder.glob("*/*.png")) if folder else []
-    return _examples(files, [0] * len(files), files[0].parent) if files else None
-
-
-def _examples(files: Sequence[Path], labels: Sequence[int], folder: Path) -> Examples:
-    images, origins = zip(*(_read(file) for file in files), strict=True)
-    if len({image.shape for image in images}) != 1:
-        raise click.ClickException(f"the images in {folder} differ in size: stage the data set first")
-    return Examples(torch.from_numpy(np.stack(images)), torch.tensor(labels), list(origins))
-
-
-def _read(file: Path) -> tuple[NDArray[np.uint8], Origin]:
-    with Image.open(file, formats=("PNG",)) as image:
-        pixels = np.asarray(image.convert("RGB"))
-        return pixels, Origin(*(str(image.info.get(key, "")) for key in ("look", "source", "scale")))
+def _read(file: Path, label: int, class_names: Sequence[str]) -> Example:
+    data = file.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            content = json.loads(image.info.get("staged") or image.info.get("comment") or "null")
+        boxes = [(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in content["vehicles"]]
+        origin = Origin(content["look"], content["source"], content["scale"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(f"{file} does not say where it comes from: stage the data set first") from error
+    return Example(
+        data,
+        label,
+        origin,
+        tuple((class_names.index(kind), box) for kind, box in boxes if kind in class_names),
+        tuple(box for kind, box in boxes if kind == UNSURE),
+    )
 
 
 def draw_weights(origins: Sequence[Origin]) -> Tensor:
-    """Return how likely each image is drawn [N], summing to 1.
+    """Return how likely each photo is drawn [N], summing to 1.
 
-    A look has its share whatever the number of its images. Of the sources of one look, each has the square root of its
+    A look has its share whatever the number of its photos. Of the sources of one look, each has the square root of its
     number: neither drowned by a large one nor, if small, learned by heart.
     """
     sources = Counter((origin.look, origin.source) for origin in origins)
-    roots: Counter[str] = Counter()
+    roots: dict[str, float] = {}
     for (look, _), count in sources.items():
-        roots[look] += math.sqrt(count)  # type: ignore[assignment]
+        roots[look] = roots.get(look, 0.0) + math.sqrt(count)
     weights = torch.tensor(
         [
             LOOK_SHARES.get(origin.look, OWN_SHARE)
@@ -110,19 +127,18 @@ def draw_weights(origins: Sequence[Origin]) -> Tensor:
     return weights / weights.sum()
 
 
-def validation_weights(examples: Examples) -> Tensor:
-    """Return how much each validation image counts [N], summing to 1: classes alike, looks by their shares."""
-    cells = Counter(zip(examples.labels.tolist(), examples.origins, strict=True))
-    looks: Counter[tuple[int, str]] = Counter()
-    for (label, origin), count in cells.items():
-        looks[label, origin.look] += count
+def validation_weights(examples: Sequence[Example]) -> Tensor:
+    """Return how much each validation photo counts [N], summing to 1: classes alike, looks by their shares."""
+    looks = Counter((example.label, example.origin.look) for example in examples)
     weights = torch.tensor(
         [
-            LOOK_SHARES.get(origin.look, OWN_SHARE) / max(looks[label, origin.look], ENOUGH_TO_COUNT)
-            for label, origin in zip(examples.labels.tolist(), examples.origins, strict=True)
+            LOOK_SHARES.get(example.origin.look, OWN_SHARE)
+            / max(looks[example.label, example.origin.look], ENOUGH_TO_COUNT)
+            for example in examples
         ],
         dtype=torch.float64,
     )
-    for label in examples.labels.unique():
-        weights[examples.labels == label] /= weights[examples.labels == label].sum()
+    labels = torch.tensor([example.label for example in examples])
+    for label in labels.unique():
+        weights[labels == label] /= weights[labels == label].sum()
     return weights / weights.sum()

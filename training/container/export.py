@@ -1,9 +1,10 @@
-"""Export: one small ONNX file that holds everything from raw pixels to calibrated probabilities."""
+"""Export: one ONNX file that holds both networks, each from raw pixels on, and what is made of their answers."""
 
 import json
+import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,18 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
 
-from .network import EfficientNetLite0, Servable
+from .detector import Detector
+from .looking import DETECTOR_SIDE, Weights
+from .network import EfficientNetLite0, normalise
 from .settings import seeds_text
 
-OPSET = 18
+OPSET, IR_VERSION = 18, 10
 # Below this many numbers a weight is not worth compressing; biases never are.
 COMPRESSIBLE = 1024
 INT8_MAX = 127
+SWITCH, IMAGE, ANSWER = "find", "image", "answer"
 
 
 @dataclass(frozen=True)
@@ -26,47 +31,128 @@ class Description:
     """What the file says about itself in its metadata, where the endpoint and the evaluation read it."""
 
     class_names: Sequence[str]
-    input_size: int
+    square_side: int
     threshold: float
     seeds: Sequence[int]
     data_digest: str
 
-    def metadata(self, temperature: float) -> dict[str, str]:
+    def metadata(self, weights: Weights) -> dict[str, str]:
         """Give it as ONNX keeps it: text by name."""
         return {
             "class_names": json.dumps(list(self.class_names)),
-            "input_size": str(self.input_size),
+            "square_side": str(self.square_side),
             "threshold": str(self.threshold),
-            "temperature": f"{temperature:.6f}",
+            "weights": json.dumps(asdict(weights)),
             "seeds": seeds_text(self.seeds),
             "data_digest": self.data_digest,
         }
 
 
+class _Finding(nn.Module):
+    """The detector as it is served: uint8 RGB [N, H, W, 3] in."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rows: Tensor = self.detector(pixels.permute(0, 3, 1, 2).float())
+        return rows
+
+
+class _Looking(nn.Module):
+    """The classifier as it is served: uint8 RGB [N, side, side, 3] in."""
+
+    def __init__(self, network: EfficientNetLite0) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.network(normalise(pixels.permute(0, 3, 1, 2).float()))
+        return logits
+
+
 def export(
-    network: EfficientNetLite0, network_side: int, temperature: float, description: Description, path: Path
+    detector: Detector, network: EfficientNetLite0, weights: Weights, description: Description, path: Path
 ) -> None:
-    """Write the graph: `image` uint8 [N, side, side, 3] in, `probabilities` float [N, classes] out."""
-    side = description.input_size
-    servable = Servable(network, side, network_side, temperature).eval()
-    with warnings.catch_warnings():
+    """Write the graph: the switch `find`, and `image` uint8 [N, H, W, 3] in; `answer` out.
+
+    Where `find` is true, it is the detector's [N, cells, 5 + classes]; else the classifier's [N, classes + 1].
+    """
+    side = description.square_side
+    finding = _traced(_Finding(detector.eval()), (1, DETECTOR_SIDE, DETECTOR_SIDE, 3), {1: "H", 2: "W"})
+    looking = _traced(_Looking(network.eval()), (2, side, side, 3), {0: "N"})
+    choice = helper.make_node(
+        "If",
+        [SWITCH],
+        [ANSWER],
+        then_branch=_branch(finding, "found.", ["N", "cells", "columns"]),
+        else_branch=_branch(looking, "looked.", ["N", "classes"]),
+    )
+    graph = helper.make_graph(
+        [choice],
+        "find, then look",
+        [
+            helper.make_tensor_value_info(SWITCH, TensorProto.BOOL, []),
+            helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", "H", "W", 3]),
+        ],
+        [helper.make_tensor_value_info(ANSWER, TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    helper.set_model_props(model, description.metadata(weights))
+    onnx.save(model, path)
+
+
+def describe_anew(path: Path, weights: Weights, description: Description) -> None:
+    """Change what a file makes of its networks' answers."""
+    model = onnx.load(path)
+    helper.set_model_props(model, description.metadata(weights))
+    onnx.save(model, path)
+
+
+def _traced(module: nn.Module, shape: tuple[int, ...], changing: dict[int, str]) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The tracing exporter warns that there is a newer one; that needs a package more for the same graph.
         warnings.simplefilter("ignore")
+        path = Path(folder) / "part.onnx"
         torch.onnx.export(
-            servable,
-            (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
+            module,
+            (torch.zeros(*shape, dtype=torch.uint8),),
             path,
-            input_names=["image"],
-            output_names=["probabilities"],
-            dynamic_axes={"image": {0: "N"}, "probabilities": {0: "N"}},
+            input_names=[IMAGE],
+            output_names=[ANSWER],
+            dynamic_axes={IMAGE: changing, ANSWER: {0: "N", 1: "cells"}},
             opset_version=OPSET,
             dynamo=False,
         )
-    model = onnx.load(path)
+        model = onnx.load(path)
     compress(model)
-    helper.set_model_props(model, description.metadata(temperature))
     onnx.checker.check_model(model)
-    onnx.save(model, path)
+    return model
+
+
+def _branch(model: onnx.ModelProto, prefix: str, shape: list[str]) -> onnx.GraphProto:
+    """Return a model's graph as one branch of a choice: it takes the outer graph's image, its own names are its own."""
+
+    def own(name: str) -> str:
+        return name if name in {IMAGE, ""} else prefix + name
+
+    nodes, tensors = [], []
+    for node in model.graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        del copy.input[:], copy.output[:]
+        copy.input.extend(map(own, node.input))
+        copy.output.extend(map(own, node.output))
+        copy.name = own(node.name)
+        nodes.append(copy)
+    for tensor in model.graph.initializer:
+        renamed = onnx.TensorProto()
+        renamed.CopyFrom(tensor)
+        renamed.name = own(tensor.name)
+        tensors.append(renamed)
+    output = helper.make_tensor_value_info(own(ANSWER), TensorProto.FLOAT, shape)
+    return helper.make_graph(nodes, prefix.rstrip("."), [], [output], tensors)
 
 
 def compress(model: onnx.ModelProto) -> None:

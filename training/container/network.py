@@ -1,4 +1,4 @@
-"""The network: EfficientNet-Lite0, and the wrapper that turns it into what the endpoint serves.
+"""The classifier: EfficientNet-Lite0, which looks at the square around a vehicle.
 
 EfficientNet-Lite is EfficientNet (Tan and Le, 2019, https://arxiv.org/abs/1905.11946) without
 squeeze-and-excitation and with ReLU6, made for hardware that likes plain convolutions
@@ -107,6 +107,11 @@ class Block(nn.Module):
         return features + out if self.residual else out
 
 
+def normalise(images: Tensor) -> Tensor:
+    """Bring RGB values 0 … 255 [N, 3, H, W] to the range that the pretrained weights know."""
+    return (images / (255 * PIXEL_SCALE) - PIXEL_MEAN / PIXEL_SCALE).contiguous(memory_format=torch.channels_last)
+
+
 class EfficientNetLite0(nn.Module):
     """Images in, one logit per class out."""
 
@@ -167,53 +172,3 @@ def _own_name(name: str) -> str:
         number, rest = rest.split(".", 1)
         return f"blocks.{number}.body.{rest}"
     return f"{outer.get(first, first)}.{rest}"
-
-
-def enlargement(source: int, target: int) -> Tensor:
-    """Give the matrix [target, source] that enlarges one axis by bicubic interpolation.
-
-    Two products with it enlarge an image exactly as `interpolate(mode="bicubic")` does, and run in every
-    ONNX runtime at the speed of a matrix product.
-    """
-    identity = torch.eye(source).reshape(1, 1, source, source)
-    size = (target, source)
-    return functional.interpolate(identity, size=size, mode="bicubic", align_corners=False)[0, 0]
-
-
-class Enlarge(nn.Module):
-    """From raw pixels to what the network takes: normalised, channels first, enlarged."""
-
-    matrix: Tensor
-
-    def __init__(self, source: int, target: int) -> None:
-        super().__init__()
-        self.register_buffer("matrix", enlargement(source, target), persistent=False)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Map RGB values 0 … 255, [N, source, source, 3], to normalised [N, 3, target, target]."""
-        images = pixels.float().permute(0, 3, 1, 2) / (255 * PIXEL_SCALE) - PIXEL_MEAN / PIXEL_SCALE
-        return self.matrix @ images @ self.matrix.T
-
-
-class Servable(nn.Module):
-    """The whole graph that is exported: raw pixels in, calibrated probabilities out.
-
-    Each image is looked at as it is and mirrored, and the two answers are averaged: a vehicle that drives to the left
-    is as much a vehicle. Of the photographs in the street, this accepts one in forty more, for twice the time.
-    """
-
-    def __init__(self, network: EfficientNetLite0, source: int, target: int, temperature: float) -> None:
-        super().__init__()
-        self.enlarge = Enlarge(source, target)
-        self.network = network
-        self.temperature = temperature
-
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Map uint8 RGB [N, source, source, 3] to uncalibrated logits [N, classes]."""
-        images = self.enlarge(pixels)
-        both: Tensor = self.network(torch.cat([images, images.flip(3)]))
-        return both.reshape(2, -1, both.shape[1]).mean(dim=0)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Map uint8 RGB [N, source, source, 3] to probabilities [N, classes]; each row sums to 1."""
-        return torch.softmax(self.logits(pixels) / self.temperature, dim=1)

@@ -18,18 +18,22 @@ class Settings:
     """What can be chosen about a training run; the defaults made the model that ships."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
-    epochs: int = 8
-    labelled_per_batch: int = 48
-    outliers_per_batch: int = 24
-    # Images are drawn, not gone through: an epoch is when the model is measured.
+    threads: int = 2
+    # The detector: frames a step, and how many of its first parts stay as they were published.
+    detector_steps: int = 500
+    detector_batch: int = 16
+    detector_learning_rate: float = 6e-4
+    detector_frozen: int = 3
+    # The classifier. Squares are drawn, not gone through: an epoch is when it is measured.
+    epochs: int = 5
     steps_per_epoch: int = 200
-    outlier_weight: float = 1.0
+    vehicles_per_batch: int = 44
+    others_per_batch: int = 28
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     average_decay: float = 0.98
-    network_side: int = 128
-    threads: int = 2
+    square_side: int = 160
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

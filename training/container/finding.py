@@ -1,0 +1,65 @@
+"""The detector's training: the published weights go on learning, on our boxes, and their average over the steps is kept."""
+
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from .assignment import losses
+from .detector import Detector
+from .frames import Frames
+from .settings import Settings
+
+WEIGHT_DECAY = 0.01
+AVERAGE_DECAY = 0.99
+WARM_UP_SHARE = 0.1
+LARGEST_GRADIENT = 10.0
+# The first half of the steps sees smaller frames, for half the time.
+SMALL_SHARE, SMALL_SIDE, SIDE = 0.5, 320, 416
+REPORTED_STEPS = 50
+
+Report = Callable[[str], None]
+
+
+def fit_detector(detector: Detector, frames: Frames, settings: Settings, report: Report) -> Detector:
+    """Fine-tune the detector; its first parts stay as they are: they know more photos than ours."""
+    torch.manual_seed(settings.seeds[0])
+    detector = detector.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    for part in detector.stages()[: settings.detector_frozen]:
+        part.requires_grad_(False)
+    weights = [weight for weight in detector.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=settings.detector_learning_rate, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.detector_learning_rate, total_steps=settings.detector_steps, pct_start=WARM_UP_SHARE
+    )
+    average = copy.deepcopy(detector)
+    started, sums = time.monotonic(), [0.0, 0.0, 0.0]
+    for step in range(1, settings.detector_steps + 1):
+        side = SMALL_SIDE if step <= SMALL_SHARE * settings.detector_steps else SIDE
+        images, targets = frames.draw(settings.detector_batch, side)
+        parts = losses(detector(images), targets, side, side)
+        optimizer.zero_grad()
+        sum(parts).backward()  # type: ignore[union-attr]
+        nn.utils.clip_grad_norm_(weights, LARGEST_GRADIENT)
+        optimizer.step()
+        schedule.step()
+        follow(average, detector, min(AVERAGE_DECAY, (1 + step) / (10 + step)))
+        sums = [total + part.item() for total, part in zip(sums, parts, strict=True)]
+        if step % REPORTED_STEPS == 0 or step == settings.detector_steps:
+            boxes, objectness, classes = (total / ((step - 1) % REPORTED_STEPS + 1) for total in sums)
+            report(
+                f"detector step={step}/{settings.detector_steps} box_loss={boxes:.4f} objectness_loss={objectness:.4f} "
+                f"class_loss={classes:.4f} seconds={time.monotonic() - started:.0f}"
+            )
+            sums = [0.0, 0.0, 0.0]
+    return average.eval()
+
+
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the averaged weights, and the batch statistics with them, a step towards the network's."""
+    with torch.no_grad():
+        for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+            if slow.dtype.is_floating_point:
+                slow.lerp_(fast, 1 - decay)

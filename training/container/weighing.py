@@ -1,0 +1,145 @@
+"""What is made of the two networks' answers: a few numbers, set on validation photos as they are served.
+
+Of a photo with a vehicle the answer should be right, and of other things unsure: the cross-entropy to the true class,
+and from the uniform distribution. A single temperature (Guo et al., 2017, https://arxiv.org/abs/1706.04599) is the
+special case in which the detector has no say.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from .examples import Example, validation_weights
+from .looking import Found, Model, Weights, cut, square_around, whole, without_nothing
+
+# Of what is minimised, the other things' part: fewer of them arrive than vehicles (40 in 236 requests to public
+# endpoints of this kind), but one that is accepted costs more than a vehicle that a person looks at.
+OUTLIER_SHARE = 1 / 3
+STEPS, RATE = 400, 0.05
+# The detector's least and greatest score, as `Weights` bounds them.
+LEAST_SCORE = 1e-4
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What both networks say of photos: logits [N, classes + 1], what was found in each (None: looked at as a whole)."""
+
+    examples: list[Example]
+    logits: NDArray[np.float64]
+    found: list[Found | None]
+
+    def probabilities(self, weights: Weights) -> NDArray[np.float64]:
+        """Return what is served: probabilities [N, classes]."""
+        rows = [
+            without_nothing(weights.shares(row.copy(), found))
+            for row, found in zip(self.logits, self.found, strict=True)
+        ]
+        return np.array(rows).reshape(len(rows), -1)
+
+
+def first_found(model: Model, examples: Sequence[Example]) -> list[Found | None]:
+    """Return the most prominent vehicle of each photo."""
+    found = []
+    for example in examples:
+        everything = model.find(example.pixels)
+        found.append(everything[0] if everything else None)
+    return found
+
+
+def squares_of(examples: Sequence[Example], found: Sequence[Found | None], side: int) -> NDArray[np.uint8]:
+    """Cut out what is looked at: uint8 [N, side, side, 3]."""
+    squares = np.empty((len(examples), side, side, 3), np.uint8)
+    for number, (example, place) in enumerate(zip(examples, found, strict=True)):
+        pixels = example.pixels
+        height, width = pixels.shape[:2]
+        square = square_around(place.box, width, height) if place else whole(width, height)
+        squares[number] = cut(pixels, square, side)
+    return squares
+
+
+def look(
+    model: Model, examples: Sequence[Example], found: Sequence[Found | None], squares: NDArray[np.uint8]
+) -> Looked:
+    """Ask the exported classifier about squares, as it is served."""
+    rows = [model.logits([square])[0] for square in squares]
+    return Looked(list(examples), np.array(rows).reshape(len(squares), -1), list(found))
+
+
+def weigh(vehicles: Looked, others: Looked | None) -> Weights:
+    """Find the numbers of least loss on validation."""
+    known = _Weighed(vehicles)
+    unknown = _Weighed(others) if others and others.examples else None
+    share = OUTLIER_SHARE if unknown else 0.0
+
+    def loss(numbers: Tensor) -> Tensor:
+        total = (1 - share) * known.loss(numbers)
+        return total + share * unknown.sureness(numbers) if unknown else total
+
+    return _weights(_least(loss))
+
+
+class _Weighed:
+    """The same as tensors, so that the loss has a gradient."""
+
+    def __init__(self, looked: Looked) -> None:
+        self.logits = torch.from_numpy(looked.logits)
+        self.labels = torch.tensor([example.label for example in looked.examples])
+        self.importance = validation_weights(looked.examples)
+        self.searched = torch.tensor([found is not None for found in looked.found])
+        classes = self.logits.shape[1] - 1
+        scores = [
+            [*found.scores, 1 - found.score] if found else [1.0] * (classes + 1) for found in looked.found
+        ]
+        self.scores = torch.tensor(scores, dtype=torch.float64).clamp(LEAST_SCORE, 1).log()
+
+    def answers(self, numbers: Tensor) -> Tensor:
+        """Return the logarithms of what is served [N, classes], as `Weights.shares` computes it."""
+        classifier, detector, nothing, alone, alone_nothing = numbers
+        last = functional.one_hot(torch.tensor(self.logits.shape[1] - 1), self.logits.shape[1])
+        searched = classifier.exp() * self.logits + detector.exp() * self.scores + nothing * last
+        unsearched = alone.exp() * self.logits + alone_nothing * last
+        shares = torch.where(self.searched[:, None], searched, unsearched).softmax(dim=1)
+        classes = shares.shape[1] - 1
+        return (shares[:, :-1] + shares[:, -1:] / classes).clamp_min(1e-12).log()
+
+    def loss(self, numbers: Tensor) -> Tensor:
+        """Return the cross-entropy to the true classes in nats."""
+        losses = functional.nll_loss(self.answers(numbers), self.labels, reduction="none")
+        return self.importance @ losses
+
+    def sureness(self, numbers: Tensor) -> Tensor:
+        """Return the cross-entropy from the uniform distribution in nats, 0 when quite unsure."""
+        answers = self.answers(numbers)
+        return self.importance @ (-answers.mean(dim=1) - math.log(answers.shape[1]))
+
+
+def _least(loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Descend from what a well-trained network needs: its logits as they are, the detector's half."""
+    numbers = torch.tensor([0.0, math.log(0.5), 0.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([numbers], lr=RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        value: Any = loss(numbers)
+        value.backward()
+        optimizer.step()
+        schedule.step()
+    return numbers.detach()
+
+
+def _weights(numbers: Tensor) -> Weights:
+    classifier, detector, nothing, alone, alone_nothing = numbers.tolist()
+    return Weights(
+        classifier=round(math.exp(classifier), 4),
+        detector=round(math.exp(detector), 4),
+        nothing=round(nothing, 4),
+        whole=round(math.exp(alone), 4),
+        whole_nothing=round(alone_nothing, 4),
+    )
