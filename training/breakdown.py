@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pages.statistics import Share, share
 
-from .dataset import Photo, Pixels
+from .dataset import Photo
 from .evaluation import Labels, Probabilities
 
 # Classes of fewer photos of a source say little: "worst class" leaves them out.
@@ -118,11 +117,3 @@ def scale_name(photo: Photo) -> str:
     if scale < 1.3:
         return "fills the photo"
     return "half of the photo or more" if scale <= 2 else "less than half of the photo"
-
-
-def at_half_scale(pixels: Pixels) -> Pixels:
-    """Return an image with everything in it half as large, its surroundings mirrored into view."""
-    side = len(pixels)
-    margin = side // 2
-    wider = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
-    return np.asarray(Image.fromarray(wider).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=4.0))

@@ -14,14 +14,14 @@ import numpy as np
 from stack.errors import UserError
 
 from . import records
-from .breakdown import Breakdown
 from .container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, seeds_text
-from .evaluation import Metrics, main_figures
-from .measurement import measure
+from .evaluation import main_figures
+from .measurement import Measured, Sets, measure_sets
 from .predictors import onnx_predictor
-from .staging import OUTLIER_FOLDERS, Manifest, read_manifest
+from .staging import DETECTOR_FOLDER, OUTLIER_FOLDERS, SEVERAL_FOLDERS, Manifest, read_manifest
 
-EPOCH_LINE = re.compile(r"seed=(\d+) epoch=(\d+)/(\d+) ")
+# What a line of progress is of: the detector's steps, or a seed's epochs.
+EPOCH_LINE = re.compile(r"(detector|seed=(\d+)) (?:step|epoch)=(\d+)/(\d+) ")
 # Memory that a step frees is kept for the next one, not given back and asked for again: a third less time. Threads
 # that wait sleep: nothing is lost alone, and a step beside other work takes half the time.
 TRAINING_ENVIRONMENT = {
@@ -35,7 +35,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Epoch:
-    """How far one seed is: epochs done, of how many, and what the last one measured."""
+    """How far one part is: steps or epochs done, of how many, and what was measured; `seed` 0 is the detector."""
 
     seed: int
     number: int
@@ -52,8 +52,8 @@ class Trained:
 
     folder: Path
     record: dict[str, Any]
-    test: Metrics
-    parts: Breakdown
+    threshold: float
+    test: Sets
 
     @property
     def seeds(self) -> list[int]:
@@ -62,14 +62,19 @@ class Trained:
 
     @property
     def validation(self) -> dict[str, float]:
-        """Accuracy and loss in nats on validation photos, and loss and share accepted of validation outliers."""
+        """Share right, share for review, and share of other things accepted, on validation photos."""
         return dict(self.record["validation"])
 
     @property
     def figures(self) -> dict[str, float]:
-        """The figures on the test split, by key."""
-        over_sources = {"mean_accuracy": self.parts.mean_accuracy, "worst_recall": self.parts.worst_recall}
-        return {figure.key: figure.value for figure in main_figures(self.test)} | over_sources
+        """The figures on the test split: `<set>/<key>` → value."""
+        found: dict[str, float] = {}
+        for name, measured in self.test.named():
+            parts = measured.breakdown(self.threshold)
+            over_sources = {"mean_accuracy": parts.mean_accuracy, "worst_recall": parts.worst_recall}
+            figures = {figure.key: figure.value for figure in main_figures(measured.metrics(self.threshold))}
+            found |= {f"{name}/{key}": value for key, value in (figures | over_sources).items()}
+        return found
 
 
 def train(
@@ -105,6 +110,8 @@ def arguments(staged: Path, manifest: Manifest) -> list[str]:
         *("--validation", str(staged / "validation")),
         *("--outliers", str(staged / OUTLIER_FOLDERS["train"])),
         *("--validation-outliers", str(staged / OUTLIER_FOLDERS["validation"])),
+        *("--several", str(staged / SEVERAL_FOLDERS["train"])),
+        *("--detector", str(staged / DETECTOR_FOLDER)),
         *("--classes", ",".join(manifest.class_names)),
         *("--data-digest", manifest.digest),
     ]
@@ -120,7 +127,7 @@ def _run(command: Sequence[str], progress: Progress) -> None:
             for line in process.stdout or ():
                 lines.append(line.strip() or lines[-1])
                 if found := EPOCH_LINE.match(line):
-                    seed, number, of = (int(each) for each in found.groups())
+                    seed, number, of = (int(each or 0) for each in found.groups()[1:])
                     progress(Epoch(seed, number, of, line[found.end() :].strip()))
         except BaseException:
             process.terminate()
@@ -132,20 +139,20 @@ def _run(command: Sequence[str], progress: Progress) -> None:
 
 
 def _trained(folder: Path, staged: Path) -> Trained:
-    return Trained(folder, records.read(folder / RECORD_FILE), *on_test(folder, staged))
+    threshold = float(records.read(folder / BASELINE_FILE)["threshold"])
+    test = measure_sets(onnx_predictor(folder / MODEL_FILE), staged, "test", MODEL_FILE, threshold)
+    return Trained(folder, records.read(folder / RECORD_FILE), threshold, test)
 
 
 def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
     """Add to a model's record how it does on the test, and how each of its seeds does alone, mean and spread."""
-    figures = asdict(made.test)
-    # A point a photo: evaluate draws it.
-    del figures["risk_coverage"]
     columns = {name: [run.figures[name] for run in alone] for name in made.figures}
     return {
         **made.record,
         "model_bytes": (made.folder / MODEL_FILE).stat().st_size,
-        "threshold": made.test.threshold,
-        "test": figures | asdict(made.parts),
+        "threshold": made.threshold,
+        "test": {name: test_figures(measured, made.threshold) for name, measured in made.test.named()}
+        | {"several kinds accepted": asdict(made.test.several)},
         "seeds": {
             "each": [{"seeds": run.seeds, "validation": run.validation, "test": run.figures} for run in alone],
             "test_mean": {name: float(np.mean(values)) for name, values in columns.items()},
@@ -154,8 +161,9 @@ def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
     }
 
 
-def on_test(folder: Path, staged: Path) -> tuple[Metrics, Breakdown]:
-    """Measure the model in a folder on a staged data set's test photos and test outliers, at its own threshold."""
-    threshold = float(records.read(folder / BASELINE_FILE)["threshold"])
-    measured = measure(onnx_predictor(folder / MODEL_FILE), staged, "test", MODEL_FILE)
-    return measured.metrics(threshold), measured.breakdown(threshold)
+def test_figures(measured: Measured, threshold: float) -> dict[str, Any]:
+    """Return everything that is measured of one set, as the record keeps it."""
+    figures = asdict(measured.metrics(threshold))
+    # A point a photo: evaluate draws it.
+    del figures["risk_coverage"]
+    return figures | asdict(measured.breakdown(threshold))

@@ -2,25 +2,36 @@
 
 import hashlib
 import io
+import json
 import pickle
 import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from functions.serialize.decoder import Decoder, DecoderFailed
 from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
 from stack.errors import UserError
 
-IMAGE_SIDE = 64
 CIFAR_SIDE = 32
+# What the pipeline hands on of a photo: no side longer than this, as JPEG of this quality.
+PHOTO_SIDE = 416
+PHOTO_QUALITY = 90
+# A photo whose sides are shorter is a crop or an icon, and counts as small.
+SMALL_SIDE = 128
+# Photos of several of the classes; places where something may be a vehicle, or not.
+SEVERAL = "several"
+UNSURE = "unsure"
+# The text of a staged PNG that holds its origin and its vehicles; a JPEG has one comment.
+TEXT = "staged"
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
 # The template's default, so that no photo is trained on that the pipeline would reject.
 MAX_PIXELS = 50_000_000
@@ -40,6 +51,8 @@ DUPLICATE_CORRELATION = 0.8
 # Pictures of one camera, numbered in the order of time: so many may show the same vehicle.
 BURST = 20
 _NUMBERED = re.compile(r"(.*/[a-z]+)(\d+)\.jpg")
+
+JPEG_START = b"\xff\xd8"
 
 Pixels = NDArray[np.uint8]
 
@@ -64,18 +77,77 @@ CIFAR = Origin(look="small", source="cifar-100")
 
 
 @dataclass(frozen=True)
+class Vehicle:
+    """A vehicle in a photo: its class or UNSURE, and its box (left, top, right, bottom) in the photo's pixels."""
+
+    label: str
+    box: tuple[float, float, float, float]
+
+    @property
+    def area(self) -> float:
+        """Return the area of the box in pixels."""
+        return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
+
+
+@dataclass(frozen=True)
 class Photo:
-    """One labelled image: its file name, class name, its RGB pixels [side, side, 3] and its origin."""
+    """One labelled photo: its file name, class name, its file's content (PNG or JPEG), its origin, its vehicles."""
 
     name: str
     label: str
-    pixels: Pixels
+    data: bytes
     origin: Origin = Origin()
+    vehicles: tuple[Vehicle, ...] = ()
+
+    @property
+    def pixels(self) -> Pixels:
+        """Return the RGB pixels [H, W, 3]."""
+        with Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG")) as image:
+            return np.asarray(image.convert("RGB"))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the width and height in pixels."""
+        with Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG")) as image:
+            return image.size
+
+    @property
+    def suffix(self) -> str:
+        """Return what the name of its file ends in."""
+        return ".jpg" if self.data.startswith(JPEG_START) else ".png"
+
+
+def encoded(image: Image.Image, origin: Origin, vehicles: Sequence[Vehicle] = (), *, lossless: bool = False) -> bytes:
+    """Return an RGB image as the file of a photo, which says itself where it comes from and what is in it."""
+    content = asdict(origin) | {"vehicles": [[each.label, *(round(edge, 1) for edge in each.box)] for each in vehicles]}
+    text = json.dumps(content, separators=(",", ":"))
+    file = io.BytesIO()
+    if lossless:
+        information = PngInfo()
+        information.add_text(TEXT, text)
+        image.save(file, "PNG", pnginfo=information)
+    else:
+        image.save(file, "JPEG", quality=PHOTO_QUALITY, comment=text)
+    return file.getvalue()
+
+
+def read_photo(name: str, label: str, data: bytes) -> Photo:
+    """Read a file that `encoded` made.
+
+    Raises:
+        ValueError: it is none.
+    """
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        content = json.loads(image.info.get(TEXT) or image.info.get("comment") or "null")
+    if not isinstance(content, dict) or "vehicles" not in content:
+        raise ValueError(f"{name} does not say where it comes from")
+    vehicles = tuple(Vehicle(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in content.pop("vehicles"))
+    return Photo(name, label, data, Origin(**content), vehicles)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Photos as they come: those of the wanted classes, those of others, and what identifies the data.
+    """Photos as they come: those of one wanted class, of several, of none, and what identifies the data.
 
     `test` is empty where the source has no test split of its own.
     """
@@ -85,11 +157,10 @@ class Source:
     outliers: list[Photo]
     test_outliers: list[Photo]
     digest: str
-
-    @property
-    def side(self) -> int:
-        """Return the width and height of every image in pixels."""
-        return len(self.train[0].pixels)
+    several: tuple[Photo, ...] = ()
+    test_several: tuple[Photo, ...] = ()
+    crops: tuple[Photo, ...] = ()
+    test_crops: tuple[Photo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +177,12 @@ class Dataset:
     dropped: int
     digest: str
     seed: int
+    train_several: list[Photo] = field(default_factory=list)
+    validation_several: list[Photo] = field(default_factory=list)
+    test_several: list[Photo] = field(default_factory=list)
+    # Crops of all labels, to be measured on.
+    validation_crops: list[Photo] = field(default_factory=list)
+    test_crops: list[Photo] = field(default_factory=list)
 
 
 class _CifarUnpickler(pickle.Unpickler):
@@ -118,10 +195,8 @@ class _CifarUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a data set")
 
 
-def read_cifar(archive: Path, class_names: Sequence[str], side: int = IMAGE_SIDE) -> Source:
+def read_cifar(archive: Path, class_names: Sequence[str]) -> Source:
     """Read CIFAR-100's archive (https://www.cs.toronto.edu/~kriz/cifar.html, the Python version).
-
-    Its images of 32×32 are enlarged to the model's input, as the pipeline does it.
 
     Raises:
         UserError: the file is not that archive, or has no images of a wanted class.
@@ -131,7 +206,7 @@ def read_cifar(archive: Path, class_names: Sequence[str], side: int = IMAGE_SIDE
         with tarfile.open(archive) as tar:
             meta = _unpickle(tar, "meta")
             names = [name.decode() for name in meta[b"fine_label_names"]]
-            splits = {split: _cifar_photos(_unpickle(tar, split), names, side) for split in ("train", "test")}
+            splits = {split: _cifar_photos(_unpickle(tar, split), names) for split in ("train", "test")}
     except (OSError, tarfile.TarError, zlib.error, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{archive} is damaged, or not CIFAR-100's Python archive: {why}") from error
@@ -154,38 +229,40 @@ def _unpickle(tar: tarfile.TarFile, member: str) -> dict[bytes, Any]:
     return content
 
 
-def _cifar_photos(split: dict[bytes, Any], names: list[str], side: int) -> list[Photo]:
+def _cifar_photos(split: dict[bytes, Any], names: list[str]) -> list[Photo]:
     # A row is 1,024 red values, 1,024 green, 1,024 blue, each row by row.
     pixels = split[b"data"].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE).transpose(0, 2, 3, 1)
     rows = zip(split[b"filenames"], split[b"fine_labels"], pixels, strict=True)
-    return [Photo(name.decode(), names[label], _enlarged(image, side), CIFAR) for name, label, image in rows]
+    return [Photo(name.decode(), names[label], _cifar_file(image), CIFAR) for name, label, image in rows]
 
 
-def _enlarged(image: Pixels, side: int) -> Pixels:
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(picture if side == CIFAR_SIDE else picture.resize((side, side), Image.Resampling.BICUBIC))
+def _cifar_file(pixels: Pixels) -> bytes:
+    return encoded(Image.fromarray(np.ascontiguousarray(pixels)), CIFAR, lossless=True)
 
 
-def read_folder(folder: Path, class_names: Sequence[str], side: int = IMAGE_SIDE) -> Source:
-    """Read photos from `<folder>/<class>/*.jpg`; folders of other names are outliers.
+def read_folder(folder: Path, class_names: Sequence[str]) -> Source:
+    """Read photos from `<folder>/<class>/*.jpg`; folders of other names are outliers, a folder `several` is of both.
 
-    Photos of any size are turned upright, centre-cropped and reduced, as the pipeline does it. The
-    first, third, … outlier in sorted order is for the test.
+    Photos of any size are turned upright and reduced, as the pipeline does it. The first, third, … outlier in sorted
+    order is for the test.
 
     Raises:
         UserError: there is no such folder, a wanted class has no photos, or one cannot be read.
 
     """
-    photos = _class_folders(folder, side)
+    photos = _class_folders(folder)
     _require_classes(class_names, sorted({photo.label for photo in photos}), folder)
     wanted = set(class_names)
-    outliers = [photo for photo in photos if photo.label not in wanted]
+    outliers = [photo for photo in photos if photo.label not in {*wanted, SEVERAL}]
+    several = [photo for photo in photos if photo.label == SEVERAL]
     return Source(
         train=[photo for photo in photos if photo.label in wanted],
         test=[],
         outliers=outliers[1::2],
         test_outliers=outliers[0::2],
         digest=photos_digest(photos),
+        several=tuple(several[1::2]),
+        test_several=tuple(several[0::2]),
     )
 
 
@@ -196,7 +273,7 @@ def with_outliers(source: Source, folder: Path) -> Source:
         UserError: there is no such folder, it holds no photos, or one cannot be read.
 
     """
-    photos = _class_folders(folder, source.side)
+    photos = _class_folders(folder)
     return replace(
         source,
         outliers=[*source.outliers, *photos[1::2]],
@@ -206,16 +283,27 @@ def with_outliers(source: Source, folder: Path) -> Source:
 
 
 def with_photographs(
-    source: Source, train: Sequence[Photo], test: Sequence[Photo], class_names: Sequence[str]
+    source: Source,
+    train: Sequence[Photo],
+    test: Sequence[Photo],
+    class_names: Sequence[str],
+    crops: tuple[Sequence[Photo], Sequence[Photo]] = ((), ()),
 ) -> Source:
-    """Add photographs of known originals: what is to be learned, and what only the final figures are of."""
+    """Add photographs of known originals: what is to be learned, and what only the final figures are of.
+
+    `crops` are of the same originals, in the same two parts: nothing is learned from them.
+    """
     wanted = set(class_names)
     return replace(
         source,
         train=[*source.train, *(photo for photo in train if photo.label in wanted)],
         test=[*source.test, *(photo for photo in test if photo.label in wanted)],
-        outliers=[*source.outliers, *(photo for photo in train if photo.label not in wanted)],
-        test_outliers=[*source.test_outliers, *(photo for photo in test if photo.label not in wanted)],
+        outliers=[*source.outliers, *(photo for photo in train if photo.label not in {*wanted, SEVERAL})],
+        test_outliers=[*source.test_outliers, *(photo for photo in test if photo.label not in {*wanted, SEVERAL})],
+        several=(*source.several, *(photo for photo in train if photo.label == SEVERAL)),
+        test_several=(*source.test_several, *(photo for photo in test if photo.label == SEVERAL)),
+        crops=(*source.crops, *crops[0]),
+        test_crops=(*source.test_crops, *crops[1]),
         digest=_joint_digest(source, [*train, *test]),
     )
 
@@ -234,13 +322,13 @@ def limit_outliers(source: Source, limit: int, seed: int) -> Source:
     return replace(source, outliers=some(source.outliers), test_outliers=some(source.test_outliers))
 
 
-def _class_folders(folder: Path, side: int) -> list[Photo]:
+def _class_folders(folder: Path) -> list[Photo]:
     """Read every photo of every folder in a folder, in sorted order."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give one that holds a folder of photos per class")
     labels = sorted(child.name for child in folder.iterdir() if child.is_dir())
     with Decoder(max_pixels=MAX_PIXELS) as decoder:
-        photos = [photo for label in labels for photo in _folder_photos(decoder, folder / label, label, side)]
+        photos = [photo for label in labels for photo in _folder_photos(decoder, folder / label, label)]
     if not photos:
         raise UserError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
     return photos
@@ -251,18 +339,19 @@ def _joint_digest(source: Source, more: list[Photo]) -> str:
     return f"sha256:{hashlib.sha256(both.encode()).hexdigest()}"
 
 
-def _folder_photos(decoder: Decoder, folder: Path, label: str, side: int) -> list[Photo]:
+def _folder_photos(decoder: Decoder, folder: Path, label: str) -> list[Photo]:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    return [_read_photo(decoder, path, label, side) for path in files]
+    return [_own_photo(decoder, path, label) for path in files]
 
 
-def _read_photo(decoder: Decoder, path: Path, label: str, side: int) -> Photo:
+def _own_photo(decoder: Decoder, path: Path, label: str) -> Photo:
     try:
-        photo = decoder.square(path.read_bytes(), side)
+        photo = decoder.upright(path.read_bytes(), PHOTO_SIDE)
     except (OSError, PhotoTooLarge, UnreadablePhoto, DecoderFailed) as error:
         raise UserError(f"{path} cannot be read: {error}; mend it or take it away") from error
-    look = "small" if min(photo.width, photo.height) < side else "own"
-    return Photo(path.name, label, np.asarray(photo.image), Origin(look, "own"))
+    small = max(photo.width, photo.height) < SMALL_SIDE
+    origin = Origin("small" if small else "own", "own")
+    return Photo(path.name, label, encoded(photo.image, origin, lossless=small), origin)
 
 
 def _require_classes(wanted: Sequence[str], present: Iterable[str], where: Path) -> None:
@@ -292,6 +381,7 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
     dropped, rest = len(rest) - len(fresh), fresh
     train, validation = _carve(rest, class_names, VALIDATION_SHARE, generator)
     more_train, more_validation = _by_group(source.train, seed)
+    several_train, several_held = _by_group(source.several, seed)
 
     outliers = [photo for photo in source.outliers if not photo.origin.group]
     order = generator.permutation(len(outliers))
@@ -308,6 +398,11 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
         dropped=dropped,
         digest=source.digest,
         seed=seed,
+        train_several=[*several_train, *(photo for photo in source.several if not photo.origin.group)],
+        validation_several=several_held,
+        test_several=list(source.test_several),
+        validation_crops=_by_group(source.crops, seed)[1],
+        test_crops=list(source.test_crops),
     )
 
 
@@ -363,7 +458,7 @@ def _signatures(photos: Sequence[Photo]) -> NDArray[np.float32]:
 
 def _at_cifars_side(pixels: Pixels) -> Pixels:
     """Reduce an image to the side that duplicates are known at."""
-    if len(pixels) == CIFAR_SIDE:
+    if pixels.shape[:2] == (CIFAR_SIDE, CIFAR_SIDE):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((CIFAR_SIDE, CIFAR_SIDE), Image.Resampling.BOX))
 
@@ -403,10 +498,8 @@ def shortages(data: Dataset) -> list[str]:
 
 
 def photos_digest(photos: Iterable[Photo]) -> str:
-    """Identify photos by their labels, names and pixels, whatever the order they come in."""
-    lines = sorted(
-        f"{photo.label}/{photo.name} {hashlib.sha256(photo.pixels.tobytes()).hexdigest()}" for photo in photos
-    )
+    """Identify photos by their labels, names and files, whatever the order they come in."""
+    lines = sorted(f"{photo.label}/{photo.name} {hashlib.sha256(photo.data).hexdigest()}" for photo in photos)
     return f"sha256:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
 
 

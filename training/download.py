@@ -14,6 +14,12 @@ from .dataset import file_digest
 # Both as published at https://www.cs.toronto.edu/~kriz/cifar.html.
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 CIFAR_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
+# YOLOX-Nano as its authors exported it (release 0.1.1rc0, Apache-2.0), in a repository that keeps it at a fixed commit.
+DETECTOR_URL = (
+    "https://raw.githubusercontent.com/Kazuhito00/YOLOX-ONNX-TFLite-Sample/"
+    "3d4f1119d0694200671c08069ecb847aa0d8495a/model/yolox_nano.onnx"
+)
+DETECTOR_SHA256 = "695e750a5d5754bb5a8d5325643b59282191a7e7a564e435a415fd3c578eab14"
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 60
 # Left free on the disk beside the download itself: the staged images are smaller than the archive.

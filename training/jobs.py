@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stack.errors import UserError, explained
 
 from .dataset import CIFAR_SIDE
-from .staging import OUTLIER_FOLDERS, Manifest
+from .staging import DETECTOR_FOLDER, OUTLIER_FOLDERS, SEVERAL_FOLDERS, Manifest
 
 if TYPE_CHECKING:
     from sagemaker.core.helper.session_helper import Session
@@ -69,7 +69,7 @@ def builtin_hyperparameters(manifest: Manifest, epochs: int, batch: int) -> dict
     if photos < batch:
         raise UserError(f"{photos} training photos do not fill one batch of {batch}: give a smaller --batch")
     steps = ",".join(str(round(epochs * part)) for part in (0.5, 0.75))
-    side = manifest.image_size
+    side = manifest.smallest_side
     return {
         "num_layers": "20" if side <= CIFAR_SIDE else "18",
         "image_shape": f"3,{side},{side}",
@@ -120,6 +120,9 @@ def bundled_trainer(settings: JobSettings, manifest: Manifest, options: dict[str
     for split in ("train", "validation"):
         if manifest.counts.get(OUTLIER_FOLDERS[split]):
             channels.append(channel(settings, f"outliers_{split}", f"{OUTLIER_FOLDERS[split]}/"))
+    if manifest.counts.get(SEVERAL_FOLDERS["train"]):
+        channels.append(channel(settings, "several_train", f"{SEVERAL_FOLDERS['train']}/"))
+    channels.append(channel(settings, "detector", f"{DETECTOR_FOLDER}/"))
     job = trainer(
         settings,
         session,

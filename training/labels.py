@@ -38,13 +38,13 @@ class Labels:
         return [(label, learned[label], held_out[label]) for label in sorted(learned | held_out)]
 
 
-def read_labels(folder: Path, class_names: Sequence[str], image_size: int) -> Labels:
+def read_labels(folder: Path, class_names: Sequence[str]) -> Labels:
     """Read `<folder>/<class>/*`; folders of other names hold other things.
 
     Raises:
         UserError: there is no such folder, a class has no photos, or one cannot be read.
     """
-    source = read_folder(folder, class_names, image_size)
+    source = read_folder(folder, class_names)
     outliers = [*source.outliers, *source.test_outliers]
     return Labels(
         learned=[photo for photo in source.train if not is_held_out(photo)],

@@ -1,31 +1,34 @@
-"""Photographs from the street: crops of public photographs, each with its source and licence."""
+"""Photographs from the street: whole ones with their vehicles' boxes, and crops, each with its source and licence."""
 
 import csv
-import io
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from functions.serialize.photo import central_square, in_srgb
-from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
+from functions.serialize.photo import in_srgb
 from stack.errors import UserError
 
-from .dataset import MAX_PIXELS, Origin, Photo
+from .dataset import PHOTO_SIDE, SEVERAL, UNSURE, Origin, Photo, Vehicle, encoded
 from .download import download
 
 # Where each source's originals lie, at a fixed commit, under which licence, and how they look.
 SOURCES = Path(__file__).parent / "sources.csv"
-# Every original with its checksum and its crops.
+# Every original with its checksum, its crops and its vehicles.
 MANIFEST = Path(__file__).parent / "photographs.csv"
-INDEX = "index.csv"
 TRAINED_ON = "train"
-ARCHIVE_OPTION = "--photographs-archive FILE"
+OTHER = "other"
 FETCHED_AT_ONCE = 8
+# A crop is this large at most, and never larger than it is in the original.
+CROP_SIDE = 224
+# A photo is of a class if a vehicle of it has this share of the largest one's area, and if that one, where no crop
+# says so, has this share of the photo's.
+PROMINENT_SHARE = 1 / 4
+LEAST_SHARE = 0.01
+# Where we are not sure of more than this share of a photo, the photo is not used as a whole.
+MOST_UNSURE = 0.5
 # A photo that its source cut into tiles has so many a row.
 TILES_A_ROW = 4
 
@@ -34,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Photographs:
-    """Crops of vehicles and of other things: those to learn from, and those for the final figures only."""
+    """Photographs to learn from, and those for the final figures only."""
 
     train: list[Photo]
     test: list[Photo]
@@ -52,7 +55,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Original:
-    """A photograph as it is published: its files (more than one where it is in tiles), and its crops."""
+    """A photograph as it is published: its files (more than one where it is in tiles), its crops, its vehicles."""
 
     source: str
     name: str
@@ -60,10 +63,25 @@ class Original:
     addresses: list[str]
     checksums: list[str]
     crops: list[Crop]
+    vehicles: list[Vehicle]
 
     def files(self, folder: Path) -> list[Path]:
         """Return where its files lie in a folder of originals, named after their content."""
         return [folder / self.source / f"{checksum}.jpg" for checksum in self.checksums]
+
+    def label(self, area: float) -> str | None:
+        """Return what it is of as a whole, its area in pixels given: a class, SEVERAL, OTHER; None if that is unsure."""
+        sure = [vehicle for vehicle in self.vehicles if vehicle.label != UNSURE]
+        unsure = max((vehicle.area for vehicle in self.vehicles if vehicle.label == UNSURE), default=0)
+        if unsure > MOST_UNSURE * area or (unsure and not sure):
+            return None
+        if not sure:
+            return OTHER
+        largest = max(vehicle.area for vehicle in sure)
+        if largest < LEAST_SHARE * area and all(crop.label == OTHER for crop in self.crops):
+            return None
+        labels = {vehicle.label for vehicle in sure if vehicle.area >= PROMINENT_SHARE * largest}
+        return labels.pop() if len(labels) == 1 else SEVERAL
 
 
 def read_looks() -> dict[str, str]:
@@ -81,7 +99,8 @@ def read_manifest(manifest: Path = MANIFEST, sources: Path = SOURCES) -> list[Or
             split=row["split"],
             addresses=[addresses[row["source"]] + path for path in row["path"].split()],
             checksums=row["sha256"].split(),
-            crops=[_crop(text) for text in row["crops"].split("; ")],
+            crops=[_crop(text) for text in row["crops"].split("; ") if text],
+            vehicles=[_vehicle(text) for text in row["vehicles"].split("; ") if text],
         )
         for row in _rows(manifest)
     ]
@@ -98,6 +117,12 @@ def _crop(text: str) -> Crop:
     return Crop(label, scale, number, (left, top, right, bottom))
 
 
+def _vehicle(text: str) -> Vehicle:
+    label, *box = text.split()
+    left, top, right, bottom = map(float, box)
+    return Vehicle(label, (left, top, right, bottom))
+
+
 def fetch(originals: Sequence[Original], folder: Path, progress: Progress) -> None:
     """Download originals into a folder, several at once; those that are there, whole, are left alone.
 
@@ -111,43 +136,84 @@ def fetch(originals: Sequence[Original], folder: Path, progress: Progress) -> No
     ]
 
     def one(address: str, checksum: str, file: Path) -> None:
-        download(address, file, checksum, lambda done, total: None, algorithm="sha256", instead=ARCHIVE_OPTION)
+        download(address, file, checksum, lambda done, total: None, algorithm="sha256", instead=str(file))
 
     with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
         for number, _ in enumerate(pool.map(lambda each: one(*each), wanted), start=1):
             progress(number, len(wanted))
 
 
-def read_originals(originals: Sequence[Original], folder: Path, side: int) -> Photographs:
-    """Cut the crops out of downloaded originals.
+def read_originals(originals: Sequence[Original], folder: Path, progress: Progress) -> Photographs:
+    """Reduce downloaded originals as the pipeline reduces photos, with their vehicles; unsure ones are left out.
 
     Raises:
         UserError: an original is missing or damaged.
     """
     looks = read_looks()
     found = Photographs([], [])
-    for original in originals:
-        try:
-            image = _assembled(original.files(folder))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{original.name} in {folder} cannot be read: {error}; fetch it again") from error
-        for crop in original.crops:
-            reduced = image.resize((side, side), Image.Resampling.BICUBIC, box=crop.box, reducing_gap=4.0)
-            square = in_srgb(reduced, image.info.get("icc_profile") or b"")
-            origin = Origin(looks[original.source], original.source, crop.scale, f"{original.source}:{original.name}")
-            name = f"{original.source}-{original.name.replace('/', '_')}-{crop.number}.png"
-            (found.train if original.split == TRAINED_ON else found.test).append(
-                Photo(name, crop.label, np.asarray(square), origin)
+    for number, original in enumerate(originals, start=1):
+        image = _opened(original, folder)
+        label = original.label(image.width * image.height)
+        if label is not None:
+            origin = _origin(original, looks, "whole")
+            share = min(1, PHOTO_SIDE / max(image.size))
+            photo = _reduced(image, (0, 0, *image.size), (round(share * image.width), round(share * image.height)))
+            vehicles = tuple(
+                Vehicle(each.label, (share * left, share * top, share * right, share * bottom))
+                for each in original.vehicles
+                for left, top, right, bottom in [each.box]
             )
+            data = encoded(photo, origin, vehicles)
+            _part(found, original).append(Photo(f"{_stem(original)}.jpg", label, data, origin, vehicles))
+        progress(number, len(originals))
     return found
 
 
-def _assembled(files: Sequence[Path]) -> Image.Image:
+def read_crops(originals: Sequence[Original], folder: Path, progress: Progress) -> Photographs:
+    """Cut the crops out of downloaded originals: squares of one thing each, to measure on.
+
+    Raises:
+        UserError: an original is missing or damaged.
+    """
+    looks = read_looks()
+    found = Photographs([], [])
+    for number, original in enumerate(originals, start=1):
+        image = _opened(original, folder) if original.crops else None
+        for crop in original.crops if image else []:
+            side = max(1, min(CROP_SIDE, round(crop.box[2] - crop.box[0])))
+            origin = _origin(original, looks, crop.scale)
+            data = encoded(_reduced(image, crop.box, (side, side)), origin)
+            _part(found, original).append(Photo(f"{_stem(original)}-{crop.number}.jpg", crop.label, data, origin))
+        progress(number, len(originals))
+    return found
+
+
+def _part(found: Photographs, original: Original) -> list[Photo]:
+    return found.train if original.split == TRAINED_ON else found.test
+
+
+def _origin(original: Original, looks: dict[str, str], scale: str) -> Origin:
+    return Origin(looks[original.source], original.source, scale, f"{original.source}:{original.name}")
+
+
+def _stem(original: Original) -> str:
+    return f"{original.source}-{original.name.replace('/', '_')}"
+
+
+def _reduced(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    reduced = image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+    return in_srgb(reduced, image.info.get("icc_profile") or b"")
+
+
+def _opened(original: Original, folder: Path) -> Image.Image:
     """Return a photograph as one picture, as it is stored: the manifest's boxes know of no orientation."""
     tiles = []
-    for file in files:
-        with Image.open(file, formats=("JPEG",)) as image:
-            tiles.append(image.convert("RGB"))
+    for file in original.files(folder):
+        try:
+            with Image.open(file, formats=("JPEG",)) as image:
+                tiles.append(image.convert("RGB"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{original.name} in {folder} cannot be read: {error}; fetch it again") from error
     if len(tiles) == 1:
         return tiles[0]
     width, height = tiles[0].size
@@ -155,37 +221,3 @@ def _assembled(files: Sequence[Path]) -> Image.Image:
     for number, tile in enumerate(tiles):
         whole.paste(tile, (number % TILES_A_ROW * width, number // TILES_A_ROW * height))
     return whole
-
-
-def read_archives(archives: Sequence[Path], side: int) -> Photographs:
-    """Read archives of crops with an `index.csv` (file, label, split, source, scale, original).
-
-    Raises:
-        UserError: a file is no such archive, or names a source whose licence is not known here.
-    """
-    looks = read_looks()
-    found = Photographs([], [])
-    for archive in archives:
-        try:
-            files = _unpack(archive)
-            for row in csv.DictReader(io.StringIO(files[INDEX].decode(), newline="")):
-                if row["source"] not in looks:
-                    raise UserError(f"{archive} holds photographs of {row['source']}, which {SOURCES} lacks")
-                photo = _photo(row, files[row["file"]], looks[row["source"]], side)
-                (found.train if row["split"] == TRAINED_ON else found.test).append(photo)
-        except (OSError, tarfile.TarError, KeyError, ValueError, PhotoTooLarge, UnreadablePhoto) as error:
-            raise UserError(f"{archive} is no archive of photographs: {error}") from error
-    return found
-
-
-def _unpack(archive: Path) -> dict[str, bytes]:
-    # In the order of the archive: a compressed one is unpacked anew from its start for every step back.
-    with tarfile.open(archive) as tar:
-        opened = ((member.name, tar.extractfile(member)) for member in tar)
-        return {name.removeprefix("./"): file.read() for name, file in opened if file}
-
-
-def _photo(row: dict[str, str], data: bytes, look: str, side: int) -> Photo:
-    pixels = np.asarray(central_square(data, size=side, max_pixels=MAX_PIXELS).image)
-    origin = Origin(look, row["source"], row["scale"], row["original"])
-    return Photo(Path(row["file"]).name, row["label"], pixels, origin)

@@ -6,21 +6,25 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from stack.errors import UserError, explained
 
-from .dataset import Dataset, Origin, Photo
+from .dataset import SEVERAL, Dataset, Photo, read_photo
 
 MANIFEST = "dataset.json"
 LABELLED_SPLITS = ("train", "validation", "test")
 OUTLIER_FOLDERS = {split: f"outliers/{split}" for split in LABELLED_SPLITS}
+# Photos of several of the classes.
+SEVERAL_FOLDERS = {split: f"{SEVERAL}/{split}" for split in LABELLED_SPLITS}
+# Crops are measured on, beside the photos that they are of.
+CROP_FOLDERS = {split: f"crops/{split}" for split in ("validation", "test")}
+# The published detector that training begins with, in a folder of its own.
+DETECTOR_FOLDER, DETECTOR_FILE = "detector", "yolox_nano.onnx"
 UPLOADS_AT_ONCE = 16
 
 Progress = Callable[[int, int], None]
@@ -35,15 +39,16 @@ class Manifest:
     dropped: int
     digest: str
     seed: int
-    image_size: int
+    smallest_side: int
 
 
-def write(dataset: Dataset, folder: Path) -> Manifest:
+def write(dataset: Dataset, folder: Path, begun_with: Path) -> Manifest:
     """Write a data set as files; an earlier one in the same folder is replaced as a whole.
 
-    `<split>/<class>/<name>.png`, `outliers/<split>/<class>/<name>.png`, `<split>.lst` with lines
+    `<split>/<class>/<name>.jpg`, and the same below `outliers/`, `several/` and `crops/`; `<split>.lst` with lines
     `index<TAB>class number<TAB>path below the split`, shuffled
-    (https://docs.aws.amazon.com/sagemaker/latest/dg/image-classification.html), and `dataset.json`.
+    (https://docs.aws.amazon.com/sagemaker/latest/dg/image-classification.html); the detector that training begins with;
+    and `dataset.json`.
 
     Raises:
         UserError: the folder holds something else, or the disk is full.
@@ -57,6 +62,8 @@ def write(dataset: Dataset, folder: Path) -> Manifest:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
             new = Path(name) / "new"
             _write_files(dataset, manifest, new)
+            (new / DETECTOR_FOLDER).mkdir()
+            shutil.copyfile(begun_with, detector(new))
             if folder.exists():
                 shutil.rmtree(folder)
             new.rename(folder)
@@ -73,7 +80,7 @@ def describe(dataset: Dataset) -> Manifest:
         dropped=dataset.dropped,
         digest=dataset.digest,
         seed=dataset.seed,
-        image_size=len(dataset.train[0].pixels),
+        smallest_side=min(min(photo.size) for photo in dataset.train),
     )
 
 
@@ -85,6 +92,11 @@ def _folders(dataset: Dataset) -> list[tuple[str, list[Photo]]]:
         (OUTLIER_FOLDERS["train"], dataset.train_outliers),
         (OUTLIER_FOLDERS["validation"], dataset.validation_outliers),
         (OUTLIER_FOLDERS["test"], dataset.test_outliers),
+        (SEVERAL_FOLDERS["train"], dataset.train_several),
+        (SEVERAL_FOLDERS["validation"], dataset.validation_several),
+        (SEVERAL_FOLDERS["test"], dataset.test_several),
+        (CROP_FOLDERS["validation"], dataset.validation_crops),
+        (CROP_FOLDERS["test"], dataset.test_crops),
     ]
 
 
@@ -94,29 +106,21 @@ def _write_files(dataset: Dataset, manifest: Manifest, folder: Path) -> None:
         for path, photo in zip(paths, photos, strict=True):
             target = folder / name / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(photo.pixels).save(target, "PNG", pnginfo=_as_text(photo.origin))
+            target.write_bytes(photo.data)
         if name in LABELLED_SPLITS:
             lines = list_lines(paths, photos, dataset.class_names, dataset.seed)
             (folder / f"{name}.lst").write_text("".join(lines), encoding="utf-8")
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
 
 
-def _as_text(origin: Origin) -> PngInfo:
-    """Return an image's origin as the text that its file carries, wherever the file goes."""
-    text = PngInfo()
-    for key, value in asdict(origin).items():
-        text.add_text(key, value)
-    return text
-
-
 def unique_paths(photos: Iterable[Photo]) -> list[str]:
-    """Give `<class>/<stem>.png` for each photo; a second of one stem (a.jpg, a.png) keeps its whole name."""
+    """Give `<class>/<stem>.<jpg or png>` for each photo; a second of one stem (a.jpg, a.png) keeps its whole name."""
     paths: list[str] = []
     taken: set[str] = set()
     for photo in photos:
-        path = f"{photo.label}/{Path(photo.name).stem}.png"
+        path = f"{photo.label}/{Path(photo.name).stem}{photo.suffix}"
         if path in taken:
-            path = f"{photo.label}/{photo.name}.png"
+            path = f"{photo.label}/{photo.name}{photo.suffix}"
         taken.add(path)
         paths.append(path)
     return paths
@@ -149,28 +153,36 @@ def read(folder: Path) -> Dataset:
         UserError: nothing is staged there.
     """
     manifest = read_manifest(folder)
+
+    def parts(folders: dict[str, str], kind: str) -> dict[str, list[Photo]]:
+        return {f"{split}_{kind}": read_split(folder / name) for split, name in folders.items()}
+
     labelled = {split: read_split(folder / split, manifest.class_names) for split in LABELLED_SPLITS}
-    outliers = {f"{split}_outliers": read_split(folder / OUTLIER_FOLDERS[split]) for split in LABELLED_SPLITS}
     return Dataset(
         class_names=manifest.class_names,
         **labelled,
-        **outliers,
+        **parts(OUTLIER_FOLDERS, "outliers"),
+        **parts(SEVERAL_FOLDERS, "several"),
+        **parts(CROP_FOLDERS, "crops"),
         dropped=manifest.dropped,
         digest=manifest.digest,
         seed=manifest.seed,
     )
 
 
+def detector(folder: Path) -> Path:
+    """Return where the detector that training begins with lies in a staged folder."""
+    return folder / DETECTOR_FOLDER / DETECTOR_FILE
+
+
 def read_split(folder: Path, labels: list[str] | None = None) -> list[Photo]:
-    """Read the images of one staged split back, by class in the order given, else in sorted order."""
+    """Read the photos of one staged split back, by class in the order given, else in sorted order."""
     names = labels or sorted(child.name for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
-    photos = []
-    for label in names:
-        for path in sorted((folder / label).glob("*.png")):
-            with Image.open(path, formats=("PNG",)) as image:
-                origin = Origin(**{field.name: image.info.get(field.name, "") for field in fields(Origin)})
-                photos.append(Photo(path.name, label, np.asarray(image.convert("RGB")), origin))
-    return photos
+    return [
+        read_photo(path.name, label, path.read_bytes())
+        for label in names
+        for path in sorted((folder / label).glob("*"))
+    ]
 
 
 def upload(s3: Any, folder: Path, bucket: str, prefix: str, progress: Progress) -> int:

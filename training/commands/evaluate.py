@@ -1,24 +1,24 @@
 """Evaluate: a model or an endpoint measured, or two compared on the same photos."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.table import Column, Table
 
+from pages.statistics import share
 from stack.commands import Command
 from stack.deployed import client
 from stack.text import percent, shown
 
-from .. import history, predictors, records
-from ..breakdown import Part, at_half_scale
+from .. import predictors, records
+from ..breakdown import Part
 from ..comparison import Comparison, compare, verdict
-from ..dataset import Pixels
-from ..evaluation import Metrics, Recommendation, main_figures, recommend
-from ..measurement import Measured, measure
+from ..dataset import read_folder
+from ..evaluation import Recommendation, main_figures, recommend
+from ..measurement import Measured, Sets, measure, measure_photos, measure_sets
 from ..predictors import Predictor
-from ..staging import read_manifest
 from . import options
 from .options import SHIPPED_MODEL, console
 
@@ -31,6 +31,9 @@ OUTPUT = Path("evaluation")
     examples=["", "--endpoint loading-bay", "--compare training/model/model.onnx data/model/model.onnx"],
 )
 @options.staged("A staged data set.")
+@click.option("--photos", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of a staged data set's test.")
+@click.option("--split", type=click.Choice(["test", "validation"]), default="test", help="Of the staged data set.")
+@options.classes
 @click.option("--model", type=Path, help="An ONNX file; by default the one that ships.")
 @click.option("--url", help="A running endpoint, http://HOST:PORT.")
 @click.option("--endpoint", help="A SageMaker endpoint's name.")
@@ -53,6 +56,9 @@ OUTPUT = Path("evaluation")
 def evaluate_command(
     *,
     staged: Path,
+    photos: Path | None,
+    split: str,
+    classes: list[str],
     model: Path | None,
     url: str | None,
     endpoint: str | None,
@@ -62,7 +68,7 @@ def evaluate_command(
     wanted_accuracy: float,
     output: Path,
 ) -> None:
-    """Measure a model or an endpoint on the test split and the test outliers."""
+    """Measure a model or an endpoint on whole photos, on crops of them and on small pictures."""
     chosen = [choice for choice in (model, url, endpoint, pair) if choice is not None]
     if len(chosen) > 1:
         raise click.UsageError("--model, --url, --endpoint and --compare exclude each other")
@@ -77,15 +83,13 @@ def evaluate_command(
         subject, predictor = url, predictors.url_predictor(url)
     else:
         subject, predictor = shown(model or SHIPPED_MODEL), predictors.onnx_predictor(model or SHIPPED_MODEL)
-    test = measured(predictor, subject, staged, "test")
-    held = measured(predictor, subject, staged, "validation")
-    recommended = recommend(held.probabilities, held.labels, held.outlier_probabilities, wanted_accuracy)
-    report_evaluation(test, test.metrics(threshold), recommended, staged, output)
-    half = measured(predictor, subject, staged, "test", at_half_scale).metrics(threshold)
-    console.print(
-        f"With everything half as large: {percent(half.accuracy.value)} right, "
-        f"{percent(half.coverage.value)} accepted, of these {percent(half.selective_accuracy.value)} right."
-    )
+    if photos:
+        sets, recommended = own_photos(predictor, subject, photos, classes), None
+    else:
+        sets = measured_sets(predictor, subject, staged, split, threshold)
+        held = measured(predictor, subject, staged, "validation")
+        recommended = recommend(held.probabilities, held.labels, held.outlier_probabilities, wanted_accuracy)
+    report_evaluation(sets, threshold, recommended, output)
 
 
 def named(subject: str, region: str | None) -> Predictor:
@@ -97,14 +101,8 @@ def named(subject: str, region: str | None) -> Predictor:
     return predictors.endpoint_predictor(client("sagemaker-runtime", region), subject)
 
 
-def measured(
-    predictor: Predictor,
-    subject: str,
-    staged: Path,
-    split: str,
-    prepare: Callable[[Pixels], Pixels] = lambda pixels: pixels,
-) -> Measured:
-    """Classify a split, each image prepared first, with a progress bar."""
+def measured(predictor: Predictor, subject: str, staged: Path, split: str) -> Measured:
+    """Classify a split, with a progress bar."""
     with options.progress() as bar:
         return measure(
             predictor,
@@ -112,16 +110,44 @@ def measured(
             split,
             subject,
             lambda answers, count: bar.track(answers, total=count, description=f"classifying {split}"),
-            prepare,
         )
 
 
-def report_evaluation(
-    test: Measured, metrics: Metrics, recommended: Recommendation | None, staged: Path, output: Path
-) -> None:
-    """Print the main figures, write the page and the file, and remember them."""
+def measured_sets(predictor: Predictor, subject: str, staged: Path, split: str, threshold: float) -> Sets:
+    """Classify everything of a split, with a progress bar."""
+    with options.progress() as bar:
+        return measure_sets(
+            predictor,
+            staged,
+            split,
+            subject,
+            threshold,
+            lambda answers, count: bar.track(answers, total=count, description=f"classifying {split}"),
+        )
+
+
+def own_photos(predictor: Predictor, subject: str, folder: Path, classes: list[str]) -> Sets:
+    """Classify the photos of a folder: those of the classes, and in folders of other names other things."""
+    source = read_folder(folder, classes)
+    with options.progress() as bar:
+        found = measure_photos(
+            predictor,
+            classes,
+            source.train,
+            [*source.outliers, *source.test_outliers],
+            subject,
+            folder,
+            lambda answers, count: bar.track(answers, total=count, description="classifying"),
+        )
+    return Sets(found, None, None, share(0, 0))
+
+
+def report_evaluation(sets: Sets, threshold: float, recommended: Recommendation | None, output: Path) -> None:
+    """Print the main figures, and write the page and the file."""
     from ..evaluation_page import evaluation_page  # noqa: PLC0415 - matplotlib takes a second to import
 
+    test = sets.main
+    metrics = test.metrics(threshold)
     table = Table("figure", "value", "95 % interval", title=test.subject, title_justify="left")
     for figure in main_figures(metrics):
         table.add_row(figure.name, figure.text, figure.note)
@@ -131,15 +157,19 @@ def report_evaluation(
             f"By the validation photos, threshold {recommended.threshold:.3f} makes "
             f"{recommended.wanted_accuracy:.0%} of the accepted right (accepts {recommended.coverage:.1%})."
         )
-    parts = test.breakdown(metrics.threshold)
-    for title, found in (("source", parts.by_source), ("the vehicle", parts.by_scale)):
-        console.print(part_table(title, found))
-    content = asdict(metrics) | asdict(parts) | {"recommended": asdict(recommended) if recommended else None}
+    content: dict[str, object] = {}
+    for name, each in sets.named():
+        parts = each.breakdown(threshold)
+        console.print(part_table(f"{name}, by source", parts.by_source))
+        if len(parts.by_scale) > 1:
+            console.print(part_table(f"{name}, by the vehicle", parts.by_scale))
+        content[name] = asdict(each.metrics(threshold)) | asdict(parts)
+    if sets.several.of:
+        console.print(f"Of {sets.several.of} photos of several kinds, {percent(sets.several.value)} are accepted.")
+    content |= {"several kinds accepted": asdict(sets.several), "recommended": recommended and asdict(recommended)}
     records.write(output / "evaluation.json", content)
     page = output / "evaluation.html"
-    page.write_text(evaluation_page(test, metrics, parts, recommended), encoding="utf-8")
-    figures = {figure.key: figure.value for figure in main_figures(metrics)}
-    history.remember("evaluate", test.subject, read_manifest(staged).digest, {"threshold": metrics.threshold}, figures)
+    page.write_text(evaluation_page(sets, metrics, test.breakdown(threshold), recommended), encoding="utf-8")
     console.print(f"The report is {page}")
 
 

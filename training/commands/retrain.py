@@ -70,7 +70,7 @@ def retrain(
     champion = model or SHIPPED_MODEL
     folder = label_folder(labels, stack_name, local, region, output / "labels")
     manifest = staging.read_manifest(staged)
-    found = read_labels(folder, manifest.class_names, manifest.image_size)
+    found = read_labels(folder, manifest.class_names)
     show_labels(found)
     clients = Clients.connect(region) if promote else None
     hosting = live_endpoint.hosting_of(clients, endpoint) if clients else None
@@ -79,7 +79,7 @@ def retrain(
     if dry_run:
         console.print(f"Nothing was trained or changed: {len(seeds)} seeds would be, in {output}.")
         return
-    staging.write(joined(staged, found), output / "staged")
+    staging.write(joined(staged, found), output / "staged", staging.detector(staged))
     train_here(output / "staged", output / "model", seeds, epochs)
     challenger = output / "model" / MODEL_FILE
     comparisons = judged(champion, challenger, staged, found, threshold)

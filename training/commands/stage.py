@@ -19,17 +19,10 @@ from .options import DATA, DATASET_PREFIX, STAGED, console
 @click.option("--archive", type=Path, help="CIFAR-100's Python archive, instead of downloading it.")
 @click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
-@click.option("--photographs", "fetch_photographs", is_flag=True, help="Fetch photographs from the street (0.9 GB).")
-@click.option(
-    "--photographs-archive",
-    "photograph_archives",
-    type=Path,
-    multiple=True,
-    help="Crops of such photographs, an archive with an index.csv, instead; may be given several times.",
-)
+@click.option("--photographs", "fetch_photographs", is_flag=True, help="Fetch photographs, most of streets (1 GB).")
+@click.option("--detector", type=Path, help="The published detector's file, instead of downloading it.")
 @options.classes
 @options.output(STAGED, "Where the images are written.")
-@click.option("--image-size", type=click.IntRange(32), default=dataset.IMAGE_SIDE, help="Side of the model's input.")
 @click.option("--outlier-limit", type=click.IntRange(0), default=5000, help="Outliers kept of each source at most.")
 @click.option("--seed", type=int, default=1, help="Of the split.")
 @click.option("--bucket", help="Upload to this S3 bucket too.")
@@ -41,10 +34,9 @@ def stage(
     folder: Path | None,
     outliers: Path | None,
     fetch_photographs: bool,
-    photograph_archives: tuple[Path, ...],
+    detector: Path | None,
     classes: list[str],
     output: Path,
-    image_size: int,
     outlier_limit: int,
     seed: int,
     bucket: str | None,
@@ -54,23 +46,14 @@ def stage(
     """Fetch, split and write the images, and upload them."""
     if archive and folder:
         raise click.UsageError("--archive and --folder exclude each other")
-    if fetch_photographs and photograph_archives:
-        raise click.UsageError("--photographs and --photographs-archive exclude each other")
-    if folder:
-        source = dataset.read_folder(folder, classes, image_size)
-    else:
-        source = dataset.read_cifar(fetched(archive), classes, image_size)
+    source = dataset.read_folder(folder, classes) if folder else dataset.read_cifar(fetched(archive), classes)
     if outliers:
         source = dataset.with_outliers(source, outliers)
-    if fetch_photographs or photograph_archives:
-        found = (
-            fetched_photographs(image_size)
-            if fetch_photographs
-            else photographs.read_archives(photograph_archives, image_size)
-        )
-        source = dataset.with_photographs(source, found.train, found.test, classes)
+    if fetch_photographs:
+        whole, crops = fetched_photographs()
+        source = dataset.with_photographs(source, whole.train, whole.test, classes, (crops.train, crops.test))
     data = dataset.split(dataset.limit_outliers(source, outlier_limit, seed), classes, seed)
-    manifest = staging.write(data, output)
+    manifest = staging.write(data, output, fetched_detector(detector))
     table = Table("split", "images", title=f"Staged in {output}", title_justify="left")
     for name, count in manifest.counts.items():
         table.add_row(name, str(count))
@@ -107,8 +90,29 @@ def fetched(archive: Path | None) -> Path:
     return path
 
 
-def fetched_photographs(image_size: int) -> photographs.Photographs:
-    """Fetch every original of the manifest, but those that are there, and cut out its crops.
+def fetched_detector(file: Path | None) -> Path:
+    """Return the published detector: the user's file, or the download.
+
+    Raises:
+        UserError: the file is another, or it cannot be fetched.
+    """
+    if file is None:
+        file = DATA / staging.DETECTOR_FILE
+        download.download(
+            download.DETECTOR_URL,
+            file,
+            download.DETECTOR_SHA256,
+            lambda done, total: None,
+            algorithm="sha256",
+            instead="--detector FILE",
+        )
+    if not file.is_file() or dataset.file_digest(file, "sha256") != download.DETECTOR_SHA256:
+        raise UserError(f"{file} is not the published detector (SHA-256 {download.DETECTOR_SHA256})")
+    return file
+
+
+def fetched_photographs() -> tuple[photographs.Photographs, photographs.Photographs]:
+    """Fetch every original of the manifest, but those that are there: (whole photographs, their crops).
 
     Raises:
         UserError: one cannot be fetched or read.
@@ -116,8 +120,15 @@ def fetched_photographs(image_size: int) -> photographs.Photographs:
     originals, folder = photographs.read_manifest(), DATA / "photographs"
     with options.progress() as bar:
         task = bar.add_task("photographs", total=None)
-        photographs.fetch(originals, folder, lambda done, total: bar.update(task, completed=done, total=total))
-    return photographs.read_originals(originals, folder, image_size)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        photographs.fetch(originals, folder, show)
+        bar.update(task, description="whole photographs", completed=0)
+        whole = photographs.read_originals(originals, folder, show)
+        bar.update(task, description="crops", completed=0)
+        return whole, photographs.read_crops(originals, folder, show)
 
 
 def upload(folder: Path, bucket: str, prefix: str, region: str | None) -> None:

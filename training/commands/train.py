@@ -9,6 +9,7 @@ from rich.table import Table
 
 from stack.commands import Command
 from stack.deployed import client
+from stack.text import percent
 
 from .. import bundled, history, jobs, staging
 from ..container.settings import MODEL_FILE, RECORD_FILE, Settings, seeds_text
@@ -86,23 +87,22 @@ def train(
 
 def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
     """Train every seed with a progress bar of its own, average them, and say what came out."""
-    with options.progress(TextColumn("{task.completed} of {task.total} epochs")) as bars:
-        tasks = {seed: bars.add_task(f"seed {seed}", total=epochs or Settings.epochs) for seed in seeds}
+    with options.progress(TextColumn("{task.completed} of {task.total}")) as bars:
+        tasks = {0: bars.add_task("detector", total=Settings.detector_steps)}
+        tasks |= {seed: bars.add_task(f"seed {seed}", total=epochs or Settings.epochs) for seed in seeds}
 
         def progress(epoch: bundled.Epoch) -> None:
             bars.update(tasks[epoch.seed], completed=epoch.number, total=epoch.of)
-            console.print(f"seed {epoch.seed}, epoch {epoch.number} of {epoch.of}: {epoch.figures}", highlight=False)
+            part = f"seed {epoch.seed}, epoch" if epoch.seed else "detector, step"
+            console.print(f"{part} {epoch.number} of {epoch.of}: {epoch.figures}", highlight=False)
 
         arguments = ["--epochs", str(epochs)] if epochs else []
         made, alone = bundled.train(staged, output, seeds, arguments, progress)
-    table = Table(
-        "seed", "loss (photos + others)", "accuracy", "others accepted", title="On validation", title_justify="left"
-    )
+    table = Table("seed", "right", "for review", "others accepted", title="On validation", title_justify="left")
     for run in [*alone, made] if len(alone) > 1 else alone:
         on = run.validation
         name = str(run.seeds[0]) if len(run.seeds) == 1 else "average"
-        loss = f"{on['loss'] + on['outlier_loss']:.4f}"
-        table.add_row(name, loss, f"{on['accuracy']:.4f}", f"{on['outliers_accepted']:.2%}")
+        table.add_row(name, *(percent(on[key]) for key in ("accuracy", "review_rate", "outliers_accepted")))
     console.print(table)
     console.print(f"The model: {output / MODEL_FILE}")
     console.print(f"Its record: {output / RECORD_FILE}")
