@@ -12,7 +12,8 @@ from pages.pictures import Picture
 from .comparison import SIGNIFICANCE, SWAPS, Comparison, verdict
 from .dataset import Photo
 from .evaluation import Probabilities
-from .predictors import encode
+from .evaluation_page import framed_picture
+from .predictors import Prediction
 
 TEMPLATE = Path(__file__).parent / "comparison.html"
 LONGEST_GALLERY = 24
@@ -36,11 +37,12 @@ def _differences(comparison: Comparison) -> list[tuple[str, list[Picture], int]]
     old, new = comparison.old, comparison.new
 
     def photos(chosen: NDArray[np.intp]) -> tuple[list[Picture], int]:
-        return _pictures(new.photos, old.probabilities, new.probabilities, new.class_names, chosen), len(chosen)
+        probabilities = old.probabilities, new.probabilities
+        return _pictures(new.photos, *probabilities, new.answers, new.class_names, chosen), len(chosen)
 
     def outliers(chosen: NDArray[np.intp]) -> tuple[list[Picture], int]:
         probabilities = old.outlier_probabilities, new.outlier_probabilities
-        return _pictures(new.outliers, *probabilities, new.class_names, chosen), len(chosen)
+        return _pictures(new.outliers, *probabilities, new.outlier_answers, new.class_names, chosen), len(chosen)
 
     return [
         ("Right before, wrong now", *photos(comparison.broken)),
@@ -51,13 +53,18 @@ def _differences(comparison: Comparison) -> list[tuple[str, list[Picture], int]]
 
 
 def _pictures(
-    photos: list[Photo], old: Probabilities, new: Probabilities, names: list[str], chosen: NDArray[np.intp]
+    photos: list[Photo],
+    old: Probabilities,
+    new: Probabilities,
+    answers: list[Prediction],
+    names: list[str],
+    chosen: NDArray[np.intp],
 ) -> list[Picture]:
     """Return the chosen photos, first those on which the two models are furthest apart."""
     order = chosen[np.argsort(-abs(new[chosen] - old[chosen]).max(axis=1), kind="stable")]
     return [
         Picture(
-            png=encode(photos[row].pixels),
+            png=framed_picture(photos[row], answers[row]),
             figure=f"{new[row].max():.2f}",
             said=f"{photos[row].label}, now called {names[new[row].argmax()]}",
             notes=[f"before: {names[old[row].argmax()]} ({old[row].max():.2f})"],

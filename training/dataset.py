@@ -141,7 +141,9 @@ def read_photo(name: str, label: str, data: bytes) -> Photo:
         content = json.loads(image.info.get(TEXT) or image.info.get("comment") or "null")
     if not isinstance(content, dict) or "vehicles" not in content:
         raise ValueError(f"{name} does not say where it comes from")
-    vehicles = tuple(Vehicle(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in content.pop("vehicles"))
+    vehicles = tuple(
+        Vehicle(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in content.pop("vehicles")
+    )
     return Photo(name, label, data, Origin(**content), vehicles)
 
 

@@ -14,7 +14,7 @@ from .breakdown import Breakdown
 from .charts import charts
 from .dataset import Photo
 from .evaluation import Metrics, Probabilities, Recommendation, main_figures
-from .measurement import Measured, Sets
+from .measurement import Sets
 from .predictors import Prediction
 
 TEMPLATE = Path(__file__).parent / "evaluation.html"

@@ -70,7 +70,7 @@ class Original:
         return [folder / self.source / f"{checksum}.jpg" for checksum in self.checksums]
 
     def label(self, area: float) -> str | None:
-        """Return what it is of as a whole, its area in pixels given: a class, SEVERAL, OTHER; None if that is unsure."""
+        """Return what all of it, of so many pixels, is of: a class, SEVERAL, OTHER; None where that is unsure."""
         sure = [vehicle for vehicle in self.vehicles if vehicle.label != UNSURE]
         unsure = max((vehicle.area for vehicle in self.vehicles if vehicle.label == UNSURE), default=0)
         if unsure > MOST_UNSURE * area or (unsure and not sure):
@@ -178,14 +178,18 @@ def read_crops(originals: Sequence[Original], folder: Path, progress: Progress) 
     looks = read_looks()
     found = Photographs([], [])
     for number, original in enumerate(originals, start=1):
-        image = _opened(original, folder) if original.crops else None
-        for crop in original.crops if image else []:
-            side = max(1, min(CROP_SIDE, round(crop.box[2] - crop.box[0])))
-            origin = _origin(original, looks, crop.scale)
-            data = encoded(_reduced(image, crop.box, (side, side)), origin)
-            _part(found, original).append(Photo(f"{_stem(original)}-{crop.number}.jpg", crop.label, data, origin))
+        if original.crops:
+            image = _opened(original, folder)
+            _part(found, original).extend(_cut(original, crop, image, looks) for crop in original.crops)
         progress(number, len(originals))
     return found
+
+
+def _cut(original: Original, crop: Crop, image: Image.Image, looks: dict[str, str]) -> Photo:
+    side = max(1, min(CROP_SIDE, round(crop.box[2] - crop.box[0])))
+    origin = _origin(original, looks, crop.scale)
+    data = encoded(_reduced(image, crop.box, (side, side)), origin)
+    return Photo(f"{_stem(original)}-{crop.number}.jpg", crop.label, data, origin)
 
 
 def _part(found: Photographs, original: Original) -> list[Photo]:

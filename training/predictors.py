@@ -1,5 +1,6 @@
 """Whatever answers with probabilities, behind one call: an ONNX file, an address, a SageMaker endpoint."""
 
+import io
 import json
 import urllib.error
 import urllib.request
@@ -11,12 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
+from PIL import Image
 
 from stack.errors import UserError
 
 from .container.looking import BadImage, Model
 from .container.serve import ATTRIBUTES_HEADER
-from .dataset import JPEG_START, Photo
+from .dataset import JPEG_START, Photo, Pixels
 
 TIMEOUT_SECONDS = 60
 CALLS_AT_ONCE = 8
@@ -174,6 +176,13 @@ def parse_probabilities(answer: bytes) -> list[float]:
     if not valid or abs(values.sum() - 1) > 0.01:
         raise UserError(f"the endpoint answered {answer[:80]!r}, not a list of probabilities")
     return [float(value) for value in values]
+
+
+def encode(pixels: Pixels) -> bytes:
+    """Return RGB pixels [H, W, 3] as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def predict_all(predictor: Predictor, photos: Iterable[Photo]) -> Iterator[Prediction]:

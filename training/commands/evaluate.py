@@ -31,7 +31,9 @@ OUTPUT = Path("evaluation")
     examples=["", "--endpoint loading-bay", "--compare training/model/model.onnx data/model/model.onnx"],
 )
 @options.staged("A staged data set.")
-@click.option("--photos", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of a staged data set's test.")
+@click.option(
+    "--photos", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of a staged data set's test."
+)
 @click.option("--split", type=click.Choice(["test", "validation"]), default="test", help="Of the staged data set.")
 @options.classes
 @click.option("--model", type=Path, help="An ONNX file; by default the one that ships.")

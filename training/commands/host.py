@@ -121,7 +121,7 @@ def captured(percent: int, bucket: str | None, prefix: str) -> Capture | None:
 def probe_photo(path: Path | None) -> bytes:
     """Return the PNG that a new endpoint is tried with."""
     if path is None:
-        side = dataset.IMAGE_SIDE
+        side = dataset.PHOTO_SIDE
         return predictors.encode(np.full((side, side, 3), 128, dtype=np.uint8))
     try:
         return path.read_bytes()

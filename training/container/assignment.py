@@ -98,7 +98,8 @@ def assign(row: Tensor, boxes: Tensor, target: Target, centres: Tensor, strides:
     scores = (row[candidates, 5:].sigmoid() * row[candidates, 4:5].sigmoid()).sqrt()
     kinds = functional.one_hot(target.classes, row.shape[1] - 5).float()
     misfit = functional.binary_cross_entropy(
-        scores[:, None].expand(-1, len(kinds), -1).clamp(1e-6, 1 - 1e-6), kinds[None].expand(len(scores), -1, -1),
+        scores[:, None].expand(-1, len(kinds), -1).clamp(1e-6, 1 - 1e-6),
+        kinds[None].expand(len(scores), -1, -1),
         reduction="none",
     ).sum(dim=2)
     cost = misfit - CHOICE_WEIGHT * (overlap + 1e-8).log()

@@ -7,6 +7,7 @@ so are the layers here: with batches as small as ours its statistics would be no
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -109,9 +110,10 @@ class Head(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map [N, inputs, H, W] to [N, H × W, 5 + classes]: box, logit of objectness, logits of classes."""
         stem = self.stem(features)
+        # In the order of the layers above, which is that of a file's convolutions.
+        classes = self.classes(self.class_branch(stem))
         beside = self.box_branch(stem)
-        columns = [self.box(beside), self.objectness(beside), self.classes(self.class_branch(stem))]
-        return torch.cat(columns, dim=1).flatten(2).transpose(1, 2)
+        return torch.cat([self.box(beside), self.objectness(beside), classes], dim=1).flatten(2).transpose(1, 2)
 
 
 class Detector(nn.Module):
@@ -155,20 +157,14 @@ class Detector(nn.Module):
         Raises:
             ValueError: the file holds neither, or a model of another number of classes.
         """
-        weights = _in_order_of_use(onnx.load(path))
+        weights = [_ours(*each, class_names) for each in _in_order_of_use(onnx.load(path))]
         layers = list(self._convolutions())
-        if len(weights) != len(layers):
-            raise ValueError(f"{path} holds no YOLOX-Nano: {len(weights)} convolutions, not {len(layers)}")
+        if [layer.weight.shape for layer in layers] != [weight.shape for weight, _ in weights]:
+            raise ValueError(f"{path} holds no YOLOX-Nano for {', '.join(class_names)}")
         with torch.no_grad():
             for layer, (weight, bias) in zip(layers, weights, strict=True):
-                if weight.shape[1:] == (12, 3, 3):
-                    weight = _unfocused(weight)
-                elif len(weight) == COCO_CLASS_COUNT:
-                    weight, bias = _of_classes(weight, bias, class_names)
-                if layer.weight.shape != weight.shape:
-                    raise ValueError(f"{path} holds no YOLOX-Nano for these classes: a layer of {tuple(weight.shape)}")
                 layer.weight.copy_(weight)
-                layer.bias.copy_(bias)
+                cast("Tensor", layer.bias).copy_(bias)
 
     def _convolutions(self) -> Iterator[nn.Conv2d]:
         """Yield the convolutions in the order in which they are used."""
@@ -192,6 +188,13 @@ def _in_order_of_use(model: onnx.ModelProto) -> list[tuple[Tensor, Tensor]]:
             arrays[node.output[0]] = arrays[node.input[0]] * arrays[node.input[1]]
     used = [node for node in graph.node if node.op_type == "Conv"]
     return [(torch.tensor(arrays[node.input[1]]), torch.tensor(arrays[node.input[2]])) for node in used]
+
+
+def _ours(weight: Tensor, bias: Tensor, class_names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Bring a published layer to the form of ours; our own has it already."""
+    if weight.shape[1:] == (12, 3, 3):
+        return _unfocused(weight), bias
+    return _of_classes(weight, bias, class_names) if len(weight) == COCO_CLASS_COUNT else (weight, bias)
 
 
 def _of_classes(weight: Tensor, bias: Tensor, class_names: Sequence[str]) -> tuple[Tensor, Tensor]:

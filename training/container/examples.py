@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .looking import Box, Pixels
+from .looking import SEARCHED_SIDE, Box, Pixels
 
 # Of what is drawn, how much is of each look; what is absent leaves its share to the others.
 LOOK_SHARES = {"small": 0.2, "street": 0.45, "phone": 0.2, "cctv": 0.15}
@@ -51,6 +51,12 @@ class Example:
     origin: Origin = Origin()
     vehicles: tuple[tuple[int, Box], ...] = ()
     unsure: tuple[Box, ...] = ()
+
+    @property
+    def searched(self) -> bool:
+        """Return whether a detector looks at it: smaller pictures are crops already."""
+        with Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG")) as image:
+            return max(image.size) >= SEARCHED_SIDE
 
     @property
     def pixels(self) -> Pixels:

@@ -1,4 +1,4 @@
-"""The detector's training: the published weights go on learning, on our boxes, and their average over the steps is kept."""
+"""The detector's training: the published weights go on learning, on our boxes; their average over the steps is kept."""
 
 import copy
 import time

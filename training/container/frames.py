@@ -51,16 +51,19 @@ class Frames:
     def __init__(self, examples: Sequence[Example], classes: int, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 - drawn to be repeated, not to be secret
         self.generator = torch.Generator().manual_seed(seed)
-        self.parts = []
+        self.parts: list[tuple[list[Example], list[float], bool]] = []
+        searched = [example for example in examples if example.searched]
         for number in range(classes + 1):
             rows = [
                 example
-                for example in examples
+                for example in searched
                 if any(kind == number for kind, _ in example.vehicles)
                 or (number == classes and example.label == classes and not example.vehicles and not example.unsure)
             ]
             if rows:
-                self.parts.append((rows, draw_weights([example.origin for example in rows]).tolist(), number == classes))
+                self.parts.append(
+                    (rows, draw_weights([example.origin for example in rows]).tolist(), number == classes)
+                )
 
     def __bool__(self) -> bool:
         """Return whether there is any vehicle with a box to learn from."""

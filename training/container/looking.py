@@ -134,7 +134,7 @@ def framed(pixels: Pixels) -> tuple[Pixels, float]:
 
 
 def boxes_of(answer: NDArray[np.float32], frame: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read the detector's rows [cells, 5 + classes] of a frame (height, width): boxes [cells, 4], scores [cells, classes].
+    """Read the detector's rows [cells, 5 + classes] of a frame: its boxes [cells, 4] and scores [cells, classes].
 
     A row is the box's centre, in cells from its own, the logarithm of its size in strides, and logits: that there is a
     vehicle, and that it is of each class. Boxes are (left, top, right, bottom) in the frame's pixels.
@@ -273,7 +273,7 @@ class Weights:
 def without_nothing(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return probabilities of the classes alone: what speaks for none of them speaks for each alike."""
     classes = len(shares) - 1
-    return shares[:-1] + shares[-1] / classes
+    return np.asarray(shares[:-1] + shares[-1] / classes)
 
 
 @dataclass(frozen=True)
@@ -370,8 +370,8 @@ class Model:
         """Return the probability of each class and of none of them, of a vehicle that was found or the whole photo."""
         height, width = pixels.shape[:2]
         square = square_around(found.box, width, height) if found else whole(width, height)
-        (logits,) = self.logits([cut(pixels, square, self.side)])
-        return self.weights.shares(logits, found)
+        rows = self.logits([cut(pixels, square, self.side)])
+        return self.weights.shares(rows[0], found)
 
     def look(self, pixels: Pixels) -> Answer:
         """Say what a photo [H, W, 3] is, and what was found in it."""
@@ -392,14 +392,12 @@ class Model:
             probabilities=[float(each) for each in probabilities],
             box=box,
             score=main.score if main else None,
-            counts={
-                name: sum(each.kind == number for each in counted) for number, name in enumerate(self.class_names)
-            },
+            counts={name: sum(each.kind == number for each in counted) for number, name in enumerate(self.class_names)},
             reason_code=self._reason(probabilities, shares, main, rival, max(width, height)),
         )
 
     def _rival(self, pixels: Pixels, found: list[Found], kind: int) -> Found | None:
-        """Return a vehicle of another kind than the first one's, and not much smaller, that both networks are sure of."""
+        """Return a vehicle of another kind than the first, not much smaller, that both networks are sure of."""
         for each in found[1:]:
             if each.kind == kind or each.score < COUNTED_SCORE or each.area < RIVAL_AREA * found[0].area:
                 continue

@@ -35,7 +35,7 @@ from .examples import Example, read_examples, read_labelled, validation_weights
 from .export import Description, describe_anew, export
 from .finding import fit_detector, follow
 from .frames import Frames
-from .looking import SEARCHED_SIDE, Box, Found, Model, Weights
+from .looking import Box, Found, Model, Weights
 from .network import NETWORK_STEP, EfficientNetLite0, normalise
 from .settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, THRESHOLD, SeedList, Settings, seeds_text
 from .squares import Squares
@@ -221,16 +221,12 @@ def located(examples: Sequence[Example], model: Model) -> list[Example]:
     """Give photos of a class that do not say where their vehicle is the box that the detector finds; else all of it."""
     found = []
     for example in examples:
-        if example.vehicles or example.unsure:
+        if example.vehicles or example.unsure or not example.searched:
             found.append(example)
             continue
         pixels = example.pixels
-        height, width = pixels.shape[:2]
-        if max(height, width) < SEARCHED_SIDE:
-            found.append(example)
-            continue
         places = model.find(pixels)
-        box = places[0].box if places else (0.0, 0.0, float(width), float(height))
+        box = places[0].box if places else (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0]))
         found.append(replace(example, vehicles=((example.label, box),)))
     return found
 
@@ -376,7 +372,11 @@ DEFAULTS = Settings()
 @click.option("--validation-outliers", "held_folder", envvar="SM_CHANNEL_OUTLIERS_VALIDATION", type=Path)
 @click.option("--several", "several_folder", envvar="SM_CHANNEL_SEVERAL_TRAIN", type=Path, help="Photos of several.")
 @click.option(
-    "--detector", envvar="SM_CHANNEL_DETECTOR", required=True, type=Path, help="The published one, or one of our models."
+    "--detector",
+    envvar="SM_CHANNEL_DETECTOR",
+    required=True,
+    type=Path,
+    help="The published one, or one of our models.",
 )
 @click.option("--model-dir", envvar="SM_MODEL_DIR", required=True, type=Path, help="Where the model is written.")
 @click.option("--seeds-dir", envvar="SM_OUTPUT_DATA_DIR", type=Path, help="Where each of several seeds' own model is.")

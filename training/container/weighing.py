@@ -29,7 +29,7 @@ LEAST_SCORE = 1e-4
 
 @dataclass(frozen=True)
 class Looked:
-    """What both networks say of photos: logits [N, classes + 1], what was found in each (None: looked at as a whole)."""
+    """What both networks say of photos: logits [N, classes + 1], and what was found in each, if anything."""
 
     examples: list[Example]
     logits: NDArray[np.float64]
@@ -94,9 +94,7 @@ class _Weighed:
         self.importance = validation_weights(looked.examples)
         self.searched = torch.tensor([found is not None for found in looked.found])
         classes = self.logits.shape[1] - 1
-        scores = [
-            [*found.scores, 1 - found.score] if found else [1.0] * (classes + 1) for found in looked.found
-        ]
+        scores = [[*found.scores, 1 - found.score] if found else [1.0] * (classes + 1) for found in looked.found]
         self.scores = torch.tensor(scores, dtype=torch.float64).clamp(LEAST_SCORE, 1).log()
 
     def answers(self, numbers: Tensor) -> Tensor:
