@@ -19,30 +19,34 @@ import psutil
 from PIL import Image
 
 from local.processes import end, free_port, start, wait_until_healthy
-from training.container.serve import Model, read_pixels
+from training.container.looking import Model, read_photo
 
 from . import machine
 from .figures import ROOT, Figure
 from .results import Reading, Result, Row
 
 MODEL = ROOT / "training" / "model" / "model.onnx"
-SERVER = ROOT / "training" / "container" / "serve.py"
+SERVER = "training.container.serve"
 CLIENTS = (1, 16)
 SECONDS = 3.0
 REACH_OVERHEAD = 2.0
 REACH_SHARE = 0.8
-# The same network, untrained, in the framework that it was trained in: 64 pixels in, enlarged to 128.
+# The same two networks, untrained, in the framework that they were trained in.
 EAGER = """
 import statistics, time, torch
-from training.container.network import EfficientNetLite0, Servable
+from training.container.detector import Detector
+from training.container.network import EfficientNetLite0
+from training.container.settings import Settings
 torch.set_num_threads(1)
-model = Servable(EfficientNetLite0(2), 64, 128, 1.0).eval()
-pixels = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+finding, looking = Detector(2).eval(), EfficientNetLite0(3).eval()
+frame, side = torch.zeros(1, 3, 320, 416), Settings().square_side
+square = torch.zeros(1, 3, side, side)
 times = []
 with torch.inference_mode():
     for _ in range(60):
         started = time.perf_counter()
-        model(pixels)
+        finding(frame)
+        looking(square)
         times.append((time.perf_counter() - started) * 1000)
 print(statistics.median(times[10:]))
 """
@@ -93,10 +97,11 @@ def run(runs: int) -> Result:
 
 
 def picture() -> bytes:
-    """Return what SerializePhoto sends: a photo of 64 × 64 pixels (PNG)."""
+    """Return what SerializePhoto sends: a whole photo, its longest side reduced to 416 pixels (JPEG)."""
     with Image.open(ROOT / "events" / "photos" / "bicycle-road.jpg") as image:
+        image.thumbnail((416, 416))
         buffer = io.BytesIO()
-        image.convert("RGB").resize((64, 64)).save(buffer, "PNG")
+        image.convert("RGB").save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 
@@ -115,9 +120,9 @@ def pinned(cores: set[int]) -> Iterator[None]:
 def serving(folder: Path, cores: set[int]) -> Iterator[tuple[int, psutil.Process]]:
     """Run the container's server on some cores; gives its port and its process."""
     port, log = free_port(), folder / "server.log"
-    command = [sys.executable, str(SERVER), "serve", "--model", str(MODEL), "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", SERVER, "serve", "--model", str(MODEL), "--host", "127.0.0.1", "--port", str(port)]
     with pinned(cores):
-        process = start(command, log, folder=folder, env=os.environ)
+        process = start(command, log, folder=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}/ping", process, log)
         yield port, process
@@ -130,7 +135,7 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
         self._reader, self._writer = reader, writer
-        head = "POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+        head = "POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
         self._request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     @classmethod
@@ -181,14 +186,14 @@ async def ask_for(port: int, body: bytes, requests: int) -> None:
 
 
 def call_directly(threads: int) -> Load:
-    """Let some threads run the model on decoded pixels for SECONDS: what no server can beat."""
+    """Let some threads look at decoded pixels for SECONDS: what no server can beat."""
     model = Model.load(MODEL, 1)
-    pixels = read_pixels(picture(), ("PNG",), model.side)[np.newaxis]
+    pixels = read_photo(picture(), ("JPEG",))
 
     def call(deadline: float) -> list[float]:
         latencies = []
         while (started := time.perf_counter()) < deadline:
-            model.session.run(["probabilities"], {"image": pixels})
+            model.look(pixels)
             latencies.append(time.perf_counter() - started)
         return latencies
 

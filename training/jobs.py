@@ -29,9 +29,7 @@ PYTORCH_PYTHON = "py313"
 POLL_SECONDS = 15
 FINISHED = ("Completed", "Failed", "Stopped")
 # What container/train.py prints after each epoch, as SageMaker's metrics.
-METRICS = {
-    name: rf"{name}=([0-9.]+)" for name in ("train_loss", "validation_loss", "validation_accuracy", "outlier_loss")
-}
+METRICS = {name: rf"{name}=([0-9.]+)" for name in ("train_loss", "validation_loss", "validation_accuracy", "box_loss")}
 CODE_IGNORED = ["__pycache__", "model", ".DS_Store"]
 
 TELEMETRY_OFF = {

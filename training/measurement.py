@@ -12,7 +12,7 @@ from stack.errors import UserError
 from .breakdown import Breakdown, breakdown
 from .dataset import Photo
 from .evaluation import Labels, Metrics, Probabilities, evaluate
-from .predictors import Prediction, Predictor, predict_all
+from .predictors import PhotoPredictor, Prediction, predict_all
 from .staging import CROP_FOLDERS, OUTLIER_FOLDERS, SEVERAL_FOLDERS, read_manifest, read_split
 
 # The look of pictures that are crops already, or as small as CIFAR's.
@@ -72,7 +72,7 @@ class Measured:
 
 
 def measure(
-    predictor: Predictor,
+    predictor: PhotoPredictor,
     staged: Path,
     split: str,
     subject: str,
@@ -114,7 +114,7 @@ class Sets:
 
 
 def measure_sets(
-    predictor: Predictor,
+    predictor: PhotoPredictor,
     staged: Path,
     split: str,
     subject: str,
@@ -143,7 +143,7 @@ def _some(measured: Measured) -> Measured | None:
 
 
 def measure_photos(
-    predictor: Predictor,
+    predictor: PhotoPredictor,
     class_names: list[str],
     photos: list[Photo],
     outliers: list[Photo],

@@ -46,8 +46,12 @@ class Predictor(Protocol):
             UserError: no answer, or one that is not a list of probabilities.
         """
 
+
+class PhotoPredictor(Predictor, Protocol):
+    """A predictor that also says what it looked at, if it knows."""
+
     def predict(self, body: bytes) -> Prediction:
-        """Return the same with what was looked at; raises as above."""
+        """Return probabilities with what was looked at; raises as a call does."""
 
 
 def load_model(path: Path) -> Model:
@@ -114,7 +118,7 @@ class _EndpointPredictor(_Predicting):
             raise UserError(f"endpoint {self.endpoint} does not answer: {error}") from error
 
 
-def onnx_predictor(path: Path) -> Predictor:
+def onnx_predictor(path: Path) -> PhotoPredictor:
     """Classify in this process with a model file.
 
     Raises:
@@ -123,7 +127,7 @@ def onnx_predictor(path: Path) -> Predictor:
     return _OnnxPredictor(load_model(path))
 
 
-def url_predictor(url: str) -> Predictor:
+def url_predictor(url: str) -> PhotoPredictor:
     """Classify by `POST <url>/invocations`: our container, wherever it listens.
 
     Raises:
@@ -134,7 +138,7 @@ def url_predictor(url: str) -> Predictor:
     return _UrlPredictor(url)
 
 
-def endpoint_predictor(runtime: Any, endpoint: str) -> Predictor:
+def endpoint_predictor(runtime: Any, endpoint: str) -> PhotoPredictor:
     """Classify with a SageMaker endpoint, through a `sagemaker-runtime` client."""
     return _EndpointPredictor(runtime, endpoint)
 
@@ -185,7 +189,7 @@ def encode(pixels: Pixels) -> bytes:
     return file.getvalue()
 
 
-def predict_all(predictor: Predictor, photos: Iterable[Photo]) -> Iterator[Prediction]:
+def predict_all(predictor: PhotoPredictor, photos: Iterable[Photo]) -> Iterator[Prediction]:
     """Classify photos, several at once, and give the answers in order.
 
     Raises:

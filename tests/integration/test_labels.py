@@ -29,6 +29,6 @@ def test_what_people_decide_is_what_a_retraining_learns(bay: Bay, tmp_path: Path
     for answer in set(answers):
         fetched = {path.read_bytes() for path in (tmp_path / answer).iterdir()}
         assert {body for body, given in zip(uploaded, answers, strict=True) if given == answer} <= fetched
-    labels = read_labels(tmp_path, ["bicycle", "motorcycle"], 32)
+    labels = read_labels(tmp_path, ["bicycle", "motorcycle"])
     assert {photo.label for photo in [*labels.learned, *labels.held_out]} == {"bicycle", "motorcycle"}
     assert {photo.label for photo in [*labels.learned_outliers, *labels.held_out_outliers]} == {NEITHER}

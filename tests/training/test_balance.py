@@ -1,4 +1,4 @@
-"""What batches are made of: looks in balance, vehicles in scenes, and nothing that tells the label by itself."""
+"""What batches are made of: looks in balance, vehicles as a detector cuts them, nothing else to tell by."""
 
 import random
 from collections.abc import Sequence
@@ -7,38 +7,47 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
-from tests.training.test_train import draw
+from tests.training.pictures import draw
 from training.container.augment import Augmenter
-from training.container.examples import Examples, Origin, draw_weights, validation_weights
-from training.container.scenes import Scenes
-from training.container.shortcuts import separation, sharpness
-from training.container.train import Batches, Data
+from training.container.examples import Example, Origin, draw_weights, validation_weights
+from training.container.squares import Squares
+from training.dataset import Origin as StagedOrigin
+from training.dataset import encoded
 
 SIDE = 64
+SMALL, STREET = Origin("small", "cifar", "whole"), Origin("street", "openimages", "whole")
 
 
-def examples(parts: Sequence[tuple[int, Origin, int, int]], seed: int = 0) -> Examples:
-    """Draw the same thing for each class: (class, origin, how many, pixels across before they are enlarged)."""
-    generator = np.random.default_rng(seed)
-    images, labels, origins = [], [], []
-    for label, origin, count, side in parts:
-        for _ in range(count):
-            noisy = np.asarray(draw("bicycle", generator).resize((side, side))).astype(int)
-            noisy = (noisy + generator.integers(-60, 60, noisy.shape)).clip(0, 255).astype(np.uint8)
-            images.append(np.asarray(Image.fromarray(noisy).resize((SIDE, SIDE), Image.Resampling.BICUBIC)))
-            labels.append(label)
-            origins.append(origin)
-    return Examples(torch.from_numpy(np.stack(images)), torch.tensor(labels), origins)
+def plain(colour: tuple[int, int, int], size: tuple[int, int] = (200, 150)) -> Image.Image:
+    return Image.new("RGB", size, colour)
 
 
-SMALL, STREET = Origin("small", "cifar", "whole"), Origin("street", "openimages", "2.0")
+def example(image: Image.Image, label: int, origin: Origin, *boxes: tuple[int, tuple[float, ...]]) -> Example:
+    vehicles = tuple((kind, (box[0], box[1], box[2], box[3])) for kind, box in boxes)
+    return Example(encoded(image, StagedOrigin(), lossless=True), label, origin, vehicles)
+
+
+def squares(examples: Sequence[Example]) -> Squares:
+    return Squares(examples, 2, {}, random.Random(1))
+
+
+def red_on_blue(box: tuple[int, int, int, int]) -> Image.Image:
+    image = plain((0, 0, 200))
+    image.paste((200, 0, 0), box)
+    return image
+
+
+def reddish(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> float:
+    return float((pixels[..., 0].astype(int) > pixels[..., 2].astype(int) + 50).mean())
 
 
 def test_a_look_has_its_share_however_few_its_images() -> None:
     weights = draw_weights([SMALL] * 300 + [STREET] * 10)
     assert weights.sum().item() == pytest.approx(1)
-    assert weights[:300].sum().item() == pytest.approx(0.3 / 0.7)
+    assert weights[:300].sum().item() == pytest.approx(0.2 / 0.65)
 
 
 def test_of_one_look_small_sources_are_neither_drowned_nor_learned_by_heart() -> None:
@@ -47,68 +56,92 @@ def test_of_one_look_small_sources_are_neither_drowned_nor_learned_by_heart() ->
 
 
 def test_validation_counts_classes_alike_and_no_single_photo_for_a_whole_look() -> None:
-    found = examples([(0, SMALL, 40, 32), (0, STREET, 1, 64), (1, SMALL, 10, 32), (1, STREET, 10, 64)])
-    weights = validation_weights(found)
+    parts = [(0, SMALL, 40), (0, STREET, 1), (1, SMALL, 10), (1, STREET, 10)]
+    found = [Example(b"", label, origin) for label, origin, count in parts for _ in range(count)]
+    weights, labels = validation_weights(found), torch.tensor([each.label for each in found])
     for label in (0, 1):
-        assert weights[found.labels == label].sum().item() == pytest.approx(0.5)
-    assert weights[40].item() < 0.05
+        assert weights[labels == label].sum().item() == pytest.approx(0.5)
+    assert weights[40].item() < 0.1
+
+
+def test_a_square_of_a_class_shows_its_vehicle_and_some_of_what_is_around_it() -> None:
+    box = (60, 50, 120, 100)
+    drawn = squares([example(red_on_blue(box), 0, STREET, (0, box)), example(plain((0, 0, 200)), 1, STREET)])
+    shares = [reddish(drawn.draw(0, SIDE)) for _ in range(60)]
+    assert min(shares) > 0.05
+    assert max(shares) > 0.5
+    assert len({round(share, 2) for share in shares}) > 20
+
+
+def test_a_square_of_no_vehicle_shows_none_though_the_photo_has_one() -> None:
+    box = (60, 50, 120, 100)
+    drawn = squares([example(red_on_blue(box), 0, STREET, (0, box)), example(plain((0, 0, 200)), 1, STREET)])
+    assert max(reddish(drawn.draw(2, SIDE)) for _ in range(60)) < 0.05
+
+
+def test_places_that_a_detector_took_for_vehicles_are_shown_as_none() -> None:
+    box = (60.0, 50.0, 120.0, 100.0)
+    fence = example(red_on_blue((60, 50, 120, 100)), 2, STREET)
+    bicycle = example(plain((90, 90, 90)), 0, STREET, (0, box))
+    motorcycle = example(plain((90, 90, 90)), 1, STREET, (1, box))
+
+    def shown(mistaken: dict[int, list[tuple[float, float, float, float]]]) -> int:
+        drawn = Squares([fence, bicycle, motorcycle], 2, mistaken, random.Random(1))
+        return sum(reddish(drawn.draw(2, SIDE)) > 0.3 for _ in range(200))
+
+    assert shown({0: [box]}) > shown({}) + 10
+
+
+def test_small_pictures_are_looked_at_as_a_whole() -> None:
+    small = Image.new("RGB", (32, 32), (0, 0, 200))
+    small.paste((200, 0, 0), (0, 0, 8, 8))
+    drawn = squares([example(small, 0, SMALL), example(plain((0, 0, 200), (32, 32)), 1, SMALL)])
+    assert {round(reddish(drawn.draw(0, SIDE)), 2) for _ in range(5)} == {round(1 / 16, 2)}
+
+
+def sharpness(images: Tensor) -> Tensor:
+    """Return how sharp images [N, 3, S, S] of values 0 … 255 are [N]: their fine detail against their contrast."""
+    grey = images.mean(dim=1, keepdim=True)
+    kernel = torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]).reshape(1, 1, 3, 3)
+    detail = functional.conv2d(grey, kernel).abs().mean(dim=(1, 2, 3))
+    # A plain image is not sharp: five levels are what noise makes of one.
+    return detail / (grey.std(dim=(1, 2, 3)) + 5)
+
+
+def separation(some: Tensor, others: Tensor) -> float:
+    """Return how often one of some is greater than one of others: 0.5 where the figure tells nothing, 0 or 1 all."""
+    pairs = some[:, None] - others[None]
+    return float(((pairs > 0).double() + 0.5 * (pairs == 0).double()).mean())
 
 
 def test_sharpness_tells_neither_the_class_nor_vehicles_from_others() -> None:
     """Bicycles come sharp and others blurred, as real data do; drawn and augmented they must not."""
-    known = examples([(0, STREET, 180, 64), (0, SMALL, 20, 32), (1, STREET, 60, 64), (1, SMALL, 60, 32)])
-    others = examples([(0, STREET, 20, 64), (0, SMALL, 200, 32)], seed=1)
+    generator = np.random.default_rng(0)
 
-    def told(images: torch.Tensor, labels: torch.Tensor, rest: torch.Tensor) -> tuple[float, float]:
-        sharp, blurred = sharpness(images), sharpness(rest)
-        return separation(sharp[labels == 0], sharp[labels == 1]), separation(sharp, blurred)
+    def photos(label: int, origin: Origin, count: int, side: int) -> list[Example]:
+        found = []
+        for _ in range(count):
+            pixels = np.asarray(draw("bicycle", generator).resize((side, side))).astype(int)
+            noisy = (pixels + generator.integers(-60, 60, pixels.shape)).clip(0, 255).astype(np.uint8)
+            found.append(example(Image.fromarray(noisy), label, origin))
+        return found
 
-    def planes(found: Examples) -> torch.Tensor:
-        return found.pixels.permute(0, 3, 1, 2).float()
+    everything = [
+        *photos(0, STREET, 90, 64), *photos(0, SMALL, 10, 32), *photos(1, STREET, 30, 64), *photos(1, SMALL, 30, 32),
+        *photos(2, STREET, 10, 64), *photos(2, SMALL, 100, 32),
+    ]  # fmt: skip
+    labels = torch.tensor([each.label for each in everything])
 
-    assert min(told(planes(known), known.labels, planes(others))) > 0.65
-    augment = Augmenter(SIDE, torch.Generator().manual_seed(1))
-    batches = Batches(Data(known, known, others, others), 2, augment, seed=1)
-    images, labels = batches.labelled(400)
-    seen = augment(torch.cat([images, batches.draw(others, 400)]))
-    for each in told(seen[:400], labels, seen[400:]):
+    def told(images: Tensor, kinds: Tensor) -> tuple[float, float]:
+        sharp = sharpness(images)
+        return separation(sharp[kinds == 0], sharp[kinds == 1]), separation(sharp[kinds < 2], sharp[kinds == 2])
+
+    enlarged = [Image.fromarray(each.pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for each in everything]
+    as_they_come = torch.from_numpy(np.stack([np.asarray(image) for image in enlarged])).permute(0, 3, 1, 2).float()
+    assert min(told(as_they_come, labels)) > 0.65
+
+    drawn = squares(everything)
+    kinds = torch.tensor([0, 1, 2] * 150)
+    shown = torch.from_numpy(np.stack([drawn.draw(int(kind), SIDE) for kind in kinds]))
+    for each in told(Augmenter(SIDE, torch.Generator().manual_seed(1))(shown), kinds):
         assert 0.4 < each < 0.6
-
-
-def test_a_scene_shows_its_vehicle_before_a_background_of_something_else() -> None:
-    red = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
-    red[..., 0] = 200
-    blue = red.flip(3)
-    tight = Examples(red, torch.tensor([0]), [Origin("street", "a", "1.1")])
-    background = Examples(blue, torch.tensor([0]), [Origin("street", "b", "background")])
-    nobody = Examples(red[:0], torch.zeros(0, dtype=torch.int64), [])
-    scenes = Scenes(tight, nobody, background, random.Random(1))
-    for _ in range(20):
-        scene = scenes.draw().astype(int)
-        reddish = scene[..., 0] > scene[..., 2]
-        assert 0.02 < reddish.mean() < 0.98
-
-
-def test_a_vehicle_of_another_class_is_hidden_by_the_one_that_replaces_it() -> None:
-    red = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
-    red[..., 0] = 200
-    street = torch.full((1, SIDE, SIDE, 3), 90, dtype=torch.uint8)
-    street[:, 16:48, 16:48] = torch.tensor([0, 200, 0], dtype=torch.uint8)  # fills half of the side: scale 2.0
-    tight = Examples(red, torch.tensor([0]), [Origin("street", "a", "1.1")])
-    half = Examples(street, torch.tensor([1]), [Origin("street", "a", "2.0")])
-    background = Examples(street, torch.tensor([0]), [Origin("street", "b", "background")])
-    scenes = Scenes(tight, half, background, random.Random(1))
-    hidden = [scenes.replaced() for _ in range(10)]
-    for scene in hidden:
-        greenish = (scene[..., 1].astype(int) - scene[..., 0]) > 50
-        assert greenish.mean() < 0.02
-
-
-def test_without_tight_crops_there_are_no_scenes() -> None:
-    wide = examples([(0, STREET, 3, 64)])
-    assert not Scenes(wide, wide, wide, random.Random(1))
-
-
-def test_small_images_which_their_vehicle_fills_are_cut_out_for_scenes() -> None:
-    wide = examples([(0, STREET, 3, 64)])
-    assert Scenes(examples([(0, SMALL, 3, 32)]), wide, wide, random.Random(1))

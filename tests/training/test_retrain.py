@@ -19,10 +19,12 @@ from training import bundled, history, staging
 from training.__main__ import main
 from training.commands import retrain
 from training.commands.options import console
-from training.dataset import Dataset, Photo, Pixels
+from training.dataset import Dataset, Origin, Photo, Pixels, encoded
 
 NAMES = ["bicycle", "motorcycle"]
-OPTIONS = ["--epochs", "2", "--steps-per-epoch", "30", "--network-side", "32", "--threads", "2"]
+SMALL = Origin("small", "own")
+OPTIONS = ["--epochs", "2", "--steps-per-epoch", "30", "--square-side", "32", "--threads", "2"]
+SHIPPED = Path("training/model/model.onnx")
 
 
 def picture(label: str, look: str, generator: np.random.Generator) -> Pixels:
@@ -41,10 +43,14 @@ def picture(label: str, look: str, generator: np.random.Generator) -> Pixels:
     return pixels
 
 
+def file(pixels: Pixels) -> bytes:
+    return encoded(Image.fromarray(pixels), SMALL, lossless=True)
+
+
 def photos(count: int, seed: int, look: str = "known") -> list[Photo]:
     generator = np.random.default_rng(seed)
     return [
-        Photo(f"{seed}-{label}-{k}.png", label, picture(label, look, generator))
+        Photo(f"{seed}-{label}-{k}.png", label, file(picture(label, look, generator)), SMALL)
         for label in NAMES
         for k in range(count)
     ]
@@ -52,7 +58,7 @@ def photos(count: int, seed: int, look: str = "known") -> list[Photo]:
 
 def others(count: int, seed: int) -> list[Photo]:
     noise = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    return [Photo(f"{seed}-{k}.png", "cat", image) for k, image in enumerate(noise)]
+    return [Photo(f"{seed}-{k}.png", "cat", file(image), SMALL) for k, image in enumerate(noise)]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,7 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = Dataset(
         NAMES, photos(60, 1), photos(16, 2), photos(30, 3), others(24, 4), others(16, 5), others(20, 6), 0, "d", 1
     )
-    staging.write(data, folder / "staged")
+    staging.write(data, folder / "staged", SHIPPED)
     bundled.train(folder / "staged", folder / "model", [1], OPTIONS, lambda epoch: None)
     return folder
 

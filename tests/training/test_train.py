@@ -9,42 +9,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
-from torch.nn import functional
 
+from tests.training.pictures import NAMES, noise, scene, small
+from training import staging
 from training.container import train
-from training.container.examples import read_outliers
+from training.container.examples import Example, Origin, read_examples
+from training.container.looking import Found, Model, Weights
 from training.container.network import EfficientNetLite0
 from training.container.settings import THRESHOLD, Settings
+from training.container.weighing import Looked, weigh
+from training.dataset import Dataset
 
-ARGUMENTS = ["--seeds", "1", "--epochs", "2", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
-
-
-def draw(label: str, generator: np.random.Generator) -> Image.Image:
-    """Draw two wheels, joined by a thin frame or a thick body: the task, at a glance."""
-    image = Image.new("RGB", (32, 32), tuple(int(value) for value in generator.integers(120, 255, 3)))
-    pen = ImageDraw.Draw(image)
-    x, y = (int(value) for value in generator.integers(0, 5, 2))
-    for left in (x, x + 16):
-        pen.ellipse((left, 14 + y, left + 11, 25 + y), outline="black", width=1 if label == "bicycle" else 3)
-    if label == "motorcycle":
-        pen.rectangle((x + 6, 8 + y, x + 22, 17 + y), fill="darkred")
-    return image
+MODEL = Path("training/model/model.onnx")
+ARGUMENTS = ["--seeds", "1", "--epochs", "2", "--steps-per-epoch", "12", "--square-side", "32", "--threads", "1"]
+ARGUMENTS += ["--detector-steps", "2"]
 
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("staged")
+    folder = tmp_path_factory.mktemp("data") / "staged"
     generator = np.random.default_rng(0)
-    for split, count in (("train", 48), ("validation", 16)):
-        for label in ("bicycle", "motorcycle"):
-            (folder / split / label).mkdir(parents=True)
-            for number in range(count):
-                draw(label, generator).save(folder / split / label / f"{number}.png")
-        (folder / "outliers" / split / "cat").mkdir(parents=True)
-        for number in range(12):
-            noise = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-            Image.fromarray(noise).save(folder / "outliers" / split / "cat" / f"{number}.png")
+
+    def photos(count: int) -> list[staging.Photo]:
+        crops = [small(label, f"{number}.png", generator) for label in NAMES for number in range(count)]
+        return [*crops, *(scene(label, f"scene-{number}.jpg", generator) for label in NAMES for number in range(4))]
+
+    def others(count: int) -> list[staging.Photo]:
+        crops = [noise(f"{number}.png", generator) for number in range(count)]
+        return [*crops, *(noise(f"scene-{number}.png", generator, (192, 144)) for number in range(2))]
+
+    # A model that ships holds a detector, too: what training begins with need not be the published one.
+    data = Dataset(NAMES, photos(40), photos(12), photos(2), others(12), others(10), others(2), 0, "d", 1)
+    staging.write(data, folder, MODEL)
     return folder
 
 
@@ -62,6 +58,7 @@ def options(staged: Path, out: Path) -> list[str]:
     return [
         *("--train", str(staged / "train"), "--validation", str(staged / "validation")),
         *("--outliers", str(staged / "outliers/train"), "--validation-outliers", str(staged / "outliers/validation")),
+        *("--detector", str(staged / "detector")),
         *("--model-dir", str(out), "--classes", "bicycle,motorcycle", "--data-digest", "sha256:0"),
         *ARGUMENTS,
     ]
@@ -72,6 +69,7 @@ def trained(staged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     done = run(options(staged, out))
     assert done.returncode == 0, done.stderr
+    assert "detector step=2/2 box_loss=" in done.stdout
     assert "seed=1 epoch=2/2 train_loss=" in done.stdout
     return out
 
@@ -86,13 +84,19 @@ def test_a_run_leaves_a_model_that_the_server_serves(trained: Path) -> None:
 
     app = create_app(trained / "model.onnx")
     assert app.state.class_names == ["bicycle", "motorcycle"]
-    assert app.state.input_size == 32
+    assert app.state.input_size == 416
 
 
 def test_the_record_says_what_was_trained_on_what_and_how(trained: Path) -> None:
     found = record(trained)
     assert found["data_digest"] == "sha256:0"
-    assert found["photos"] == {"train": 96, "validation": 32, "train_outliers": 12, "validation_outliers": 12}
+    assert found["photos"] == {
+        "train": 88,
+        "train_several": 0,
+        "validation": 32,
+        "train_outliers": 14,
+        "validation_outliers": 12,
+    }
     assert isinstance(found["settings"], dict)
     assert found["settings"]["epochs"] == 2
     assert isinstance(found["history"], list)
@@ -125,13 +129,15 @@ def test_the_same_seed_gives_the_same_figures_in_sagemakers_way_too(
         SM_CHANNEL_VALIDATION=str(staged / "validation"),
         SM_CHANNEL_OUTLIERS_TRAIN=str(staged / "outliers/train"),
         SM_CHANNEL_OUTLIERS_VALIDATION=str(staged / "outliers/validation"),
+        SM_CHANNEL_DETECTOR=str(staged / "detector"),
         SM_MODEL_DIR=str(tmp_path),
         SM_HP_CLASSES="bicycle,motorcycle",
         SM_HP_DATA_DIGEST="sha256:0",
         SM_HP_SEEDS="1",
         SM_HP_EPOCHS="2",
-        SM_HP_STEPS_PER_EPOCH="16",
-        SM_HP_NETWORK_SIDE="32",
+        SM_HP_STEPS_PER_EPOCH="12",
+        SM_HP_DETECTOR_STEPS="2",
+        SM_HP_SQUARE_SIDE="32",
         SM_HP_THREADS="1",
     )
     assert done.returncode == 0, done.stderr
@@ -154,9 +160,9 @@ def test_a_job_keeps_each_seeds_own_model_beside_the_average(staged: Path, tmp_p
 
 
 def test_the_record_says_how_many_others_pass_the_threshold(staged: Path, trained: Path) -> None:
-    held = read_outliers(staged / "outliers/validation")
-    assert held
-    passing = (train.run_exported(trained / "model.onnx", held.pixels).max(axis=1) >= THRESHOLD).sum()
+    model = Model.load(trained / "model.onnx", threads=1)
+    held = read_examples(staged / "outliers/validation", lambda _: 2, NAMES)
+    passing = sum(max(model.answer(example.data, ("PNG", "JPEG")).probabilities) >= THRESHOLD for example in held)
     validation = record(trained)["validation"]
     assert isinstance(validation, dict)
     assert validation["outliers_accepted"] == passing / 12
@@ -165,22 +171,20 @@ def test_the_record_says_how_many_others_pass_the_threshold(staged: Path, traine
 def test_it_trains_without_outliers_too(staged: Path, tmp_path: Path) -> None:
     arguments = options(staged, tmp_path)
     at = arguments.index("--outliers")
-    done = run(arguments[:at] + arguments[at + 4 :])
+    done = run([*arguments[:at], *arguments[at + 4 :], "--epochs", "1", "--steps-per-epoch", "2"])
     assert done.returncode == 0, done.stderr
-    assert record(tmp_path)["photos"] == {
-        "train": 96,
-        "validation": 32,
-        "train_outliers": 0,
-        "validation_outliers": 0,
-    }
+    photos = record(tmp_path)["photos"]
+    assert isinstance(photos, dict)
+    assert (photos["train_outliers"], photos["validation_outliers"]) == (0, 0)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--classes", "bicycle,tram"], "tram holds no PNG images: stage the data set first"),
-        (["--train", "/nonexistent"], "holds no PNG images"),
-        (["--network-side", "100"], "must be a multiple of 32"),
+        (["--classes", "bicycle,tram"], "tram holds no photos: stage the data set first"),
+        (["--train", "/nonexistent"], "holds no photos"),
+        (["--square-side", "100"], "must be a multiple of 32"),
+        (["--detector", "/nonexistent"], "/nonexistent holds no detector to begin with"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(staged: Path, tmp_path: Path, change: list[str], message: str) -> None:
@@ -190,23 +194,48 @@ def test_what_is_wrong_is_said_in_one_line(staged: Path, tmp_path: Path, change:
     assert "Traceback" not in done.stderr
 
 
-def scored(probabilities: np.ndarray, labels: torch.Tensor) -> train.Scored:
-    rows = torch.from_numpy(probabilities).double()
-    return train.Scored(rows.log(), labels, torch.full((len(rows),), 1 / len(rows), dtype=torch.float64))
+def looked(logits: np.ndarray, labels: list[int], found: Found | None) -> Looked:
+    examples = [Example(b"", label, Origin("street", "s")) for label in labels]
+    return Looked(examples, logits, [found] * len(labels))
 
 
-def test_calibration_finds_the_temperature_that_was_taken_away() -> None:
+def test_answers_that_are_too_sure_are_weighed_less() -> None:
     generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(20_000, 2, generator=generator)
+    logits = torch.cat([3 * torch.randn(8_000, 2, generator=generator), torch.full((8_000, 1), -30.0)], dim=1).double()
     labels = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
-    overconfident = torch.softmax(logits * 2, dim=1).numpy()
-    assert train.calibrate(scored(overconfident, labels), None) == pytest.approx(2, rel=0.05)
+
+    weights = weigh(looked(2 * logits.numpy(), labels.tolist(), None), None)
+
+    assert weights.whole == pytest.approx(0.5, rel=0.1)
+
+
+def test_the_detector_is_believed_as_far_as_it_is_right() -> None:
+    """The classifier knows nothing here; the detector takes every photo for a bicycle."""
+    unknowing = np.zeros((200, 3))
+    bicycle = Found((0, 0, 10, 10), (0.8, 0.1))
+
+    right = weigh(looked(unknowing, [0] * 190 + [1] * 10, bicycle), None)
+    wrong = weigh(looked(unknowing, [0] * 100 + [1] * 100, bicycle), None)
+
+    def surest(weights: Weights) -> float:
+        return float(looked(unknowing[:1], [0], bicycle).probabilities(weights).max())
+
+    assert surest(right) > 0.85
+    assert surest(wrong) < 0.6
+
+
+def test_other_things_that_look_like_vehicles_make_the_model_less_sure() -> None:
+    vehicles = looked(np.tile([2.0, -2.0, 0.0], (50, 1)), [0] * 50, None)
+    alike = looked(np.tile([2.0, -2.0, 0.0], (50, 1)), [2] * 50, None)
+    unlike = looked(np.tile([-2.0, -2.0, 4.0], (50, 1)), [2] * 50, None)
+
+    assert vehicles.probabilities(weigh(vehicles, alike)).max() < vehicles.probabilities(weigh(vehicles, unlike)).max()
 
 
 def test_the_first_epochs_see_smaller_images() -> None:
-    settings = Settings(epochs=4, network_side=128)
-    assert [train.side_of(epoch, settings) for epoch in range(1, 5)] == [96, 96, 128, 128]
-    assert train.side_of(1, Settings(epochs=4, network_side=32)) == 32
+    settings = Settings(epochs=4, square_side=160)
+    assert [train.side_of(epoch, settings) for epoch in range(1, 5)] == [128, 128, 160, 160]
+    assert train.side_of(1, Settings(epochs=4, square_side=32)) == 32
 
 
 def test_the_average_of_networks_is_that_of_their_weights_as_they_are_served() -> None:
@@ -229,16 +258,17 @@ def test_the_average_of_networks_is_that_of_their_weights_as_they_are_served() -
         torch.testing.assert_close(weight, (first[name] + second[name]) / 2)
 
 
-def test_sure_scores_of_outliers_raise_the_temperature() -> None:
-    labels = torch.tensor([0, 1] * 50)
-    photos = torch.softmax(2 * (functional.one_hot(labels, 2) - 0.5), dim=1).numpy()
-    photos[0] = photos[0, ::-1]  # one is wrong, or no temperature is too low
-    unsure = np.full((20, 2), 0.5, np.float32)
-    sure = np.tile(np.array([[0.95, 0.05]], np.float32), (20, 1))
-    known, nobody = scored(photos, labels), torch.zeros(20, dtype=torch.int64)
-    assert train.calibrate(known, scored(sure, nobody)) > train.calibrate(known, scored(unsure, nobody))
+def test_photos_that_do_not_say_where_their_vehicle_is_get_the_box_that_the_detector_finds(trained: Path) -> None:
+    """What people decided on the review page comes without boxes."""
+    model = Model.load(trained / "model.onnx", threads=1)
+    generator = np.random.default_rng(5)
+    large, tiny = scene("bicycle", "a.jpg", generator), small("bicycle", "b.png", generator)
+    unsaid = [Example(photo.data, 0, Origin("own", "own")) for photo in (large, tiny)]
 
+    first, second = train.located(unsaid, model)
 
-def test_uniform_scores_lose_nothing_and_sure_ones_much() -> None:
-    assert train.uniform_losses(torch.zeros(4, 3)).tolist() == pytest.approx([0] * 4, abs=1e-6)
-    assert train.uniform_losses(torch.tensor([[10.0, 0.0]])).item() > 4
+    ((kind, (left, top, right, bottom)),) = first.vehicles
+    assert kind == 0
+    assert 0 <= left < right <= 192
+    assert 0 <= top < bottom <= 144
+    assert second.vehicles == ()

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import central_square
+from functions.serialize.photo import upright
 from training import dataset
-from training.container import serve
+from training.container.looking import read_photo
 
 from .profiles import ADOBE, ADOBE_COLOURS, SRGB_COLOURS
 
@@ -95,32 +95,40 @@ PHOTOS = {
 }  # fmt: skip
 
 
-def piped(photo: bytes) -> NDArray[np.uint8]:
-    return np.asarray(central_square(photo, size=32, max_pixels=50_000_000).image)
+def piped(photo: bytes, side: int = dataset.PHOTO_SIDE) -> NDArray[np.uint8]:
+    return np.asarray(upright(photo, longest_side=side, max_pixels=50_000_000).image)
 
 
 @pytest.fixture(scope="module")
-def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.uint8]]:
-    """The pixels that training makes of each photo."""
+def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dataset.Photo]:
+    """What training makes of each photo."""
     folder = tmp_path_factory.mktemp("photos")
     for label in ("bicycle", "motorcycle"):
         (folder / label).mkdir()
         for number, photo in enumerate(PHOTOS.values()):
             (folder / label / f"{number:03}.jpg").write_bytes(photo)
-    read = dataset.read_folder(folder, ["bicycle", "motorcycle"], 32).train
-    return dict(zip(PHOTOS, (photo.pixels for photo in read), strict=False))
+    read = dataset.read_folder(folder, ["bicycle", "motorcycle"]).train
+    return dict(zip(PHOTOS, read, strict=False))
 
 
 @pytest.mark.parametrize("kind", PHOTOS)
-def test_training_prepares_a_photo_as_the_pipeline_does(kind: str, trained_on: dict[str, NDArray[np.uint8]]) -> None:
-    assert np.array_equal(trained_on[kind], piped(PHOTOS[kind]))
+def test_training_prepares_a_photo_as_the_pipeline_does(kind: str, trained_on: dict[str, dataset.Photo]) -> None:
+    photo = trained_on[kind]
+    shown = Image.fromarray(piped(PHOTOS[kind]))
+    assert photo.data == dataset.encoded(shown, photo.origin, lossless=photo.suffix == ".png")
 
 
+@pytest.mark.parametrize("side", [32, dataset.PHOTO_SIDE])
 @pytest.mark.parametrize("kind", [kind for kind in PHOTOS if kind.startswith(("PNG", "JPEG, "))])
-def test_the_model_s_server_prepares_a_photo_as_the_pipeline_does(kind: str) -> None:
-    seen = serve.read_pixels(PHOTOS[kind], ("PNG", "JPEG"), 32)
+def test_the_model_s_server_prepares_a_photo_as_the_pipeline_does(kind: str, side: int) -> None:
+    seen = read_photo(PHOTOS[kind], ("PNG", "JPEG"), side)
 
-    assert np.array_equal(seen, piped(PHOTOS[kind]))
+    assert np.array_equal(seen, piped(PHOTOS[kind], side))
+
+
+def test_the_model_s_server_reads_a_staged_photo_as_training_does(trained_on: dict[str, dataset.Photo]) -> None:
+    for photo in trained_on.values():
+        assert np.array_equal(read_photo(photo.data, ("PNG", "JPEG")), photo.pixels)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +145,8 @@ def test_16_bit_greys_keep_their_brightness_and_only_the_transparent_one_is_whit
 ) -> None:
     pixels = piped(photo)
 
-    assert np.all(pixels[:, 2:14] == left)
-    assert np.all(pixels[:, 18:30] == right)
+    assert np.all(pixels[:, 2:28] == left)
+    assert np.all(pixels[:, 36:60] == right)
 
 
 @pytest.mark.parametrize(("depth", "transparent", "shade"), [(2, 1, 85), (4, 11, 187)])
@@ -152,7 +160,7 @@ def test_the_transparent_grey_of_a_png_of_few_bits_becomes_white(depth: int, tra
 def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
     stripes = np.tile(np.array([100, 200], np.uint8), (64, 32))
 
-    pixels = piped(encode(Image.fromarray(stripes), "PNG", transparency=150))
+    pixels = piped(encode(Image.fromarray(stripes), "PNG", transparency=150), 32)
 
     assert np.all(np.abs(pixels.astype(int) - 150) < 8)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from stack.image_size import served_size
-from stack.template import parameter_default
 from training.container import serve
 
 MODEL = Path("training/model/model.onnx")
@@ -44,11 +44,16 @@ def port(app: Starlette) -> Iterator[int]:
 
 
 def call(port: int, method: str, path: str, body: bytes = b"", kind: str | None = "image/png") -> tuple[int, bytes]:
+    status, answer, _ = call_in_full(port, method, path, body, kind)
+    return status, answer
+
+
+def call_in_full(port: int, method: str, path: str, body: bytes, kind: str | None) -> tuple[int, bytes, Message]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, path, body, {"Content-Type": kind} if kind else {})
         response = connection.getresponse()
-        return response.status, response.read()
+        return response.status, response.read(), response.headers
     finally:
         connection.close()
 
@@ -71,7 +76,7 @@ def test_ping_answers_at_once(port: int) -> None:
 
 def test_app_names_its_classes_and_size(app: Starlette) -> None:
     assert app.state.class_names == ["bicycle", "motorcycle"]
-    assert app.state.input_size == int(parameter_default("ImageSize"))
+    assert app.state.input_size == 416
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,19 @@ def test_an_image_is_answered_with_probabilities(port: int, body: bytes, kind: s
     assert len(scores) == 2
     assert all(0 <= score <= 1 for score in scores)
     assert sum(scores) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (416, 312), (200, 416), (3000, 2000)])
+def test_what_was_found_is_said_in_sagemakers_attributes(port: int, size: tuple[int, int]) -> None:
+    _, answer, headers = call_in_full(port, "POST", "/invocations", picture("JPEG", size), "image/jpeg")
+    text = headers["X-Amzn-SageMaker-Custom-Attributes"]
+    assert text.isascii()
+    assert len(text) <= 1024
+    said = json.loads(text)
+    assert set(said) <= {"box", "score", "counts", "reason_code"}
+    assert set(said["counts"]) == {"bicycle", "motorcycle"}
+    assert said.get("reason_code") in {None, "NO_VEHICLE", "SEVERAL_VEHICLES", "TOO_SMALL", "UNSURE"}
+    assert ("reason_code" in said) == (max(json.loads(answer)) < 0.9)
 
 
 @pytest.mark.parametrize(

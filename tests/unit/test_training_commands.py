@@ -54,7 +54,7 @@ def photos(tmp_path: Path) -> Path:
     for label in ("bicycle", "motorcycle", "cat"):
         (tmp_path / "photos" / label).mkdir(parents=True)
         for number in range(20):
-            pixels = generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+            pixels = generator.integers(0, 256, (90, 160, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{number}.jpg")
     return tmp_path / "photos"
 
@@ -173,7 +173,8 @@ def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path
     result = run("evaluate", "--data", str(staged), "--model", str(MODEL), "--output", str(tmp_path / "report"))
     assert result.exit_code == 0, result.output
     assert "Accuracy of the accepted" in result.output
-    metrics = json.loads((tmp_path / "report" / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    found = json.loads((tmp_path / "report" / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    metrics = found["whole photos"]
     assert metrics["photos"] == 6
     assert metrics["class_names"] == ["bicycle", "motorcycle"]
     page = (tmp_path / "report" / "evaluation.html").read_text()
@@ -182,6 +183,13 @@ def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path
     assert "data:image/png;base64," in page
     # One file, and nothing that a browser would fetch.
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]+\"", page.replace("xlink:", ""))
+
+
+def test_own_photos_are_measured_whole(photos: Path, tmp_path: Path) -> None:
+    result = run("evaluate", "--photos", str(photos), "--model", str(MODEL), "--output", str(tmp_path / "report"))
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "report" / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert (found["whole photos"]["photos"], found["whole photos"]["outliers"]) == (40, 20)
 
 
 def test_the_same_evaluation_writes_the_same_page(staged: Path, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from training.comparison import Comparison, compare, verdict
 from training.comparison_page import comparison_page
-from training.dataset import Photo
+from training.dataset import Origin, Photo, encoded
 from training.measurement import Measured
+from training.predictors import Prediction
 
 NAMES = ["bicycle", "motorcycle"]
 
@@ -17,7 +19,13 @@ def measured(right: list[float], outliers: list[float], subject: str) -> Measure
     """Return a model that gives each photo's own class this score, and outliers these as bicycles."""
 
     def photos(count: int, kind: str) -> list[Photo]:
-        return [Photo(f"{kind}-{k}.png", "bicycle", np.full((8, 8, 3), k, dtype=np.uint8)) for k in range(count)]
+        return [
+            Photo(f"{kind}-{k}.png", "bicycle", encoded(Image.new("RGB", (8, 8), (k, k, k)), Origin()))
+            for k in range(count)
+        ]
+
+    def answers(scores: list[float]) -> list[Prediction]:
+        return [Prediction([score, 1 - score], (0.1, 0.1, 0.9, 0.9)) for score in scores]
 
     def rows(scores: list[float]) -> np.ndarray:
         return np.array([[score, 1 - score] for score in scores]).reshape(-1, 2)
@@ -31,6 +39,8 @@ def measured(right: list[float], outliers: list[float], subject: str) -> Measure
         probabilities=rows(right),
         outliers=photos(len(outliers), "outlier"),
         outlier_probabilities=rows(outliers),
+        answers=answers(right),
+        outlier_answers=answers(outliers),
     )
 
 

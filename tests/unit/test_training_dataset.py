@@ -14,14 +14,18 @@ from PIL import Image
 
 from stack.errors import UserError
 from training import dataset
-from training.dataset import Origin, Photo, Source
+from training.dataset import Origin, Photo, Pixels, Source, Vehicle, encoded
 
 CLASSES = ["bicycle", "motorcycle"]
 
 
+def file(pixels: Pixels) -> bytes:
+    return encoded(Image.fromarray(pixels), Origin(), lossless=True)
+
+
 def photo(label: str, number: int) -> Photo:
     generator = np.random.default_rng(number * 7919 + len(label))
-    return Photo(f"{label}_{number}.png", label, generator.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    return Photo(f"{label}_{number}.png", label, file(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)))
 
 
 def source(count: int = 20, test: int = 0) -> Source:
@@ -60,10 +64,8 @@ def test_an_archive_is_read_by_class_and_others_become_outliers(tmp_path: Path) 
     assert {item.origin.look for item in found.train} == {"small"}
     # A row is all red values, then green, then blue.
     first = np.arange(3072, dtype=np.uint32).astype(np.uint8)
-    small = dataset.read_cifar(path, CLASSES, side=32).train[0].pixels
-    assert (small[0, 1] == [first[1], first[1025], first[2049]]).all()
-    enlarged = Image.fromarray(small).resize((64, 64), Image.Resampling.BICUBIC)
-    assert (found.train[0].pixels == np.asarray(enlarged)).all()
+    assert found.train[0].pixels.shape == (32, 32, 3)
+    assert (found.train[0].pixels[0, 1] == [first[1], first[1025], first[2049]]).all()
     assert found.digest.startswith("sha256:")
 
 
@@ -119,19 +121,49 @@ def test_wanted_classes_are_checked(tmp_path: Path, classes: list[str], message:
         dataset.read_cifar(path, classes)
 
 
-def test_a_folder_of_photos_is_read_upright_cropped_and_reduced(tmp_path: Path) -> None:
-    for label in (*CLASSES, "cat"):
+def test_a_folder_of_photos_is_read_whole_upright_and_reduced(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    for label in (*CLASSES, "cat", "several"):
         (tmp_path / label).mkdir()
-        wide = Image.new("RGB", (300, 100), "red")
-        wide.paste((0, 0, 255), (100, 0, 200, 100))
-        wide.save(tmp_path / label / "one.jpg", quality=95)
+        wide = Image.new("RGB", (900, 300), "red")
+        wide.paste((0, 0, 255), (600, 0, 900, 300))
+        wide.save(tmp_path / label / "one.jpg", quality=95, exif=exif)
     (tmp_path / "bicycle" / "notes.txt").write_text("not a photo")
     found = dataset.read_folder(tmp_path, CLASSES)
     assert [item.label for item in found.train] == CLASSES
     assert [item.label for item in found.test_outliers] == ["cat"]
+    assert [item.label for item in found.test_several] == ["several"]
     pixels = found.train[0].pixels
-    assert pixels.shape == (64, 64, 3)
-    assert pixels[:, 8:56, 2].min() > 200  # the blue middle fills the square
+    assert pixels.shape == (416, 139, 3)
+    assert pixels[300:, 8:130, 2].min() > 200  # what was right lies below
+    assert found.train[0].origin.look == "own"
+
+
+def test_an_icon_counts_as_a_small_picture_and_keeps_its_pixels(tmp_path: Path) -> None:
+    for label in CLASSES:
+        (tmp_path / label).mkdir()
+        Image.linear_gradient("L").resize((48, 32)).convert("RGB").save(tmp_path / label / "one.png")
+    (icon, _) = dataset.read_folder(tmp_path, CLASSES).train
+    assert icon.origin.look == "small"
+    assert np.array_equal(icon.pixels, np.asarray(Image.open(tmp_path / "bicycle" / "one.png")))
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_photo_s_file_says_itself_where_it_comes_from_and_where_its_vehicles_are(lossless: bool) -> None:
+    origin = Origin("street", "us", "whole", "us:ünïcode")
+    vehicles = (Vehicle("bicycle", (1.5, 2.0, 30.0, 20.0)), Vehicle("unsure", (0.0, 0.0, 5.0, 5.0)))
+    data = encoded(Image.new("RGB", (40, 30)), origin, vehicles, lossless=lossless)
+    again = dataset.read_photo("a.jpg", "bicycle", data)
+    assert (again.origin, again.vehicles, again.size) == (origin, vehicles, (40, 30))
+    assert again.suffix == (".png" if lossless else ".jpg")
+
+
+def test_a_file_that_does_not_say_where_it_comes_from_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    with pytest.raises(ValueError, match=r"a\.png does not say"):
+        dataset.read_photo("a.png", "bicycle", buffer.getvalue())
 
 
 def test_a_damaged_photo_is_named(tmp_path: Path) -> None:
@@ -207,8 +239,8 @@ def test_near_duplicates_of_test_photos_are_left_out_even_mirrored_or_brighter()
     given = source(test=5)
     twin = given.test[0].pixels
     copies = [
-        Photo("mirrored.png", "bicycle", np.ascontiguousarray(twin[:, ::-1])),
-        Photo("brighter.png", "bicycle", (twin * 0.5 + 100).astype(np.uint8)),
+        Photo("mirrored.png", "bicycle", file(np.ascontiguousarray(twin[:, ::-1]))),
+        Photo("brighter.png", "bicycle", file((twin * 0.5 + 100).astype(np.uint8))),
     ]
     data = dataset.split(Source([*given.train, *copies], given.test, given.outliers, [], "sha256:0"), CLASSES, seed=1)
     assert data.dropped == 2
@@ -221,7 +253,7 @@ def test_near_duplicates_of_each_other_stay_in_one_split() -> None:
     twins = []
     for item in base.train[:10]:
         noisy = np.clip(item.pixels.astype(int) + 3, 0, 255).astype(np.uint8)
-        twins.append(Photo(f"twin_{item.name}", item.label, noisy))
+        twins.append(Photo(f"twin_{item.name}", item.label, file(noisy)))
     for seed in range(5):
         data = dataset.split(
             Source([*base.train, *twins], base.test, base.outliers, [], "sha256:0"), CLASSES, seed=seed
@@ -236,8 +268,8 @@ def test_too_few_photos_to_split_are_named() -> None:
         dataset.split(source(count=2, test=1), CLASSES, seed=1)
 
 
-def crops(label: str, originals: list[str]) -> list[Photo]:
-    """Make three crops of each original."""
+def parts(label: str, originals: list[str]) -> list[Photo]:
+    """Make three photos of each original."""
     return [
         replace(
             photo(label, 100 * number + part),
@@ -249,10 +281,10 @@ def crops(label: str, originals: list[str]) -> list[Photo]:
     ]
 
 
-def test_all_crops_of_an_original_are_in_one_split_and_those_for_the_figures_only_in_the_test() -> None:
-    known = [*crops("bicycle", [f"b{n}" for n in range(30)]), *crops("motorcycle", [f"m{n}" for n in range(30)])]
-    others = crops("other", [f"o{n}" for n in range(30)])
-    held, held_others = crops("bicycle", ["held"]), crops("other", ["held too"])
+def test_all_photos_of_an_original_are_in_one_split_and_those_for_the_figures_only_in_the_test() -> None:
+    known = [*parts("bicycle", [f"b{n}" for n in range(30)]), *parts("motorcycle", [f"m{n}" for n in range(30)])]
+    others = parts("other", [f"o{n}" for n in range(30)])
+    held, held_others = parts("bicycle", ["held"]), parts("other", ["held too"])
     given = dataset.with_photographs(source(test=4), [*known, *others], [*held, *held_others], CLASSES)
     data = dataset.split(given, CLASSES, seed=1)
     for train, validation in ((data.train, data.validation), (data.train_outliers, data.validation_outliers)):
@@ -263,6 +295,26 @@ def test_all_crops_of_an_original_are_in_one_split_and_those_for_the_figures_onl
     assert {item.name for item in held} <= {item.name for item in data.test}
     assert {item.name for item in held_others} <= {item.name for item in data.test_outliers}
     assert given.digest != source(test=4).digest
+
+
+def test_crops_are_measured_on_and_never_learned() -> None:
+    known, held = parts("bicycle", [f"b{n}" for n in range(30)]), parts("bicycle", ["held"])
+    data = dataset.split(dataset.with_photographs(source(test=4), [], [], CLASSES, (known, held)), CLASSES, seed=1)
+    assert {item.name for item in data.test_crops} == {item.name for item in held}
+    assert data.validation_crops
+    whole = dataset.split(dataset.with_photographs(source(test=4), known, [], CLASSES), CLASSES, seed=1)
+    validating = {item.origin.group for item in whole.validation}
+    assert {item.origin.group for item in data.validation_crops} <= validating
+    assert not {item.name for item in known} & {item.name for item in data.train}
+
+
+def test_photos_of_several_kinds_are_kept_apart() -> None:
+    both = parts("several", [f"s{n}" for n in range(30)])
+    data = dataset.split(dataset.with_photographs(source(test=4), both, both[:3], CLASSES), CLASSES, seed=1)
+    assert len(data.train_several) + len(data.validation_several) == 90
+    assert data.validation_several
+    assert len(data.test_several) == 3
+    assert "several" not in {item.label for item in (*data.train, *data.train_outliers)}
 
 
 def test_too_few_images_or_outliers_are_said_with_what_to_do() -> None:
@@ -283,7 +335,7 @@ def test_what_a_camera_took_at_about_one_time_stays_together() -> None:
 
 
 def test_outliers_are_limited_by_source() -> None:
-    given = dataset.with_photographs(source(), crops("other", ["a", "b", "c"]), [], CLASSES)
+    given = dataset.with_photographs(source(), parts("other", ["a", "b", "c"]), [], CLASSES)
     limited = dataset.limit_outliers(given, 4, seed=1)
     assert Counter(item.origin.source for item in limited.outliers) == {"own": 4, "us": 4}
 

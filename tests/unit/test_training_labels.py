@@ -14,7 +14,7 @@ from PIL import Image
 from stack.addresses import Address
 from stack.errors import UserError
 from training import staging
-from training.dataset import Dataset, Photo
+from training.dataset import Dataset, Origin, Photo, encoded
 from training.labels import Labels, fetch, read_labels
 from training.retraining import joined
 
@@ -22,14 +22,18 @@ NAMES = ["bicycle", "motorcycle"]
 LABELS = Address("inbox", "labels/")
 
 
-def picture(seed: int) -> np.ndarray:
+def picture(seed: int) -> Image.Image:
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((32, 32)))
+    return Image.fromarray(coarse).resize((32, 32))
+
+
+def staged(image: Image.Image) -> bytes:
+    return encoded(image, Origin(), lossless=True)
 
 
 def png(seed: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture(seed)).save(file, "PNG")
+    picture(seed).save(file, "PNG")
     return file.getvalue()
 
 
@@ -96,10 +100,10 @@ def held(found: Labels) -> set[str]:
 
 
 def test_a_third_is_held_out_and_stays_so_when_more_arrive(labels: Path) -> None:
-    first = read_labels(labels, NAMES, 32)
+    first = read_labels(labels, NAMES)
     for k in range(120, 240):
         (labels / (*NAMES, "neither")[k % 3] / f"{k}.png").write_bytes(png(k))
-    second = read_labels(labels, NAMES, 32)
+    second = read_labels(labels, NAMES)
 
     assert 25 <= len(held(first)) <= 55
     assert held(first) == {name for name in held(second) if int(name.removesuffix(".png")) < 120}
@@ -109,18 +113,19 @@ def test_a_third_is_held_out_and_stays_so_when_more_arrive(labels: Path) -> None
 
 def test_what_is_learned_joins_the_data_and_leaves_the_test_alone(labels: Path, tmp_path: Path) -> None:
     def photos(start: int) -> list[Photo]:
-        return [Photo(f"{k}.png", NAMES[k % 2], picture(k)) for k in range(start, start + 4)]
+        return [Photo(f"{k}.png", NAMES[k % 2], staged(picture(k))) for k in range(start, start + 4)]
 
     def others(start: int) -> list[Photo]:
-        return [Photo(f"{k}.png", "cat", picture(k)) for k in range(start, start + 4)]
+        return [Photo(f"{k}.png", "cat", staged(picture(k))) for k in range(start, start + 4)]
 
     base = Dataset(NAMES, photos(1000), photos(1010), photos(1020), others(1030), others(1040), others(1050), 0, "d", 1)
-    staging.write(base, tmp_path / "staged")
-    found = read_labels(labels, NAMES, 32)
+    (tmp_path / "detector.onnx").write_bytes(b"a detector")
+    staging.write(base, tmp_path / "staged", tmp_path / "detector.onnx")
+    found = read_labels(labels, NAMES)
     # A driver's second photo of the same scene, a little brighter, was held out: the first must not be learned.
     twin = found.learned[0]
-    brighter = Photo("twin.png", twin.label, np.clip(twin.pixels.astype(int) + 9, 0, 255).astype(np.uint8))
-    found.held_out.append(brighter)
+    brighter = np.clip(twin.pixels.astype(int) + 9, 0, 255).astype(np.uint8)
+    found.held_out.append(Photo("twin.png", twin.label, staged(Image.fromarray(brighter))))
 
     data = joined(tmp_path / "staged", found)
 

@@ -1,64 +1,27 @@
-"""Photographs from the street: fetched and cut out by the manifest, or read of an archive; and what is refused."""
+"""Photographs: fetched, reduced and cut out by the manifest; what each is of as a whole; and what is refused."""
 
 import csv
 import hashlib
 import io
-import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from functions.serialize.photo import central_square
+from functions.serialize.photo import upright
 from stack.errors import UserError
 from training import photographs
+from training.dataset import Vehicle, encoded
 
 from .profiles import ADOBE
 
-INDEX = """file,label,split,source,licence,url,scale,original
-train/bicycle/a.png,bicycle,train,aura,MIT,here,1.5,aura:a
-test_wild/other/b.png,other,test_wild,aura,MIT,here,background,aura:b
-"""
 
-
-def archive(path: Path, index: str) -> Path:
-    picture = io.BytesIO()
-    Image.new("RGB", (64, 64), "green").save(picture, "PNG")
-    files = {"train/bicycle/a.png": picture.getvalue(), "test_wild/other/b.png": picture.getvalue()}
-    with tarfile.open(path, "w:gz") as tar:
-        for name, body in (files | {"index.csv": index.encode()}).items():
-            member = tarfile.TarInfo(f"./{name}")
-            member.size = len(body)
-            tar.addfile(member, io.BytesIO(body))
-    return path
-
-
-def test_crops_come_with_their_split_and_origin(tmp_path: Path) -> None:
-    found = photographs.read_archives([archive(tmp_path / "some.tar.gz", INDEX)], 32)
-    (train,), (test,) = found.train, found.test
-    assert (train.label, train.name, train.pixels.shape) == ("bicycle", "a.png", (32, 32, 3))
-    assert (train.origin.look, train.origin.source) == ("street", "aura")
-    assert (train.origin.scale, train.origin.original) == ("1.5", "aura:a")
-    assert (test.label, test.origin.scale) == ("other", "background")
-
-
-def test_a_source_of_unknown_licence_is_refused(tmp_path: Path) -> None:
-    path = archive(tmp_path / "some.tar.gz", INDEX.replace(",aura,", ",somewhere,"))
-    with pytest.raises(UserError, match="photographs of somewhere"):
-        photographs.read_archives([path], 64)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a tar file"])
-def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "some.tar.gz"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"some\.tar\.gz is no archive of photographs"):
-        photographs.read_archives([path], 64)
+def quiet(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 @pytest.fixture
@@ -86,44 +49,79 @@ def published(tmp_path: Path) -> Iterator[Path]:
     sums = {file.stem: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
     tiles = [str(number) for number in range(16)]
     (tmp_path / "photographs.csv").write_text(
-        "source,original,split,path,sha256,crops\n"
-        f"aura,one,train,whole.jpg,{sums['whole']},bicycle 1.1 00 100 50 200 150; other background 80 0 0 50 50\n"
+        "source,original,split,path,sha256,crops,vehicles\n"
+        f"aura,one,train,whole.jpg,{sums['whole']},bicycle 1.1 00 100 50 200 150; other background 80 0 0 50 50,"
+        "bicycle 100 50 200 150; unsure 0 0 20 20\n"
         f"aura,two,test,{' '.join(f'{tile}.jpg' for tile in tiles)},{' '.join(sums[tile] for tile in tiles)},"
-        "motorcycle whole 90 0 64 256 256\n"
+        "motorcycle whole 90 0 64 256 256,motorcycle 0 64 256 256\n"
     )
     yield folder
     server.shutdown()
     server.server_close()
 
 
-def test_originals_are_fetched_checked_and_cut_out_by_the_manifest(published: Path, tmp_path: Path) -> None:
+def test_originals_are_fetched_checked_reduced_and_cut_out_by_the_manifest(published: Path, tmp_path: Path) -> None:
     originals = photographs.read_manifest(tmp_path / "photographs.csv", tmp_path / "sources.csv")
     steps: list[tuple[int, int]] = []
     photographs.fetch(originals, tmp_path / "fetched", lambda done, total: steps.append((done, total)))
     assert steps[-1] == (17, 17)
-    found = photographs.read_originals(originals, tmp_path / "fetched", 64)
-    bicycle, background = found.train
+    whole = photographs.read_originals(originals, tmp_path / "fetched", quiet)
+    (photo,), (tiled,) = whole.train, whole.test
+    assert (photo.label, photo.size, photo.origin.scale) == ("bicycle", (300, 200), "whole")
+    assert [vehicle.label for vehicle in photo.vehicles] == ["bicycle", "unsure"]
+    assert photo.pixels[60:140, 110:190, 0].mean() > 240
+    assert photo.pixels[:40, :90, 0].mean() < 20
+    assert (tiled.label, tiled.size) == ("motorcycle", (256, 256))
+    crops = photographs.read_crops(originals, tmp_path / "fetched", quiet)
+    bicycle, background = crops.train
     assert (bicycle.label, bicycle.origin.scale, bicycle.origin.original) == ("bicycle", "1.1", "aura:one")
+    assert bicycle.size == (100, 100)
     assert bicycle.pixels[..., 0].mean() > 200
     assert background.pixels[..., 0].mean() < 30
-    (motorcycle,) = found.test
+    (motorcycle,) = crops.test
     for place, tile in ((8, 4), (-8, 15)):
         assert abs(int(motorcycle.pixels[place, place, 0]) - 10 * tile) < 8
 
 
-def test_an_original_with_wider_colours_is_cut_out_as_the_pipeline_would_show_it(tmp_path: Path) -> None:
+def test_an_original_with_wider_colours_is_reduced_as_the_pipeline_would_show_it(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), (120, 160, 130)).save(buffer, "JPEG", quality=95, icc_profile=ADOBE)
     checksum = hashlib.sha256(buffer.getvalue()).hexdigest()
-    crop = photographs.Crop("bicycle", "whole", "00", (0, 0, 64, 64))
-    original = photographs.Original("aura", "wide", "train", ["here"], [checksum], [crop])
+    vehicle = Vehicle("bicycle", (0, 0, 64, 64))
+    original = photographs.Original("aura", "wide", "train", ["here"], [checksum], [], [vehicle])
     (file,) = original.files(tmp_path)
     file.parent.mkdir()
     file.write_bytes(buffer.getvalue())
-    (photo,) = photographs.read_originals([original], tmp_path, 32).train
-    shown = np.asarray(central_square(buffer.getvalue(), size=32, max_pixels=10_000).image)
-    assert np.array_equal(photo.pixels, shown)
-    assert shown[0, 0, 0] < 110
+    (photo,) = photographs.read_originals([original], tmp_path, quiet).train
+    shown = upright(buffer.getvalue(), longest_side=416, max_pixels=10_000).image
+    assert photo.data == encoded(shown, photo.origin, [vehicle])
+    assert shown.getpixel((0, 0))[0] < 110  # type: ignore[index]
+
+
+def original(*vehicles: tuple[str, float], crops: str = "bicycle") -> photographs.Original:
+    """Make an original whose vehicles fill such shares of 100 × 100 pixels."""
+    boxes = [Vehicle(label, (0, 0, 100 * share, 100)) for label, share in vehicles]
+    crop = photographs.Crop(crops, "1.1", "00", (0, 0, 10, 10))
+    return photographs.Original("aura", "x", "train", [], [], [crop], boxes)
+
+
+@pytest.mark.parametrize(
+    ("found", "label"),
+    [
+        (original(("bicycle", 0.5)), "bicycle"),
+        (original(("bicycle", 0.5), ("motorcycle", 0.1)), "bicycle"),
+        (original(("bicycle", 0.5), ("motorcycle", 0.2)), "several"),
+        (original(("motorcycle", 0.3), ("motorcycle", 0.2)), "motorcycle"),
+        (original(), "other"),
+        (original(("unsure", 0.1)), None),
+        (original(("unsure", 0.6), ("bicycle", 0.5)), None),
+        (original(("motorcycle", 0.005), crops="other"), None),
+        (original(("motorcycle", 0.02), crops="other"), "motorcycle"),
+        (original(("bicycle", 0.005)), "bicycle"),
+    ],
+)
+def test_a_photograph_is_of_what_is_prominent_in_it(found: photographs.Original, label: str | None) -> None:
+    assert found.label(100 * 100) == label
 
 
 def test_what_is_there_is_not_fetched_again_and_the_rest_is(published: Path, tmp_path: Path) -> None:
@@ -146,9 +144,12 @@ def test_an_original_that_is_no_longer_what_it_was_is_refused(published: Path, t
 def test_every_original_of_the_manifest_has_a_licensed_source_and_is_in_one_split() -> None:
     licences = {row["source"]: row["licence"] for row in csv.DictReader(photographs.SOURCES.open(encoding="utf-8"))}
     originals = photographs.read_manifest()
-    assert {licences[original.source] for original in originals} == {"CC BY 2.0", "CC BY 4.0", "MIT"}
+    assert {licences[original.source] for original in originals} == {"CC BY 2.0", "CC BY 4.0", "CC BY-SA 4.0", "MIT"}
     assert len({(original.source, original.name) for original in originals}) == len(originals)
     assert {original.split for original in originals} == {"train", "test"}
     checksums = [checksum for original in originals for checksum in original.checksums]
     assert {len(checksum) for checksum in checksums} == {64}
     assert all(len(original.addresses) == len(original.checksums) in {1, 16} for original in originals)
+    vehicles = [vehicle for original in originals for vehicle in original.vehicles]
+    assert {vehicle.label for vehicle in vehicles} == {"bicycle", "motorcycle", "unsure"}
+    assert all(vehicle.area > 0 for vehicle in vehicles)

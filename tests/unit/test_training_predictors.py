@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
+from PIL import Image
 
 from stack.errors import UserError
 from training import predictors
 from training.dataset import Photo
 
 GREY = predictors.encode(np.full((32, 32, 3), 128, dtype=np.uint8))
+ATTRIBUTES = '{"counts":{"bicycle":1},"box":[0.1,0.2,0.5,0.6],"score":0.7,"reason_code":"UNSURE"}'
+FRAME = (0.1, 0.2, 0.5, 0.6)
 
 
 @pytest.fixture
@@ -27,6 +30,7 @@ def address() -> Iterator[str]:
             right = body == GREY and self.headers["Content-Type"] == "image/png" and self.path == "/invocations"
             answer = b"[0.25, 0.75]" if right else b"{}"
             self.send_response(200)
+            self.send_header("X-Amzn-SageMaker-Custom-Attributes", ATTRIBUTES)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
@@ -58,7 +62,9 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None)
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_an_address_answers(address: str, slash: str) -> None:
-    assert predictors.url_predictor(address + slash)(GREY) == [0.25, 0.75]
+    predictor = predictors.url_predictor(address + slash)
+    assert predictor(GREY) == [0.25, 0.75]
+    assert predictor.predict(GREY) == predictors.Prediction([0.25, 0.75], FRAME, "UNSURE")
 
 
 def test_an_address_that_is_dead_or_wrong_is_named() -> None:
@@ -73,8 +79,9 @@ def test_a_sagemaker_endpoint_answers() -> None:
     with Stubber(runtime) as stub:
         body = StreamingBody(io.BytesIO(b"[0.0073, 0.9927]"), 16)
         expected = {"EndpointName": "bay", "ContentType": "image/png", "Accept": "application/json", "Body": GREY}
-        stub.add_response("invoke_endpoint", {"Body": body}, expected)
-        assert predictors.endpoint_predictor(runtime, "bay")(GREY) == [0.0073, 0.9927]
+        stub.add_response("invoke_endpoint", {"Body": body, "CustomAttributes": ATTRIBUTES}, expected)
+        prediction = predictors.endpoint_predictor(runtime, "bay").predict(GREY)
+        assert (prediction.probabilities, prediction.frame) == ([0.0073, 0.9927], FRAME)
         stub.add_client_error("invoke_endpoint", "ValidationError", "Endpoint bay of account 1 not found.")
         with pytest.raises(UserError, match=r"endpoint bay does not answer: .*not found"):
             predictors.endpoint_predictor(runtime, "bay")(GREY)
@@ -100,8 +107,31 @@ def test_an_answer_that_is_no_list_of_probabilities_is_shown(answer: bytes) -> N
         predictors.parse_probabilities(answer)
 
 
+@pytest.mark.parametrize(
+    "attributes", ["", "trace-7", "[]", "{}", '{"box":[1,2,3]}', '{"box":"a"}', '{"box":null}', '"a"']
+)
+def test_an_endpoint_that_says_nothing_of_what_it_looked_at_answers_all_the_same(attributes: str) -> None:
+    assert predictors.parse_prediction(b"[0.5, 0.5]", attributes) == predictors.Prediction([0.5, 0.5])
+
+
+def test_a_photo_is_sent_as_what_it_is() -> None:
+    jpeg = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(jpeg, "JPEG")
+    assert predictors.content_type(jpeg.getvalue()) == "image/jpeg"
+    assert predictors.content_type(GREY) == "image/png"
+
+
+class Counting:
+    """Answers with the number that a photo's bytes are."""
+
+    def __call__(self, body: bytes) -> list[float]:
+        return self.predict(body).probabilities
+
+    def predict(self, body: bytes) -> predictors.Prediction:
+        return predictors.Prediction([float(body)])
+
+
 def test_answers_come_in_the_order_of_the_photos() -> None:
-    photos = [Photo(str(value), "x", np.full((32, 32, 3), value, dtype=np.uint8)) for value in range(40)]
-    first = {predictors.encode(photo.pixels): float(number) for number, photo in enumerate(photos)}
-    answers = predictors.predict_all(lambda body: [first[body]], photos)
-    assert [answer[0] for answer in answers] == list(range(40))
+    photos = [Photo(str(value), "x", str(value).encode()) for value in range(40)]
+    answers = predictors.predict_all(Counting(), photos)
+    assert [answer.probabilities[0] for answer in answers] == list(range(40))

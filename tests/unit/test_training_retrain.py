@@ -62,9 +62,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 pixels = generator.integers(0, 256, (48, 48, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / folder / label / f"{number}.png")
     staged = tmp_path / "staged"
-    assert (
-        run("stage", "--folder", str(tmp_path / "photos"), "--image-size", "32", "--output", str(staged)).exit_code == 0
-    )
+    assert run("stage", "--folder", str(tmp_path / "photos"), "--output", str(staged)).exit_code == 0
 
     def trained(staged: Path, output: Path, seeds: list[int], epochs: int | None) -> None:
         output.mkdir()

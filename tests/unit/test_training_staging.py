@@ -9,15 +9,20 @@ import boto3
 import numpy as np
 import pytest
 from moto import mock_aws
+from PIL import Image
 
 from stack.errors import UserError
 from training import staging
-from training.dataset import Dataset, Origin, Photo
+from training.dataset import Dataset, Origin, Photo, Vehicle, encoded
+
+NOWHERE = Origin()
 
 
-def photo(label: str, name: str) -> Photo:
+def photo(label: str, name: str, origin: Origin = NOWHERE, *vehicles: Vehicle) -> Photo:
     generator = np.random.default_rng(len(label) + sum(name.encode()))
-    return Photo(name, label, generator.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    image = Image.fromarray(generator.integers(0, 256, (32, 48, 3), dtype=np.uint8))
+    data = encoded(image, origin, vehicles, lossless=name.endswith("png"))
+    return Photo(name, label, data, origin, vehicles)
 
 
 def data() -> Dataset:
@@ -33,12 +38,21 @@ def data() -> Dataset:
         dropped=3,
         digest="sha256:0",
         seed=1,
+        validation_several=[photo("several", "both.jpg")],
+        test_crops=[photo("bicycle", "crop.jpg")],
     )
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    staging.write(data(), tmp_path / "staged")
+def published(tmp_path: Path) -> Path:
+    file = tmp_path.parent / f"{tmp_path.name}-published.onnx"
+    file.write_bytes(b"a detector")
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path, published: Path) -> Path:
+    staging.write(data(), tmp_path / "staged", published)
     return tmp_path / "staged"
 
 
@@ -56,26 +70,41 @@ def upload(s3: Any, folder: Path) -> int:
     return staging.upload(s3, folder, "photos", "cifar", lambda done, total: None)
 
 
-def test_images_keep_their_names_and_pixels(folder: Path) -> None:
+def test_photos_keep_their_files_byte_for_byte(folder: Path) -> None:
     again = staging.read_split(folder / "train", ["bicycle", "motorcycle"])
-    expected = {(item.label, item.pixels.tobytes()) for item in data().train}
-    assert {(item.label, item.pixels.tobytes()) for item in again} == expected
+    assert {(item.label, item.data) for item in again} == {(item.label, item.data) for item in data().train}
     assert (folder / "train/bicycle/bike_s_1.png").is_file()
 
 
-def test_images_keep_their_origin_wherever_their_files_go(tmp_path: Path) -> None:
-    origin = Origin("street", "openimages", "1.5", "openimages:00f3a1")
-    train = [replace(item, origin=origin) for item in data().train]
-    manifest = staging.write(replace(data(), train=train), tmp_path / "staged")
-    assert manifest.image_size == 32
-    assert {item.origin for item in staging.read_split(tmp_path / "staged/train")} == {origin}
+def test_what_is_staged_can_be_read_and_staged_again(folder: Path, published: Path, tmp_path: Path) -> None:
+    again = staging.write(staging.read(folder), tmp_path / "again", staging.detector(folder))
+    assert again == staging.read_manifest(folder)
+
+    def photos(root: Path) -> dict[Path, bytes]:
+        return {path.relative_to(root): path.read_bytes() for path in root.rglob("*.[jp][pn]g")}
+
+    assert len(photos(folder)) == 12
+    assert photos(tmp_path / "again") == photos(folder)
+    assert staging.detector(folder).read_bytes() == published.read_bytes()
 
 
-def test_two_photos_of_one_stem_both_stay(folder: Path) -> None:
-    assert {path.name for path in (folder / "train/bicycle").iterdir()} == {
+def test_photos_keep_their_origin_and_their_vehicles_wherever_their_files_go(tmp_path: Path, published: Path) -> None:
+    origin, vehicle = Origin("street", "openimages", "whole", "openimages:00f3a1"), Vehicle("bicycle", (1, 2, 3, 4))
+    train = [photo(item.label, item.name, origin, vehicle) for item in data().train]
+    manifest = staging.write(replace(data(), train=train), tmp_path / "staged", published)
+    assert manifest.smallest_side == 32
+    found = staging.read_split(tmp_path / "staged/train")
+    assert {(item.origin, item.vehicles) for item in found} == {(origin, (vehicle,))}
+
+
+def test_two_photos_of_one_stem_both_stay(tmp_path: Path, published: Path) -> None:
+    twins = [photo("bicycle", "a b+c.jpg"), photo("bicycle", "a b+c.jpg")]
+    staging.write(replace(data(), train=[*data().train, *twins]), tmp_path / "staged", published)
+    assert {path.name for path in (tmp_path / "staged/train/bicycle").iterdir()} == {
         "bike_s_1.png",
         "a b+c.png",
-        "a b+c.png.png",
+        "a b+c.jpg",
+        "a b+c.jpg.jpg",
     }
 
 
@@ -99,21 +128,26 @@ def test_the_manifest_says_what_is_there(folder: Path) -> None:
         "outliers/train": 1,
         "outliers/validation": 0,
         "outliers/test": 1,
+        "several/train": 0,
+        "several/validation": 1,
+        "several/test": 0,
+        "crops/validation": 0,
+        "crops/test": 1,
     }
     assert (manifest.dropped, manifest.digest, manifest.seed) == (3, "sha256:0", 1)
 
 
-def test_staging_again_replaces_what_was_staged(folder: Path) -> None:
-    staging.write(replace(data(), train=data().validation), folder)
+def test_staging_again_replaces_what_was_staged(folder: Path, published: Path) -> None:
+    staging.write(replace(data(), train=data().validation), folder, published)
     assert not (folder / "train/bicycle/a b+c.png").exists()
     assert len(staging.read_split(folder / "train")) == 2
     assert [path.name for path in folder.parent.iterdir()] == ["staged"]
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, published: Path) -> None:
     (tmp_path / "thesis.txt").write_text("ten years of work")
     with pytest.raises(UserError, match="no staged data set: give another --output"):
-        staging.write(data(), tmp_path)
+        staging.write(data(), tmp_path, published)
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -122,10 +156,10 @@ def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
         staging.read_manifest(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, published: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written: .*give another --output"):
-        staging.write(data(), tmp_path / "file" / "staged")
+        staging.write(data(), tmp_path / "file" / "staged", published)
 
 
 def test_upload_mirrors_the_folder(s3: Any, folder: Path) -> None:

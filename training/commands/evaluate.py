@@ -18,7 +18,7 @@ from ..comparison import Comparison, compare, verdict
 from ..dataset import read_folder
 from ..evaluation import Recommendation, main_figures, recommend
 from ..measurement import Measured, Sets, measure, measure_photos, measure_sets
-from ..predictors import Predictor
+from ..predictors import PhotoPredictor
 from . import options
 from .options import SHIPPED_MODEL, console
 
@@ -94,7 +94,7 @@ def evaluate_command(
     report_evaluation(sets, threshold, recommended, output)
 
 
-def named(subject: str, region: str | None) -> Predictor:
+def named(subject: str, region: str | None) -> PhotoPredictor:
     """Return what answers for a model file, an address, or else an endpoint's name."""
     if subject.startswith(("http://", "https://")):
         return predictors.url_predictor(subject)
@@ -103,7 +103,7 @@ def named(subject: str, region: str | None) -> Predictor:
     return predictors.endpoint_predictor(client("sagemaker-runtime", region), subject)
 
 
-def measured(predictor: Predictor, subject: str, staged: Path, split: str) -> Measured:
+def measured(predictor: PhotoPredictor, subject: str, staged: Path, split: str) -> Measured:
     """Classify a split, with a progress bar."""
     with options.progress() as bar:
         return measure(
@@ -115,7 +115,7 @@ def measured(predictor: Predictor, subject: str, staged: Path, split: str) -> Me
         )
 
 
-def measured_sets(predictor: Predictor, subject: str, staged: Path, split: str, threshold: float) -> Sets:
+def measured_sets(predictor: PhotoPredictor, subject: str, staged: Path, split: str, threshold: float) -> Sets:
     """Classify everything of a split, with a progress bar."""
     with options.progress() as bar:
         return measure_sets(
@@ -128,7 +128,7 @@ def measured_sets(predictor: Predictor, subject: str, staged: Path, split: str, 
         )
 
 
-def own_photos(predictor: Predictor, subject: str, folder: Path, classes: list[str]) -> Sets:
+def own_photos(predictor: PhotoPredictor, subject: str, folder: Path, classes: list[str]) -> Sets:
     """Classify the photos of a folder: those of the classes, and in folders of other names other things."""
     source = read_folder(folder, classes)
     with options.progress() as bar:

@@ -12,7 +12,7 @@ from stack.errors import UserError
 
 from .. import dataset, download, photographs, staging
 from . import options
-from .options import DATA, DATASET_PREFIX, STAGED, console
+from .options import DATA, DATASET_PREFIX, SHIPPED_MODEL, STAGED, console
 
 
 @click.command(cls=Command, examples=["", "--folder photos --classes bicycle,motorcycle", "--bucket BUCKET"])
@@ -20,7 +20,12 @@ from .options import DATA, DATASET_PREFIX, STAGED, console
 @click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
 @click.option("--photographs", "fetch_photographs", is_flag=True, help="Fetch photographs, most of streets (1 GB).")
-@click.option("--detector", type=Path, help="The published detector's file, instead of downloading it.")
+@click.option(
+    "--detector",
+    type=Path,
+    help="An ONNX file whose detector training begins with; by default the one that ships, with --photographs the "
+    "published one, which is downloaded (4 MB).",
+)
 @options.classes
 @options.output(STAGED, "Where the images are written.")
 @click.option("--outlier-limit", type=click.IntRange(0), default=5000, help="Outliers kept of each source at most.")
@@ -53,7 +58,7 @@ def stage(
         whole, crops = fetched_photographs()
         source = dataset.with_photographs(source, whole.train, whole.test, classes, (crops.train, crops.test))
     data = dataset.split(dataset.limit_outliers(source, outlier_limit, seed), classes, seed)
-    manifest = staging.write(data, output, fetched_detector(detector))
+    manifest = staging.write(data, output, begun_with(detector, published=fetch_photographs))
     table = Table("split", "images", title=f"Staged in {output}", title_justify="left")
     for name, count in manifest.counts.items():
         table.add_row(name, str(count))
@@ -90,25 +95,30 @@ def fetched(archive: Path | None) -> Path:
     return path
 
 
-def fetched_detector(file: Path | None) -> Path:
-    """Return the published detector: the user's file, or the download.
+def begun_with(file: Path | None, *, published: bool) -> Path:
+    """Return the file whose detector training begins with: the user's, the published one, or the one that ships.
 
     Raises:
-        UserError: the file is another, or it cannot be fetched.
+        UserError: there is no such file, or it cannot be fetched.
     """
-    if file is None:
-        file = DATA / staging.DETECTOR_FILE
+    if file is not None:
+        if not file.is_file():
+            raise UserError(f"there is no file {file}")
+        return file
+    if not published:
+        return SHIPPED_MODEL
+    path = DATA / staging.DETECTOR_FILE
+    with options.progress(DownloadColumn()) as bar:
+        task = bar.add_task("YOLOX-Nano", total=None)
         download.download(
             download.DETECTOR_URL,
-            file,
+            path,
             download.DETECTOR_SHA256,
-            lambda done, total: None,
+            lambda done, total: bar.update(task, completed=done, total=total),
             algorithm="sha256",
             instead="--detector FILE",
         )
-    if not file.is_file() or dataset.file_digest(file, "sha256") != download.DETECTOR_SHA256:
-        raise UserError(f"{file} is not the published detector (SHA-256 {download.DETECTOR_SHA256})")
-    return file
+    return path
 
 
 def fetched_photographs() -> tuple[photographs.Photographs, photographs.Photographs]:

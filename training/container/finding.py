@@ -10,20 +10,23 @@ from torch import nn
 from .assignment import losses
 from .detector import Detector
 from .frames import Frames
+from .looking import DETECTOR_SIDE, STRIDES
 from .settings import Settings
 
 WEIGHT_DECAY = 0.01
 AVERAGE_DECAY = 0.99
 WARM_UP_SHARE = 0.1
 LARGEST_GRADIENT = 10.0
-# The first half of the steps sees smaller frames, for half the time.
-SMALL_SHARE, SMALL_SIDE, SIDE = 0.5, 320, 416
+# The first half of the steps sees smaller frames, for half the time; both sides are multiples of the coarsest stride.
+SMALL_SHARE, SMALL_SIDE = 0.5, 0.77
 REPORTED_STEPS = 50
 
 Report = Callable[[str], None]
 
 
-def fit_detector(detector: Detector, frames: Frames, settings: Settings, report: Report) -> Detector:
+def fit_detector(
+    detector: Detector, frames: Frames, settings: Settings, report: Report, side: int = DETECTOR_SIDE
+) -> Detector:
     """Fine-tune the detector; its first parts stay as they are: they know more photos than ours."""
     torch.manual_seed(settings.seeds[0])
     detector = detector.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -35,11 +38,12 @@ def fit_detector(detector: Detector, frames: Frames, settings: Settings, report:
         optimizer, settings.detector_learning_rate, total_steps=settings.detector_steps, pct_start=WARM_UP_SHARE
     )
     average = copy.deepcopy(detector)
+    small = int(SMALL_SIDE * side) // STRIDES[-1] * STRIDES[-1]
     started, sums = time.monotonic(), [0.0, 0.0, 0.0]
     for step in range(1, settings.detector_steps + 1):
-        side = SMALL_SIDE if step <= SMALL_SHARE * settings.detector_steps else SIDE
-        images, targets = frames.draw(settings.detector_batch, side)
-        parts = losses(detector(images), targets, side, side)
+        shown = small if step <= SMALL_SHARE * settings.detector_steps else side
+        images, targets = frames.draw(settings.detector_batch, shown)
+        parts = losses(detector(images), targets, shown, shown)
         optimizer.zero_grad()
         sum(parts).backward()  # type: ignore[union-attr]
         nn.utils.clip_grad_norm_(weights, LARGEST_GRADIENT)

@@ -41,7 +41,7 @@ class Looked:
             without_nothing(weights.shares(row.copy(), found))
             for row, found in zip(self.logits, self.found, strict=True)
         ]
-        return np.array(rows).reshape(len(rows), -1)
+        return np.array(rows).reshape(-1, self.logits.shape[1] - 1)
 
 
 def first_found(model: Model, examples: Sequence[Example]) -> list[Found | None]:
@@ -69,7 +69,7 @@ def look(
 ) -> Looked:
     """Ask the exported classifier about squares, as it is served."""
     rows = [model.logits([square])[0] for square in squares]
-    return Looked(list(examples), np.array(rows).reshape(len(squares), -1), list(found))
+    return Looked(list(examples), np.array(rows).reshape(-1, len(model.class_names) + 1), list(found))
 
 
 def weigh(vehicles: Looked, others: Looked | None) -> Weights:
