@@ -14,11 +14,11 @@ from tests.training.pictures import NAMES, noise, scene, small
 from training import staging
 from training.container import train
 from training.container.examples import Example, Origin, read_examples
-from training.container.looking import Found, Model, Weights
+from training.container.looking import Model, Scores, Weights
 from training.container.network import EfficientNetLite0
 from training.container.settings import THRESHOLD, Settings
 from training.container.weighing import Looked, weigh
-from training.dataset import Dataset
+from training.dataset import Dataset, Photo
 
 MODEL = Path("training/model/model.onnx")
 ARGUMENTS = ["--seeds", "1", "--epochs", "2", "--steps-per-epoch", "12", "--square-side", "32", "--threads", "1"]
@@ -30,11 +30,11 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "staged"
     generator = np.random.default_rng(0)
 
-    def photos(count: int) -> list[staging.Photo]:
+    def photos(count: int) -> list[Photo]:
         crops = [small(label, f"{number}.png", generator) for label in NAMES for number in range(count)]
         return [*crops, *(scene(label, f"scene-{number}.jpg", generator) for label in NAMES for number in range(4))]
 
-    def others(count: int) -> list[staging.Photo]:
+    def others(count: int) -> list[Photo]:
         crops = [noise(f"{number}.png", generator) for number in range(count)]
         return [*crops, *(noise(f"scene-{number}.png", generator, (192, 144)) for number in range(2))]
 
@@ -194,9 +194,9 @@ def test_what_is_wrong_is_said_in_one_line(staged: Path, tmp_path: Path, change:
     assert "Traceback" not in done.stderr
 
 
-def looked(logits: np.ndarray, labels: list[int], found: Found | None) -> Looked:
+def looked(logits: np.ndarray, labels: list[int], scores: Scores | None) -> Looked:
     examples = [Example(b"", label, Origin("street", "s")) for label in labels]
-    return Looked(examples, logits, [found] * len(labels))
+    return Looked(examples, logits, [scores] * len(labels))
 
 
 def test_answers_that_are_too_sure_are_weighed_less() -> None:
@@ -206,13 +206,13 @@ def test_answers_that_are_too_sure_are_weighed_less() -> None:
 
     weights = weigh(looked(2 * logits.numpy(), labels.tolist(), None), None)
 
-    assert weights.whole == pytest.approx(0.5, rel=0.1)
+    assert weights.small == pytest.approx(0.5, rel=0.1)
 
 
 def test_the_detector_is_believed_as_far_as_it_is_right() -> None:
     """The classifier knows nothing here; the detector takes every photo for a bicycle."""
     unknowing = np.zeros((200, 3))
-    bicycle = Found((0, 0, 10, 10), (0.8, 0.1))
+    bicycle = (0.8, 0.1)
 
     right = weigh(looked(unknowing, [0] * 190 + [1] * 10, bicycle), None)
     wrong = weigh(looked(unknowing, [0] * 100 + [1] * 100, bicycle), None)

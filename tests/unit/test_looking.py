@@ -177,10 +177,16 @@ def test_where_nothing_is_found_the_whole_photo_s_own_answer_counts() -> None:
 def test_the_detector_is_heard_beside_the_classifier() -> None:
     weights = Weights(classifier=1.0, detector=1.0)
     undecided = np.array([1.0, 1.0, -5.0])
-    assert weights.shares(undecided.copy(), bicycle())[0] > 0.85
-    assert weights.shares(undecided.copy(), motorcycle())[1] > 0.85
-    sure, unsure = (weights.shares(undecided.copy(), bicycle(score=score))[2] for score in (0.9, 0.1))
+    assert weights.shares(undecided, (0.8, 0.05))[0] > 0.85
+    assert weights.shares(undecided, (0.05, 0.8))[1] > 0.85
+    sure, unsure = (weights.shares(undecided, (score, 0.05))[2] for score in (0.9, 0.1))
     assert sure < unsure
+
+
+def test_a_photo_in_which_nothing_is_found_is_believed_less_than_a_small_picture() -> None:
+    """A small one is not searched, and fills its frame; in a large one the detector would have found a vehicle."""
+    searched, small = (Standing([], [3.0, 0.0, 0.0]).look(grey(side, side)) for side in (300, 60))
+    assert searched.probabilities[0] < small.probabilities[0]
 
 
 def test_what_is_said_fits_a_header() -> None:

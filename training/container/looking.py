@@ -29,8 +29,10 @@ SEARCHED_SIDE = 128
 # The squares beyond the edges of a photo are grey.
 GREY = 114
 STRIDES = (8, 16, 32)
-# Boxes that a vehicle may be in, and how much two boxes of one vehicle overlap.
+# Boxes that a vehicle may be in, and how much two boxes of one vehicle overlap. Where there is none, the whole photo is
+# looked at, and the detector counts as having said so much.
 LEAST_SCORE = 0.05
+UNFOUND_SCORE = 0.01
 SAME_VEHICLE = 0.5
 # A square around a vehicle is this much wider than its box.
 MARGIN = 1.3
@@ -44,6 +46,8 @@ NO_VEHICLE_SHARE = 0.5
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
+# A detector's scores 0 … 1, one for each class.
+Scores = tuple[float, ...]
 
 
 class BadImage(Exception):
@@ -155,12 +159,18 @@ def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(1 / (1 + np.exp(-values)), np.float32)
 
 
+def is_searched(pixels: Pixels) -> bool:
+    """Return whether vehicles are looked for in a photo [H, W, 3]."""
+    height, width = pixels.shape[:2]
+    return bool(max(height, width) >= SEARCHED_SIDE)
+
+
 @dataclass(frozen=True)
 class Found:
     """A place where a vehicle may be: its box in the photo's pixels, and a score 0 … 1 for each class."""
 
     box: Box
-    scores: tuple[float, ...]
+    scores: Scores
 
     @property
     def score(self) -> float:
@@ -225,6 +235,19 @@ def whole(width: int, height: int) -> Box:
     return square_around((0, 0, width, height), width, height, margin=1)
 
 
+def looked_at(pixels: Pixels, found: Found | None) -> Box:
+    """Return the square of a photo [H, W, 3] that is looked at: around what was found, else all of it."""
+    height, width = pixels.shape[:2]
+    return square_around(found.box, width, height) if found else whole(width, height)
+
+
+def scores_of(pixels: Pixels, found: Found | None, classes: int) -> Scores | None:
+    """Return what the detector says of a photo [H, W, 3]: None where it was not asked."""
+    if found is not None:
+        return found.scores
+    return (UNFOUND_SCORE,) * classes if is_searched(pixels) else None
+
+
 def cut(pixels: Pixels, square: Box, side: int) -> Pixels:
     """Cut a square out of a photo [H, W, 3] and bring it to [side, side, 3]; beyond the photo's edges it is grey."""
     height, width = pixels.shape[:2]
@@ -241,30 +264,39 @@ def cut(pixels: Pixels, square: Box, side: int) -> Pixels:
     return np.asarray(canvas)
 
 
+def log_scores(scores: Scores) -> NDArray[np.float64]:
+    """Return the logarithms of a detector's scores and, last, of what the best of them leaves [classes + 1]."""
+    return np.asarray(np.log(np.clip([*scores, 1 - max(scores)], 1e-4, 1)))
+
+
 @dataclass(frozen=True)
 class Weights:
     """How much is made of what the two networks say, set on validation.
 
-    Where a vehicle was found, the logit of each class is `classifier` × the classifier's + `detector` × the logarithm
-    of the detector's score of it; of nothing at all, `classifier` × the classifier's + `detector` × the logarithm of
-    what is left of the score + `nothing`. Of a picture that is looked at as a whole, `whole` × the classifier's,
-    and `whole_nothing` is added to nothing's.
+    In a photo that was searched, the logit of each class is `classifier` × the classifier's + `detector` × the
+    logarithm of the detector's score of it; of nothing at all, `classifier` × the classifier's + `detector` × the
+    logarithm of what is left of the best score + `nothing`. In a picture too small for that, `small` × the
+    classifier's, and `small_nothing` is added to nothing's.
     """
 
     classifier: float = 1.0
     detector: float = 0.5
     nothing: float = 0.0
-    whole: float = 1.0
-    whole_nothing: float = 0.0
+    small: float = 1.0
+    small_nothing: float = 0.0
 
-    def shares(self, logits: NDArray[np.float64], found: Found | None) -> NDArray[np.float64]:
-        """Return the probability of each class and, last, of none of them [classes + 1], of the classifier's logits."""
-        if found is None:
-            weighed = self.whole * logits
-            weighed[-1] += self.whole_nothing
+    def shares(self, logits: NDArray[np.float64], scores: Scores | None) -> NDArray[np.float64]:
+        """Return the probability of each class and, last, of none of them [classes + 1].
+
+        Args:
+            logits: the classifier's [classes + 1].
+            scores: the detector's of each class; None for a picture that was not searched.
+        """
+        if scores is None:
+            weighed = self.small * logits
+            weighed[-1] += self.small_nothing
         else:
-            scores = np.clip([*found.scores, 1 - found.score], 1e-4, 1)
-            weighed = self.classifier * logits + self.detector * np.log(scores)
+            weighed = self.classifier * logits + self.detector * log_scores(scores)
             weighed[-1] += self.nothing
         powers = np.exp(weighed - weighed.max())
         return np.asarray(powers / powers.sum())
@@ -354,7 +386,7 @@ class Model:
     def find(self, pixels: Pixels) -> list[Found]:
         """Say where vehicles may be in a photo [H, W, 3], the most prominent first; nowhere in a small one."""
         height, width = pixels.shape[:2]
-        if max(height, width) < SEARCHED_SIDE:
+        if not is_searched(pixels):
             return []
         frame, scale = framed(pixels)
         (rows,) = self.session.run(["answer"], {"find": np.array(True), "image": frame[np.newaxis]})
@@ -368,10 +400,8 @@ class Model:
 
     def shares(self, pixels: Pixels, found: Found | None) -> NDArray[np.float64]:
         """Return the probability of each class and of none of them, of a vehicle that was found or the whole photo."""
-        height, width = pixels.shape[:2]
-        square = square_around(found.box, width, height) if found else whole(width, height)
-        rows = self.logits([cut(pixels, square, self.side)])
-        return self.weights.shares(rows[0], found)
+        rows = self.logits([cut(pixels, looked_at(pixels, found), self.side)])
+        return self.weights.shares(rows[0], scores_of(pixels, found, len(self.class_names)))
 
     def look(self, pixels: Pixels) -> Answer:
         """Say what a photo [H, W, 3] is, and what was found in it."""

@@ -22,8 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .looking import PHOTO_SIDE, BadImage
-from .looking import Model as Model  # what serves, for whoever checks a model file
+from .looking import PHOTO_SIDE, BadImage, Model
+
+__all__ = ["ImpatientProtocol", "Model", "create_app", "main"]
 
 # A photo that comes through the pipeline has 200 KB at most.
 MAX_BYTES = 1024 * 1024

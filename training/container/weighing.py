@@ -17,29 +17,26 @@ from torch import Tensor
 from torch.nn import functional
 
 from .examples import Example, validation_weights
-from .looking import Found, Model, Weights, cut, square_around, whole, without_nothing
+from .looking import Found, Model, Scores, Weights, cut, log_scores, looked_at, scores_of, without_nothing
 
 # Of what is minimised, the other things' part: fewer of them arrive than vehicles (40 in 236 requests to public
 # endpoints of this kind), but one that is accepted costs more than a vehicle that a person looks at.
 OUTLIER_SHARE = 1 / 3
 STEPS, RATE = 400, 0.05
-# The detector's least and greatest score, as `Weights` bounds them.
-LEAST_SCORE = 1e-4
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What both networks say of photos: logits [N, classes + 1], and what was found in each, if anything."""
+    """What both networks say of photos: logits [N, classes + 1], and the detector's scores where it was asked."""
 
     examples: list[Example]
     logits: NDArray[np.float64]
-    found: list[Found | None]
+    scores: list[Scores | None]
 
     def probabilities(self, weights: Weights) -> NDArray[np.float64]:
         """Return what is served: probabilities [N, classes]."""
         rows = [
-            without_nothing(weights.shares(row.copy(), found))
-            for row, found in zip(self.logits, self.found, strict=True)
+            without_nothing(weights.shares(row, scores)) for row, scores in zip(self.logits, self.scores, strict=True)
         ]
         return np.array(rows).reshape(-1, self.logits.shape[1] - 1)
 
@@ -58,9 +55,7 @@ def squares_of(examples: Sequence[Example], found: Sequence[Found | None], side:
     squares = np.empty((len(examples), side, side, 3), np.uint8)
     for number, (example, place) in enumerate(zip(examples, found, strict=True)):
         pixels = example.pixels
-        height, width = pixels.shape[:2]
-        square = square_around(place.box, width, height) if place else whole(width, height)
-        squares[number] = cut(pixels, square, side)
+        squares[number] = cut(pixels, looked_at(pixels, place), side)
     return squares
 
 
@@ -68,8 +63,10 @@ def look(
     model: Model, examples: Sequence[Example], found: Sequence[Found | None], squares: NDArray[np.uint8]
 ) -> Looked:
     """Ask the exported classifier about squares, as it is served."""
+    classes = len(model.class_names)
     rows = [model.logits([square])[0] for square in squares]
-    return Looked(list(examples), np.array(rows).reshape(-1, len(model.class_names) + 1), list(found))
+    scores = [scores_of(each.pixels, place, classes) for each, place in zip(examples, found, strict=True)]
+    return Looked(list(examples), np.array(rows).reshape(-1, classes + 1), scores)
 
 
 def weigh(vehicles: Looked, others: Looked | None) -> Weights:
@@ -92,17 +89,17 @@ class _Weighed:
         self.logits = torch.from_numpy(looked.logits)
         self.labels = torch.tensor([example.label for example in looked.examples])
         self.importance = validation_weights(looked.examples)
-        self.searched = torch.tensor([found is not None for found in looked.found])
-        classes = self.logits.shape[1] - 1
-        scores = [[*found.scores, 1 - found.score] if found else [1.0] * (classes + 1) for found in looked.found]
-        self.scores = torch.tensor(scores, dtype=torch.float64).clamp(LEAST_SCORE, 1).log()
+        self.searched = torch.tensor([scores is not None for scores in looked.scores])
+        unasked = (1.0,) * (self.logits.shape[1] - 1)
+        rows = [log_scores(unasked if scores is None else scores) for scores in looked.scores]
+        self.scores = torch.from_numpy(np.array(rows).reshape(self.logits.shape))
 
     def answers(self, numbers: Tensor) -> Tensor:
         """Return the logarithms of what is served [N, classes], as `Weights.shares` computes it."""
-        classifier, detector, nothing, alone, alone_nothing = numbers
+        classifier, detector, nothing, small, small_nothing = numbers
         last = functional.one_hot(torch.tensor(self.logits.shape[1] - 1), self.logits.shape[1])
         searched = classifier.exp() * self.logits + detector.exp() * self.scores + nothing * last
-        unsearched = alone.exp() * self.logits + alone_nothing * last
+        unsearched = small.exp() * self.logits + small_nothing * last
         shares = torch.where(self.searched[:, None], searched, unsearched).softmax(dim=1)
         classes = shares.shape[1] - 1
         return (shares[:, :-1] + shares[:, -1:] / classes).clamp_min(1e-12).log()
@@ -133,11 +130,11 @@ def _least(loss: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _weights(numbers: Tensor) -> Weights:
-    classifier, detector, nothing, alone, alone_nothing = numbers.tolist()
+    classifier, detector, nothing, small, small_nothing = numbers.tolist()
     return Weights(
         classifier=round(math.exp(classifier), 4),
         detector=round(math.exp(detector), 4),
         nothing=round(nothing, 4),
-        whole=round(math.exp(alone), 4),
-        whole_nothing=round(alone_nothing, 4),
+        small=round(math.exp(small), 4),
+        small_nothing=round(small_nothing, 4),
     )
