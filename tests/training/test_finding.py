@@ -68,13 +68,22 @@ def test_a_cell_that_two_vehicles_want_answers_for_one() -> None:
     assert len(set(taken.tolist())) == len(taken)
 
 
-def test_nothing_is_learned_from_what_is_said_of_an_unsure_place() -> None:
+def test_where_no_vehicle_is_what_was_known_of_objects_is_kept() -> None:
     cells, _ = grid(96, 96)
-    sure = torch.full((1, len(cells), 7), 5.0)
-    everywhere = Target(nothing(), torch.zeros(0, dtype=torch.int64), torch.tensor([[-1.0, -1, 97, 97]]))
-    nowhere = Target(nothing(), torch.zeros(0, dtype=torch.int64), nothing())
-    assert losses(sure, [everywhere], 96, 96)[1].item() == 0
-    assert losses(sure, [nowhere], 96, 96)[1].item() > 100
+    known = torch.full((1, len(cells), 7), -5.0)
+    known[:, 7, 4:] = 5.0  # the teacher takes one cell for a bicycle and a motorcycle
+    unsure = Target(nothing(), torch.zeros(0, dtype=torch.int64), torch.tensor([[-1.0, -1, 97, 97]]))
+    without = Target(nothing(), torch.zeros(0, dtype=torch.int64), nothing())
+    forgetful = torch.full((1, len(cells), 7), -5.0)
+
+    def loss(rows: torch.Tensor, target: Target) -> list[float]:
+        return [part.item() for part in losses(rows, known, [target], 96, 96)]
+
+    # Objects are kept in both frames; that they are vehicles only where there may be one.
+    assert loss(known, unsure)[1] < loss(forgetful, unsure)[1]
+    assert loss(known, without)[1] < loss(forgetful, without)[1]
+    assert loss(known, unsure)[2] < loss(forgetful, unsure)[2]
+    assert loss(known, without)[2] > loss(forgetful, without)[2] + 5
 
 
 def test_boxes_follow_a_photo_into_its_frame_mirrored_or_not() -> None:
@@ -121,7 +130,7 @@ def test_it_learns_to_find_drawn_vehicles(detector: Detector) -> None:
     def loss(network: Detector) -> float:
         images, targets = Frames(examples(4), 2, seed=7).draw(8, 192)
         with torch.no_grad():
-            return sum(part.item() for part in losses(network(images), targets, 192, 192))
+            return sum(part.item() for part in losses(network(images), detector(images), targets, 192, 192))
 
     settings = Settings(detector_steps=12, detector_batch=4, detector_learning_rate=1e-3)
     lines: list[str] = []

@@ -25,7 +25,7 @@ BOX_WEIGHT = 5.0
 class Target:
     """The vehicles of one picture in its pixels (left, top, right, bottom) [V, 4], their classes [V].
 
-    `unsure` [U, 4] are places where something may be a vehicle: nothing is learned from what is said of them.
+    `unsure` [U, 4] are places where something may be a vehicle.
     """
 
     boxes: Tensor
@@ -51,39 +51,39 @@ def corners(boxes: Tensor) -> Tensor:
     return torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], dim=-1)
 
 
-def losses(rows: Tensor, targets: list[Target], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def losses(rows: Tensor, taught: Tensor, targets: list[Target], height: int, width: int) -> tuple[Tensor, ...]:
     """Return the losses of boxes, objectness and classes of a batch of rows [N, cells, 5 + classes].
 
-    Each is a sum over cells, divided by the number of cells that answer for a vehicle.
+    Each is a sum over cells, divided by the number of cells that answer for a vehicle. Where no vehicle is, the answer
+    should stay what the published network says, `taught` of the same shape: that there is some object, and how far it
+    is of one of our classes. (Learned from vehicles alone, every object becomes one of them: whether it is neither
+    is never asked.) In a frame without any vehicle no object is of our classes.
     """
     cells, strides = grid(height, width)
     centres = (cells + 0.5) * strides
     found = corners(boxes_of(rows, height, width))
     box_loss = class_loss = objectness_loss = rows.sum() * 0
     taken_cells = 0
-    for row, boxes, target in zip(rows, found, targets, strict=True):
-        wanted, weight = torch.zeros(len(row)), _weights(centres, target.unsure)
+    for row, teacher, boxes, target in zip(rows, taught, found, targets, strict=True):
+        objects, kinds = teacher[:, 4].sigmoid(), teacher[:, 5:].sigmoid()
+        importance = objects.clone()
         if len(target.boxes):
             taken, vehicle = assign(row.detach(), boxes.detach(), target, centres, strides)
             overlap = overlaps(boxes[taken], target.boxes)[torch.arange(len(taken)), vehicle]
-            wanted[taken], weight[taken] = 1, 1
             box_loss = box_loss + (1 - overlap**2).sum()
-            kinds = functional.one_hot(target.classes[vehicle], row.shape[1] - 5) * overlap.detach()[:, None]
-            class_loss = class_loss + functional.binary_cross_entropy_with_logits(
-                row[taken, 5:], kinds, reduction="sum"
-            )
+            objects[taken], importance[taken] = 1, 1
+            kinds[taken] = functional.one_hot(target.classes[vehicle], kinds.shape[1]) * overlap.detach()[:, None]
             taken_cells += len(taken)
+        elif not len(target.unsure):
+            kinds = torch.zeros_like(kinds)
         objectness_loss = objectness_loss + functional.binary_cross_entropy_with_logits(
-            row[:, 4], wanted, weight, reduction="sum"
+            row[:, 4], objects, reduction="sum"
+        )
+        class_loss = class_loss + functional.binary_cross_entropy_with_logits(
+            row[:, 5:], kinds, importance[:, None].expand_as(kinds), reduction="sum"
         )
     count = max(taken_cells, 1)
     return BOX_WEIGHT * box_loss / count, objectness_loss / count, class_loss / count
-
-
-def _weights(centres: Tensor, unsure: Tensor) -> Tensor:
-    """Return 0 for the cells whose centre lies in an unsure place, else 1 [cells]."""
-    inside = (centres[:, None] > unsure[None, :, :2]).all(dim=2) & (centres[:, None] < unsure[None, :, 2:]).all(dim=2)
-    return 1 - inside.any(dim=1).float()
 
 
 def assign(row: Tensor, boxes: Tensor, target: Target, centres: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from .looking import SEARCHED_SIDE, Box, Pixels
 
 # Of what is drawn, how much is of each look; what is absent leaves its share to the others.
-LOOK_SHARES = {"small": 0.2, "street": 0.45, "phone": 0.2, "cctv": 0.15}
+LOOK_SHARES = {"small": 0.2, "street": 0.45, "phone": 0.2, "cctv": 0.15, "object": 0.35, "studio": 0.05}
 # A folder of one's own photos.
 OWN_SHARE = 0.4
 # A look of fewer validation photos than this counts for less: one of them alone would decide.

@@ -27,8 +27,12 @@ Report = Callable[[str], None]
 def fit_detector(
     detector: Detector, frames: Frames, settings: Settings, report: Report, side: int = DETECTOR_SIDE
 ) -> Detector:
-    """Fine-tune the detector; its first parts stay as they are: they know more photos than ours."""
+    """Fine-tune the detector; where there is no vehicle, it goes on saying what it said before.
+
+    Its first parts stay as they are: they know more photos than ours.
+    """
     torch.manual_seed(settings.seeds[0])
+    teacher = copy.deepcopy(detector).to(memory_format=torch.channels_last).eval()
     detector = detector.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     for part in detector.stages()[: settings.detector_frozen]:
         part.requires_grad_(False)
@@ -43,7 +47,9 @@ def fit_detector(
     for step in range(1, settings.detector_steps + 1):
         shown = small if step <= SMALL_SHARE * settings.detector_steps else side
         images, targets = frames.draw(settings.detector_batch, shown)
-        parts = losses(detector(images), targets, shown, shown)
+        with torch.no_grad():
+            taught = teacher(images)
+        parts = losses(detector(images), taught, targets, shown, shown)
         optimizer.zero_grad()
         sum(parts).backward()  # type: ignore[union-attr]
         nn.utils.clip_grad_norm_(weights, LARGEST_GRADIENT)

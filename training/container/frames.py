@@ -15,7 +15,7 @@ from .examples import Example, draw_weights
 from .looking import GREY, Box
 
 # Of the frames, how many are of photos without a vehicle.
-NOTHING_SHARE = 0.35
+NOTHING_SHARE = 0.4
 # A photo is enlarged by this much beside what the server does, and stretched a little.
 ENLARGED = (0.5, 1.5)
 STRETCHED = 0.1
