@@ -5,6 +5,7 @@ Apache-2.0). The published weights come as an ONNX file whose batch normalisatio
 so are the layers here: with batches as small as ours its statistics would be noise.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -18,10 +19,9 @@ from torch.nn import functional
 
 from .looking import STRIDES
 
-# Of COCO's 80 classes, those that may be ours, by their numbers.
+# Of the 80 classes of COCO, which the published network knows, those that may be ours, by their numbers.
 COCO_CLASSES = {"person": 0, "bicycle": 1, "car": 2, "motorcycle": 3, "bus": 5, "truck": 7}
-COCO_CLASS_COUNT = 80
-# Of a class that the published network does not know, the logit before anything is learned.
+# Of a class that a file does not know, the logit before anything is learned.
 UNKNOWN_BIAS = -4.0
 HEAD_CHANNELS = 64
 # How many columns of an answer come before the classes: centre, size, objectness.
@@ -152,17 +152,30 @@ class Detector(nn.Module):
         return [self.stem, self.dark2, self.dark3, self.dark4, self.dark5]
 
     def load(self, path: Path, class_names: Sequence[str]) -> None:
-        """Take the weights of an ONNX file: the published one, of whose classes ours are kept, or one of our models.
+        """Take the weights of an ONNX file: the published one, or one of our models.
+
+        Of its classes, ours are kept; one of ours that it does not know starts from nothing.
 
         Raises:
-            ValueError: the file holds neither, or a model of another number of classes.
+            ValueError: the file holds no such network.
         """
-        weights = [_ours(*each, class_names) for each in _in_order_of_use(onnx.load(path))]
+        model = onnx.load(path)
+        known = {each.key: each.value for each in model.metadata_props}.get("class_names")
+        numbers = {name: number for number, name in enumerate(json.loads(known))} if known else COCO_CLASSES
+        weights = _in_order_of_use(model)
         layers = list(self._convolutions())
-        if [layer.weight.shape for layer in layers] != [weight.shape for weight, _ in weights]:
-            raise ValueError(f"{path} holds no YOLOX-Nano for {', '.join(class_names)}")
+        answers = {id(head.classes) for head in self.heads if isinstance(head, Head)}
+        if len(weights) != len(layers):
+            raise ValueError(f"{path} holds no YOLOX-Nano")
         with torch.no_grad():
-            for layer, (weight, bias) in zip(layers, weights, strict=True):
+            for layer, (published, offset) in zip(layers, weights, strict=True):
+                weight, bias = published, offset
+                if weight.shape[1:] == (12, 3, 3):
+                    weight = _unfocused(weight)
+                elif id(layer) in answers:
+                    weight, bias = _of_classes(weight, bias, [numbers.get(name) for name in class_names])
+                if layer.weight.shape != weight.shape:
+                    raise ValueError(f"{path} holds no YOLOX-Nano")
                 layer.weight.copy_(weight)
                 cast("Tensor", layer.bias).copy_(bias)
 
@@ -190,16 +203,8 @@ def _in_order_of_use(model: onnx.ModelProto) -> list[tuple[Tensor, Tensor]]:
     return [(torch.tensor(arrays[node.input[1]]), torch.tensor(arrays[node.input[2]])) for node in used]
 
 
-def _ours(weight: Tensor, bias: Tensor, class_names: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Bring a published layer to the form of ours; our own has it already."""
-    if weight.shape[1:] == (12, 3, 3):
-        return _unfocused(weight), bias
-    return _of_classes(weight, bias, class_names) if len(weight) == COCO_CLASS_COUNT else (weight, bias)
-
-
-def _of_classes(weight: Tensor, bias: Tensor, class_names: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Choose the published weights of our classes; one that is not among them starts from nothing."""
-    numbers = [COCO_CLASSES.get(name) for name in class_names]
+def _of_classes(weight: Tensor, bias: Tensor, numbers: Sequence[int | None]) -> tuple[Tensor, Tensor]:
+    """Choose the rows of some classes by their numbers; None is a class that starts from nothing."""
     rows = [torch.zeros_like(weight[0]) if number is None else weight[number] for number in numbers]
     biases = [bias.new_tensor(UNKNOWN_BIAS) if number is None else bias[number] for number in numbers]
     return torch.stack(rows), torch.stack(biases)

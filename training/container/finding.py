@@ -32,8 +32,9 @@ def fit_detector(
     Its first parts stay as they are: they know more photos than ours.
     """
     torch.manual_seed(settings.seeds[0])
-    teacher = copy.deepcopy(detector).to(memory_format=torch.channels_last).eval()
-    detector = detector.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = copy.deepcopy(detector).eval()
+    detector.train()
     for part in detector.stages()[: settings.detector_frozen]:
         part.requires_grad_(False)
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
