@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from stack.template import read_template
+from loading_bay.stack.template import read_template
 
 from . import machine
 from .figures import ROOT, Figure, interleave, processor_seconds

@@ -18,8 +18,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from stack.prices import HOURS_A_MONTH, Prices
-from stack.template import read_definition, read_template
+from loading_bay.stack.prices import HOURS_A_MONTH, Prices
+from loading_bay.stack.template import read_definition, read_template
 
 from .figures import ROOT
 from .results import FOLDER

@@ -13,7 +13,7 @@ import simplejpeg
 from PIL import Image, ImageOps
 from pillow_heif import register_heif_opener
 
-from functions.serialize.decoder import Decoder
+from functions.photo.decoder import Decoder
 
 from . import machine
 from .figures import ROOT, cpu_milliseconds, fresh_process, interleave, processor_seconds

@@ -11,6 +11,8 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 
+from functions.decisions.classes import parse_classes
+
 from .endpoint import EndpointUnavailable, InvalidPrediction, predict
 
 logger = Logger(use_rfc3339=True)
@@ -24,10 +26,10 @@ runtime = boto3.client(
 
 @dataclass(frozen=True)
 class Settings:
-    """Which endpoint to ask and how many classes it knows."""
+    """The endpoint to ask, and the class names in the order of its answer."""
 
     endpoint_name: str = os.environ["ENDPOINT_NAME"]
-    class_count: int = len(os.environ["VEHICLE_CLASSES"].split(","))
+    class_names: tuple[str, ...] = tuple(parse_classes(os.environ["VEHICLE_CLASSES"]))
 
 
 settings = Settings()
@@ -36,7 +38,7 @@ settings = Settings()
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Replace `image_data` in the record by `inferences` and `variant`.
+    """Replace `image_data` in the record by `inferences`, `probabilities` (the same by class name) and `variant`.
 
     Raises:
         EndpointUnavailable: worth another try.
@@ -49,7 +51,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             runtime,
             settings.endpoint_name,
             base64.b64decode(event["image_data"]),
-            class_count=settings.class_count,
+            class_count=len(settings.class_names),
             inference_id=event.get("claim"),
         )
     except (EndpointUnavailable, InvalidPrediction) as error:
@@ -59,4 +61,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     metrics.add_metric("EndpointLatency", MetricUnit.Milliseconds, (time.perf_counter() - asked) * 1000)
     logger.info("vehicle inferred", extra=about | {"inferences": prediction.probabilities})
     record = {name: value for name, value in event.items() if name != "image_data"}
-    return record | {"inferences": prediction.probabilities, "variant": prediction.variant}
+    probabilities = dict(zip(settings.class_names, prediction.probabilities, strict=True))
+    return record | {
+        "inferences": prediction.probabilities,
+        "probabilities": probabilities,
+        "variant": prediction.variant,
+    }

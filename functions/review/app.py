@@ -15,11 +15,12 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import BadRequestError, ForbiddenError, NotFoundError
 from botocore.config import Config
 
-from ..serialize.decoder import Decoder, DecoderFailed
-from ..serialize.refusals import PhotoTooLarge, UnreadablePhoto
-from ..serialize.storage import PhotoNotFound, StorageUnavailable, fetch_photo
-from .reviews import Conflict, Desk, InvalidAnswer, Place, Record, UnknownPhoto, answer_of
-from .waiting import decisions_since, hold, release
+from functions.decisions.classes import parse_classes
+from functions.decisions.reviews import Conflict, Desk, InvalidAnswer, Record, UnknownPhoto, answer_of
+from functions.decisions.waiting import decisions_since, hold, release
+from functions.photo.decoder import Decoder, DecoderFailed
+from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.storage import PhotoNotFound, StorageUnavailable, fetch_photo
 
 GROUP = "reviewers"
 SCOPE = "review/decide"
@@ -47,11 +48,6 @@ logger = Logger(use_rfc3339=True)
 quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, max_pool_connections=10)
 
 
-def _classes(text: str) -> dict[str, Place]:
-    entries = (entry.split(":") for entry in text.split(","))
-    return {name: Place(bay, orders) for name, bay, orders in entries}
-
-
 @dataclass(frozen=True)
 class Settings:
     """Who may call, where they sign in, what they are told, and the limits of an accepted photo (bytes, pixels)."""
@@ -74,7 +70,7 @@ desk = Desk(
     stepfunctions=boto3.client("stepfunctions", config=quick),
     table=os.environ["DECISIONS_TABLE"],
     workflow=os.environ["ANNOUNCE_REVIEW_ARN"],
-    classes=_classes(os.environ["VEHICLE_CLASSES"]),
+    classes=parse_classes(os.environ["VEHICLE_CLASSES"]),
 )
 app = APIGatewayHttpResolver()
 

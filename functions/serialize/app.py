@@ -10,9 +10,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 
-from .decoder import Decoder
-from .refusals import PhotoTooLarge, UnreadablePhoto
-from .storage import PhotoNotFound, fetch_photo
+from functions.photo.decoder import Decoder
+from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.storage import PhotoNotFound, fetch_photo
 
 logger = Logger(use_rfc3339=True)
 metrics = Metrics()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.template import ROOT
+from loading_bay.stack.template import ROOT
 
 from .browser import find_chromium
 
@@ -30,7 +30,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for environment in (".venv", ".tools"):
         (folder / environment).symlink_to(ROOT / environment)
     yield folder
-    subprocess.run([".venv/bin/python", "-m", "local", "down"], cwd=folder, check=False, capture_output=True)
+    subprocess.run(
+        [".venv/bin/loading-bay", "down"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        check=False,
+        capture_output=True,
+    )
 
 
 def _files_of_a_clone() -> list[str]:
@@ -48,7 +54,8 @@ def _files_of_a_clone() -> list[str]:
 def run(checkout: Path) -> Run:
     """Run a command in the checkout, as a user would."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTEST_"))}
-    env |= {"PATH": f"{checkout / '.venv/bin'}:{env['PATH']}", "COLUMNS": "120"}
+    # The environment's own installation is of this checkout; PYTHONPATH puts the copy before it.
+    env |= {"PATH": f"{checkout / '.venv/bin'}:{env['PATH']}", "PYTHONPATH": str(checkout), "COLUMNS": "120"}
 
     def run(*command: str, **more_env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

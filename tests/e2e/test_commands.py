@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Run
+from .conftest import Run
 
-LOCAL = ("python", "-m", "local")
-OPERATE = ("python", "-m", "operate", "--local")
+LOADING_BAY = "loading-bay"
 
 
 def watch_for(run: Run, pattern: str) -> str:
     """Return what `watch` shows as soon as it shows the pattern, or after half a minute."""
     shown = ""
     for _ in range(30):
-        shown = run(*OPERATE, "watch", "--once").stdout
+        shown = run(LOADING_BAY, "watch", "--local", "--once").stdout
         if re.search(pattern, shown):
             break
     return shown
@@ -28,21 +27,21 @@ def watch_for(run: Run, pattern: str) -> str:
 @pytest.fixture(scope="module")
 def stack(run: Run) -> Iterator[dict[str, str]]:
     """Bring the stack up, put the samples into its inbox, and return what `up` says to export."""
-    up = run(*LOCAL, "up", MAKEFLAGS=" -- PYTHON=/nonexistent")  # as make PYTHON=… hands it on
+    up = run(LOADING_BAY, "up", MAKEFLAGS=" -- PYTHON=/nonexistent")  # as make PYTHON=… hands it on
     assert up.returncode == 0, up.stdout + up.stderr
-    run(*LOCAL, "upload", "events/photos")
+    run(LOADING_BAY, "upload", "events/photos")
     yield dict(re.findall(r"^export (\w+)=(.+)$", up.stdout, re.MULTILINE))
-    run(*LOCAL, "down")
+    run(LOADING_BAY, "down")
 
 
 @pytest.fixture(scope="module")
 def no_stack(run: Run) -> None:
     """Take down the stack that the tests before this one shared."""
-    run(*LOCAL, "down")
+    run(LOADING_BAY, "down")
 
 
 def test_plain_aws_tools_upload_a_photo_with_what_up_prints(run: Run, stack: dict[str, str]) -> None:
-    bucket = run(*LOCAL, "status").stdout.split("InboxBucket")[1].split()[0]
+    bucket = run(LOADING_BAY, "status").stdout.split("InboxBucket")[1].split()[0]
     photo = "events/photos/motorcycle-right.heic"
     script = f"import boto3; boto3.client('s3').upload_file('{photo}', '{bucket}', 'uploads/from-sdk.heic')"
 
@@ -53,15 +52,15 @@ def test_plain_aws_tools_upload_a_photo_with_what_up_prints(run: Run, stack: dic
 
 
 def test_upload_watch_status_and_logs_tell_what_happens(run: Run, stack: dict[str, str]) -> None:
-    uploaded = run(*LOCAL, "upload", "events/photos/bicycle-road.jpg", "events/photos/text.jpg")
+    uploaded = run(LOADING_BAY, "upload", "events/photos/bicycle-road.jpg", "events/photos/text.jpg")
     assert "2 of 2 files are in s3://" in uploaded.stdout
 
     watched = watch_for(run, r"(?s)(?=.*/bicycle-road.jpg)(?=.*/text.jpg)")
 
     assert re.search(r"ROUTED\s+bicycle 0\.9\d+ 1 near uploads/bicycle-road.jpg", watched), watched
     assert re.search(r"REJECTED\s+UnreadablePhoto - - - uploads/text.jpg", watched), watched
-    assert "REJECTED" in run(*LOCAL, "status").stdout
-    lines = run(*LOCAL, "logs", "serialize", "--lines", "1000").stdout.splitlines()
+    assert "REJECTED" in run(LOADING_BAY, "status").stdout
+    lines = run(LOADING_BAY, "logs", "serialize", "--lines", "1000").stdout.splitlines()
     rejected = [json.loads(line) for line in lines if '"photo rejected"' in line]
     (logged,) = [each for each in rejected if each["s3_key"] == "uploads/text.jpg"]
     assert ":execution:" in logged["execution_arn"]
@@ -79,7 +78,7 @@ def test_upload_watch_status_and_logs_tell_what_happens(run: Run, stack: dict[st
 def test_each_function_runs_alone_on_its_sample(
     run: Run, stack: dict[str, str], target: str, event: str, adds: set[str]
 ) -> None:
-    done = run(*LOCAL, "invoke", target, f"events/{event}")
+    done = run(LOADING_BAY, "invoke", target, f"events/{event}")
 
     assert done.returncode == 0, done.stderr
     assert adds <= set(json.loads(done.stdout))
@@ -96,7 +95,7 @@ def test_each_function_runs_alone_on_its_sample(
 def test_each_function_fails_by_name_on_its_failing_sample(
     run: Run, stack: dict[str, str], target: str, event: str, error: str
 ) -> None:
-    done = run(*LOCAL, "invoke", target, f"events/{event}")
+    done = run(LOADING_BAY, "invoke", target, f"events/{event}")
 
     assert done.returncode == 1
     assert error in done.stderr
@@ -106,23 +105,23 @@ def test_each_function_fails_by_name_on_its_failing_sample(
     ("event", "status"), [("classify_photo.json", "ROUTED"), ("photo_uploaded.json", "ALREADY_CLAIMED")]
 )
 def test_the_workflow_takes_its_samples(run: Run, stack: dict[str, str], event: str, status: str) -> None:
-    assert run(*LOCAL, "upload", "--prefix", "backfill", "events/photos/motorcycle-left.png").returncode == 0
+    assert run(LOADING_BAY, "upload", "--prefix", "backfill", "events/photos/motorcycle-left.png").returncode == 0
 
-    done = run(*LOCAL, "invoke", "photo", f"events/{event}")
+    done = run(LOADING_BAY, "invoke", "photo", f"events/{event}")
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == status
 
 
 def test_a_batch_runs_from_the_command_line(run: Run, stack: dict[str, str]) -> None:
-    done = run(*OPERATE, "batch", "start", "--prefix", "uploads/photos/", "--wait", "--json")
+    done = run(LOADING_BAY, "batch", "start", "--local", "--prefix", "uploads/photos/", "--wait", "--json")
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["photos"] >= 11
 
 
 def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path) -> None:
-    built = run(".tools/sam/bin/sam", "build", SAM_CLI_TELEMETRY="0")
+    built = run("sam", "build", SAM_CLI_TELEMETRY="0")
 
     assert built.returncode == 0, built.stderr
     libraries = list((checkout / ".aws-sam/build/SerializeFunction").rglob("*.so"))
@@ -147,7 +146,7 @@ print(json.dumps({each.function_id: each.environment["Variables"] | {"on": each.
     "given", [{}, {"EndpointUrl": "http://here:1", "StorageUrl": "http://here:2", "Architecture": "x86_64"}]
 )
 def test_sam_local_invoke_finds_a_value_for_every_variable(run: Run, given: dict[str, str]) -> None:
-    read = run(".tools/sam/bin/python", "-c", SAM_READS, "template.yaml", json.dumps(given))
+    read = run("python", "-c", SAM_READS, "template.yaml", json.dumps(given))
 
     assert read.returncode == 0, read.stderr
     functions = json.loads(read.stdout)
@@ -163,11 +162,11 @@ def test_sam_local_invoke_finds_a_value_for_every_variable(run: Run, given: dict
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ((*LOCAL, "status"), "no local stack is running; start one with: python -m local up"),
-        ((*LOCAL, "up", "--model", "nothing.onnx"), "there is no model at"),
-        ((*LOCAL, "up", "--parameter", "nonsense"), "--parameter wants NAME=VALUE"),
-        ((*LOCAL, "up", "--parameter", "ConfidenceThreshold=2"), "a number from 0 to 1"),
-        ((*LOCAL, "upload", "no-such-photo.jpg"), "does not exist"),
+        ((LOADING_BAY, "status"), "no local stack is running; start one with: loading-bay up"),
+        ((LOADING_BAY, "up", "--model", "nothing.onnx"), "there is no model at"),
+        ((LOADING_BAY, "up", "--parameter", "nonsense"), "--parameter wants NAME=VALUE"),
+        ((LOADING_BAY, "up", "--parameter", "ConfidenceThreshold=2"), "a number from 0 to 1"),
+        ((LOADING_BAY, "upload", "no-such-photo.jpg"), "does not exist"),
     ],
 )
 @pytest.mark.usefixtures("no_stack")

@@ -7,8 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.e2e.conftest import Run
-from training.dataset import read_cifar
+from loading_bay.model.dataset import read_cifar
+
+from .conftest import Run
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -60,8 +61,17 @@ def test_the_demo_classifies_every_sample_as_expected_and_leaves_nothing_behind(
 
 
 def test_ctrl_c_while_the_demo_runs_leaves_nothing_behind(checkout: Path) -> None:
-    command = [str(checkout / ".venv/bin/python"), "-m", "local", "demo"]
-    demo = subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    # A shell's background job ignores SIGINT, and its children inherit that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    demo = subprocess.Popen(
+        [str(checkout / ".venv/bin/loading-bay"), "demo"],
+        cwd=checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    signal.signal(signal.SIGINT, inherited)
     assert demo.stdout
     for line in demo.stdout:
         if "sam build" in line:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from stack.template import ROOT
-from tests.e2e.conftest import Run
+from loading_bay.stack.template import ROOT
+
+from .conftest import Run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What brings the stack up and down, which is the fixture's part, what stays until Ctrl-C, and what other tests run.
-LEFT_OUT = re.compile(r"-m local (up|down|demo)\b|-m operate (--local )?check")
+LEFT_OUT = re.compile(r"loading-bay (up|down|demo|check|model|report)\b")
+# Commands for any stack; the others are for this machine alone.
+ANY_STACK = re.compile(r"loading-bay (watch|explain|replay|presign|(batch|review|reviewers) [a-z]+)")
 STANDS_FOR = {
     "PHOTO": "uploads/photos/bicycle-road.jpg",
     "KEY": "uploads/photos/bicycle-road.jpg",
@@ -21,8 +24,7 @@ STANDS_FOR = {
     "NAME": "march",
     "--stack-name loading-bay-prod": "",
     " --follow": "",
-    "operate watch": "operate watch --once",
-    "--local watch": "--local watch --once",
+    "loading-bay watch": "loading-bay watch --once",
 }
 
 
@@ -33,7 +35,7 @@ def shown() -> dict[str, str]:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 command, _, comment = line.partition("#")
-                if re.match(r"python -m (local|operate) ", command) and not LEFT_OUT.search(command):
+                if command.startswith("loading-bay ") and not LEFT_OUT.search(command):
                     found.setdefault(command.strip(), comment.strip())
     return found
 
@@ -41,20 +43,20 @@ def shown() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def stack(run: Run, checkout: Path) -> Iterator[None]:
     """Bring a stack up with all that the pages speak of: photos here and in the inbox, a batch, a list of photos."""
-    up = run("python", "-m", "local", "up")
+    up = run("loading-bay", "up")
     assert up.returncode == 0, up.stdout + up.stderr
     shutil.copy(checkout / "events/photos/bicycle-road.jpg", checkout / "photo.jpg")
     shutil.copytree(checkout / "events/photos", checkout / "folder", dirs_exist_ok=True)
     (checkout / "photos.csv").write_text("s3_key\nbackfill/2026/photo.jpg\n")
-    assert run("python", "-m", "local", "upload", "--prefix", "backfill/2026/", "photo.jpg").returncode == 0
-    assert run("python", "-m", "local", "upload", "events/photos").returncode == 0
+    assert run("loading-bay", "upload", "--prefix", "backfill/2026/", "photo.jpg").returncode == 0
+    assert run("loading-bay", "upload", "events/photos").returncode == 0
     for _ in range(60):  # the last of the samples is decided
-        if len(run("python", "-m", "operate", "--local", "watch", "--once").stdout.splitlines()) >= 11:
+        if len(run("loading-bay", "watch", "--local", "--once").stdout.splitlines()) >= 11:
             break
-    batch = "python -m operate --local batch start --manifest photos.csv --name march --wait"
+    batch = "loading-bay batch start --local --manifest photos.csv --name march --wait"
     assert run(*batch.split()).returncode == 0
     yield
-    run("python", "-m", "local", "down")
+    run("loading-bay", "down")
 
 
 @pytest.mark.parametrize(("command", "comment"), shown().items(), ids=shown())
@@ -63,7 +65,7 @@ def test_a_command_of_the_pages_works(run: Run, command: str, comment: str) -> N
     for word, meant in STANDS_FOR.items():
         command = command.replace(word, meant)
     if "--local" not in command:
-        command = command.replace("python -m operate ", "python -m operate --local ")
+        command = ANY_STACK.sub(r"\g<0> --local", command, count=1)
 
     done = run("sh", "-c", command)
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local import processes
-from tests.e2e.conftest import Run
-from tests.e2e.test_demo import assert_nothing_is_left
+from loading_bay.local import processes
 
-LOCAL = ("python", "-m", "local")
+from .conftest import Run
+from .test_demo import assert_nothing_is_left
+
+LOADING_BAY = "loading-bay"
 
 
 @contextmanager
@@ -25,8 +26,9 @@ def running(checkout: Path, command: str, until: str) -> Iterator[subprocess.Pop
     # Under nohup a child would inherit that a closed terminal is ignored.
     inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     process = subprocess.Popen(
-        [str(checkout / ".venv/bin/python"), "-m", "local", command],
+        [str(checkout / ".venv/bin/loading-bay"), command],
         cwd=checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -47,9 +49,9 @@ def running(checkout: Path, command: str, until: str) -> Iterator[subprocess.Pop
 
 @pytest.fixture
 def nothing_runs(run: Run, checkout: Path) -> Iterator[None]:
-    run(*LOCAL, "down")
+    run(LOADING_BAY, "down")
     yield
-    run(*LOCAL, "down")
+    run(LOADING_BAY, "down")
     assert_nothing_is_left(checkout)
 
 
@@ -57,29 +59,29 @@ def nothing_runs(run: Run, checkout: Path) -> Iterator[None]:
 def test_up_and_down_recover_from_kill_9_of_anything(run: Run, checkout: Path) -> None:
     folder = checkout / ".local"
     with running(checkout, "up", until="sam build") as up:
-        second = run(*LOCAL, "up")
+        second = run(LOADING_BAY, "up")
         up.kill()
     assert second.returncode == 1
     assert "another command is at work on the stack" in second.stderr
     assert processes.of_stack(folder)
 
-    assert run(*LOCAL, "up").returncode == 0
-    again = run(*LOCAL, "up")
+    assert run(LOADING_BAY, "up").returncode == 0
+    again = run(LOADING_BAY, "up")
     assert again.returncode == 0
-    assert "is running already" in again.stdout
+    assert "is already running" in again.stdout
     assert stat.S_IMODE((folder / "capture").stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
     for process in processes.of_stack(folder):
-        if "local.endpoint" in process.cmdline():
+        if "loading_bay.local.endpoint" in process.cmdline():
             process.kill()
-    assert "no local stack is running" in run(*LOCAL, "status").stderr
+    assert "no local stack is running" in run(LOADING_BAY, "status").stderr
 
     (folder / "stack.json").write_text('{"aws_url": "http://127.')
-    assert "no local stack is running" in run(*LOCAL, "status").stderr
-    assert "stopped" in run(*LOCAL, "down").stdout
+    assert "no local stack is running" in run(LOADING_BAY, "status").stderr
+    assert "stopped" in run(LOADING_BAY, "down").stdout
     assert processes.of_stack(folder) == []
-    nothing = run(*LOCAL, "down")
+    nothing = run(LOADING_BAY, "down")
     assert (nothing.returncode, nothing.stdout) == (0, "nothing was running\n")
 
 
@@ -99,7 +101,7 @@ def test_down_stops_what_a_killed_demo_left(run: Run, checkout: Path) -> None:
         demo.kill()
     assert processes.of_stack(checkout / ".local/demo")
 
-    assert "stopped" in run(*LOCAL, "down").stdout
+    assert "stopped" in run(LOADING_BAY, "down").stdout
 
     assert_nothing_is_left(checkout)
 
@@ -111,7 +113,7 @@ def test_down_leaves_strangers_alone(run: Run, checkout: Path) -> None:
     stranger = subprocess.Popen(command, cwd=folder)
     (folder / "stack.json").write_text(f'{{"pids": {{"aws": {stranger.pid}, "endpoint": {stranger.pid}}}}}')
     try:
-        run(*LOCAL, "down")
+        run(LOADING_BAY, "down")
 
         assert psutil.Process(stranger.pid).status() != psutil.STATUS_ZOMBIE
     finally:
@@ -123,7 +125,7 @@ def test_a_folder_that_cannot_be_written_gets_one_line(run: Run, checkout: Path)
     (checkout / ".local").rename(checkout / ".elsewhere")
     (checkout / ".local").touch()
     try:
-        up = run(*LOCAL, "up")
+        up = run(LOADING_BAY, "up")
     finally:
         (checkout / ".local").unlink()
         (checkout / ".elsewhere").rename(checkout / ".local")

@@ -12,9 +12,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from local.stack import Options, Stack
-from stack.reviewers import Reviewer, add_reviewer
-from stack.template import ROOT
+from loading_bay.local.stack import Options, Stack
+from loading_bay.operations.reviewers import Reviewer, add_reviewer
+from loading_bay.stack.template import ROOT
 from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Endpoint, scores
 

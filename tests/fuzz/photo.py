@@ -11,7 +11,7 @@ from pathlib import Path
 import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
 with atheris.instrument_imports():
-    from tests.fuzz.pictures import check, seeds, spoil
+    from .pictures import check, seeds, spoil
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:

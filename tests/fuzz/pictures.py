@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pillow_heif
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import central_square
-from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
-from tests.fuzz.poison import FAMILIES, exif_array
+from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.image import central_square
+
+from .poison import FAMILIES, exif_array
 
 pillow_heif.register_heif_opener()
 MAX_PIXELS = 2_000_000  # small, so that a fuzzer meets the limit often and never waits for a decoder

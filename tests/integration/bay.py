@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from local.stack import Stack
-from stack.decisions import OUTCOMES, Decision, DecisionsTable
-from stack.deployed import STACK_NAME
+from loading_bay.local.stack import Stack
+from loading_bay.stack.decisions import OUTCOMES, Decision, DecisionsTable
+from loading_bay.stack.deployed import STACK_NAME
 
 T = TypeVar("T")
 

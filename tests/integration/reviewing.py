@@ -11,8 +11,8 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from local.stack import Stack
-from stack.reviewers import Reviewer
+from loading_bay.local.stack import Stack
+from loading_bay.operations.reviewers import Reviewer
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -76,7 +76,7 @@ class ReviewApi:
         request.add_header("Host", split.netloc)
         request.full_url = split._replace(netloc=f"127.0.0.1:{split.port}").geturl()
         try:
-            with urllib.request.build_opener(NoRedirect).open(request, timeout=30) as answer:
+            with urllib.request.build_opener(NoRedirect).open(request, timeout=180) as answer:
                 return answer.status, answer.read(), {name.lower(): value for name, value in answer.headers.items()}
         except urllib.error.HTTPError as error:
             return error.code, error.read(), {name.lower(): value for name, value in error.headers.items()}

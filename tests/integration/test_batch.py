@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from functions.serialize.photo import central_square
-from operate.batch import Batch, new_name
-from stack.deployed import Deployed
-from stack.errors import UserError
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, by_colour, failure
+from functions.photo.image import central_square
+from loading_bay.operations.batch import Batch, new_name
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.errors import UserError
+
+from .bay import Bay, picture, wait_for
+from .endpoint import Endpoint, by_colour, failure
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, e
     # and the batch failed, saying how many and what to do
     described = bay.ended(str(summary["execution_arn"]))
     assert (described["status"], described["error"]) == ("FAILED", "SomePhotosFailed")
-    assert f"python -m operate batch retry {batch.name}" in described["cause"]
+    assert f"loading-bay batch retry {batch.name}" in described["cause"]
     (announced,) = wait_for(lambda: _summaries(bay, batch))
     assert announced["photos"] == 100
 

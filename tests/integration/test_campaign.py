@@ -26,12 +26,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from operate.review import decide, waiting_photos
-from stack.decisions import Decision, DecisionsTable
-from stack.errors import UserError
-from tests.integration.bay import Bay, wait_for
-from tests.integration.endpoint import Endpoint
-from tests.integration.faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
+from loading_bay.operations.review import decide, waiting_photos
+from loading_bay.stack.decisions import Decision, DecisionsTable
+from loading_bay.stack.errors import UserError
+
+from .bay import Bay, wait_for
+from .endpoint import Endpoint
+from .faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
 
 PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "40"))
 PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))

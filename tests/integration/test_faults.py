@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.bay import Bay, picture
-from tests.integration.faults import CLAIM, CONFIRM, RECORD, Fault, FaultyAws
+from .bay import Bay, picture
+from .faults import CLAIM, CONFIRM, RECORD, Fault, FaultyAws
 
 UNAVAILABLE = "DynamoDB.InternalServerErrorException"
 

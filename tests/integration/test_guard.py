@@ -1,6 +1,7 @@
 """What the local AWS gives to whoever does not know the stack's secret: another user here, or a page in a browser."""
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -9,14 +10,16 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local.stack import CONCURRENT_CALLS, REGION
-from tests.integration.bay import Bay, picture
+from loading_bay.local.stack import CONCURRENT_CALLS, REGION
+
+from .bay import Bay, picture
 
 FUNCTIONS = "/2015-03-31/functions"
 
 
-def client(bay: Bay, service: str, secret: str) -> object:
-    return boto3.client(
+def client(bay: Bay, service: str, secret: str) -> Any:
+    session: Any = boto3
+    return session.client(
         service,
         endpoint_url=bay.stack.aws_url,
         region_name=REGION,
@@ -69,18 +72,18 @@ def test_a_wrong_secret_is_refused_as_by_aws(bay: Bay, service: str) -> None:
 
 def test_a_signed_request_whose_body_was_changed_is_refused(bay: Bay) -> None:
     dynamodb = client(bay, "dynamodb", bay.stack.secret)
-    dynamodb.meta.events.register("before-send", lambda request, **_: setattr(request, "body", b"{ }"))  # type: ignore[attr-defined]
+    dynamodb.meta.events.register("before-send", lambda request, **_: setattr(request, "body", b"{ }"))
 
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
-        dynamodb.list_tables()  # type: ignore[attr-defined]
+        dynamodb.list_tables()
 
 
 def test_a_presigned_address_works_for_its_object_until_it_expires(bay: Bay) -> None:
     key = bay.upload(picture("red"), "presigned ü+.jpg")
     s3 = client(bay, "s3", bay.stack.secret)
     parameters = {"Bucket": bay.bucket, "Key": key}
-    signed = s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=60)  # type: ignore[attr-defined]
-    expired = s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=-1)  # type: ignore[attr-defined]
+    signed = s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=60)
+    expired = s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=-1)
 
     assert requests.get(signed, timeout=10).content == picture("red")
     assert requests.get(signed.replace("presigned", "another"), timeout=10).status_code == 403

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from tests.integration.bay import Bay, picture, wait_for
+from .bay import Bay, picture, wait_for
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import os
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
-from stack.decisions import timestamp
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, failure
+from loading_bay.stack.decisions import timestamp
+
+from .bay import Bay, picture, wait_for
+from .endpoint import Endpoint, failure
 
 PHOTOS = max(6, int(os.environ.get("CAMPAIGN_PHOTOS", "0")) // 3)
 STEP, STEPS = timedelta(minutes=10), 6

@@ -19,15 +19,16 @@ import pytest
 from click.testing import CliRunner
 from starlette.responses import Response
 
-from local.stack import ENDPOINT_NAME, REGION, Options, Stack
-from operate.__main__ import main
-from stack.decisions import Decision
-from stack.deployed import STACK_NAME
-from stack.reviewers import add_reviewer
-from stack.template import read_template
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, by_colour, failure
-from tests.integration.reviewing import ReviewApi
+from loading_bay.cli.main import main
+from loading_bay.local.stack import ENDPOINT_NAME, REGION, Options, Stack
+from loading_bay.operations.reviewers import add_reviewer
+from loading_bay.stack.decisions import Decision
+from loading_bay.stack.deployed import STACK_NAME
+from loading_bay.stack.template import read_template
+
+from .bay import Bay, picture, wait_for
+from .endpoint import Endpoint, by_colour, failure
+from .reviewing import ReviewApi
 
 EVERY_FUNCTION = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 NOT_SHOWN_HERE = {

@@ -9,7 +9,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from stack.template import ROOT, read_template
+from loading_bay.stack.template import ROOT, read_template
 
 pillow_heif.register_heif_opener()
 TEMPLATE = read_template()

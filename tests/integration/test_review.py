@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from functions.review.reviews import Conflict, Desk, Place
-from local.stack import Stack
-from stack.decisions import Decision, DecisionsTable
-from stack.reviewers import Reviewer, add_reviewer, remove_reviewer, reviewers
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.reviewing import ReviewApi, changed, unsigned
+from functions.decisions.classes import parse_classes
+from functions.decisions.reviews import Conflict, Desk
+from loading_bay.local.stack import Stack
+from loading_bay.operations.reviewers import Reviewer, add_reviewer, remove_reviewer, reviewers
+from loading_bay.stack.decisions import Decision, DecisionsTable
 
-CLASSES = {"bicycle": Place("1", "near"), "motorcycle": Place("2", "far")}
+from .bay import Bay, picture, wait_for
+from .reviewing import ReviewApi, changed, unsigned
+
+CLASSES = parse_classes("bicycle:1:near,motorcycle:2:far")
 SINCE = "2026-11-25T00:00:00Z"
 
 

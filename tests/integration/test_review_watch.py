@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.integration.bay import Bay, wait_for
+from .bay import Bay, wait_for
 
 
 def test_the_oldest_waiting_photo_s_age_is_published(bay: Bay) -> None:

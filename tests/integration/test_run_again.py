@@ -8,11 +8,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from functions.review.reviews import Desk, Place
-from stack.decisions import Decision, timestamp
-from stack.deployed import STACK_NAME
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, failure
+from functions.decisions.classes import parse_classes
+from functions.decisions.reviews import Desk
+from loading_bay.stack.decisions import Decision, timestamp
+from loading_bay.stack.deployed import STACK_NAME
+
+from .bay import Bay, picture, wait_for
+from .endpoint import Endpoint, failure
 
 UNAVAILABLE = 503, "ServiceUnavailable"
 
@@ -121,7 +123,7 @@ def test_a_person_s_decision_that_nobody_announced_is_announced(bay: Bay) -> Non
     assert waiting.status == "REVIEW"
     wait_for(lambda: bay.running() == 0)
     # The function died, or Step Functions was away, after the decision was recorded.
-    desk = Desk(bay.dynamodb, Mock(), bay.table, "", {"motorcycle": Place("2", "far")})
+    desk = Desk(bay.dynamodb, Mock(), bay.table, "", parse_classes("motorcycle:2:far"))
     desk.decide(waiting.photo, "motorcycle", review_id="0f8fad5b-d9cb-469f-a165-70867728950e", reviewer="ann")
     assert announced(bay, key) == ["Photo Needs Review"]
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training.container.shortcuts import separation, sharpness
 
-from tests.training.test_train import draw
 from training.container.augment import Augmenter
 from training.container.examples import Examples, Origin, draw_weights, validation_weights
 from training.container.scenes import Scenes
-from training.container.shortcuts import separation, sharpness
 from training.container.train import Batches, Data
+
+from .test_train import draw
 
 SIDE = 64
 

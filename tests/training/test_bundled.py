@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from stack.errors import UserError
-from tests.training.test_train import draw
-from training import bundled, staging
-from training.dataset import Dataset, Photo
+from loading_bay.model import bundled, staging
+from loading_bay.model.dataset import Dataset, Photo
+from loading_bay.stack.errors import UserError
+
+from .test_train import draw
 
 OPTIONS = ["--epochs", "1", "--steps-per-epoch", "16", "--network-side", "32", "--threads", "1"]
 
@@ -70,5 +71,5 @@ def test_a_failing_run_ends_in_its_last_line(staged: Path, tmp_path: Path) -> No
 
 
 def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="python -m training stage"):
+    with pytest.raises(UserError, match="loading-bay model stage"):
         bundled.train(tmp_path, tmp_path, [1], [], lambda epoch: None)

@@ -12,14 +12,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from local.stack import Options, Stack
-from operate.review import decide
-from stack.decisions import Decision, DecisionsTable
-from training import bundled, history, staging
-from training.__main__ import main
-from training.commands import retrain
-from training.commands.options import console
-from training.dataset import Dataset, Photo, Pixels
+from loading_bay.cli.main import main
+from loading_bay.cli.model import retrain
+from loading_bay.cli.model.options import console
+from loading_bay.local.stack import Options, Stack
+from loading_bay.model import bundled, staging
+from loading_bay.model.dataset import Dataset, Photo, Pixels
+from loading_bay.operations.review import decide
+from loading_bay.stack.decisions import Decision, DecisionsTable
+from training import history
 
 NAMES = ["bicycle", "motorcycle"]
 OPTIONS = ["--epochs", "2", "--steps-per-epoch", "30", "--network-side", "32", "--threads", "2"]

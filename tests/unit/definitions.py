@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from stack.template import ROOT, read_template
+from loading_bay.stack.template import ROOT, read_template
 
 DEFINITIONS = sorted((ROOT / "statemachine").glob("*.asl.*"))
 # arn:PARTITION:states:::[aws-sdk:]SERVICE:ACTION[.PATTERN]; the partition may be a substitution.

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from benchmarks.sizing import Work
 
 from benchmarks import cost
 from benchmarks.cost import Setup, Timing, Workload, bill, cheapest, instances, states_on_the_way
-from benchmarks.sizing import Work
-from stack.prices import FILE, Prices
-from stack.template import read_definition
-from training import cost as hosting
+from loading_bay.endpoint import cost as hosting
+from loading_bay.stack.prices import FILE, Prices
+from loading_bay.stack.template import read_definition
 
 PRICES = Prices.read()
 # A function of 20 ms on a core that waits for nothing, an endpoint of 10 ms an image, a workflow of 0.25 s.

@@ -13,10 +13,11 @@ import boto3
 import msgspec
 from click.testing import CliRunner
 
-from monitoring.__main__ import main
-from stack.decisions import Decision, DecisionsTable, decisions_in_file
-from stack.window import Window
-from tests.unit.captures import lines, place, record, write
+from loading_bay.cli.main import main
+from loading_bay.stack.decisions import Decision, DecisionsTable, decisions_in_file
+from loading_bay.stack.window import Window
+
+from .captures import lines, place, record, write
 
 NAME = "decisions"
 ROOT = Path(__file__).parents[2]
@@ -136,8 +137,8 @@ def test_decisions_are_read_by_several_threads_from_the_first_one_on() -> None:
     """Before, the process crashed in about one run of ten: each run here is the first use in a process of its own."""
     program = """
 import sys, threading
-from stack.decisions import decisions_in_file
-from stack.window import Window
+from loading_bay.stack.decisions import decisions_in_file
+from loading_bay.stack.window import Window
 from pathlib import Path
 sys.setswitchinterval(1e-6)
 ready = threading.Barrier(12)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from functions.serialize.decoder import Decoder, DecoderFailed
-from functions.serialize.photo import central_square, upright
-from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
+from functions.photo.decoder import Decoder, DecoderFailed
+from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.image import central_square, upright
 
 PHOTO = Path("events/photos/phone-12mp-rotated.jpg").read_bytes()
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from stack.template import ROOT
-
 from .definitions import Integration, Task, definition_of, machines, states_of, tasks
+from .packages import modules_of
 from .service_models import modelled_errors
 
 ERROR_HANDLING = "https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html"
@@ -110,13 +109,18 @@ ANY_STATE = {
 MAP = ANY_STATE | {"States.ExceedToleratedFailureThreshold": ERROR_HANDLING, "States.ItemReaderFailed": ERROR_HANDLING}
 
 
-CALLED = ("serialize", "inference", "threshold")  # by a workflow; the review page is called by people
+# People call the review page; a workflow calls the others.
+CALLED = (
+    "SerializeFunction",
+    "InferenceFunction",
+    "ThresholdFunction",
+)
 
 
 def raised_by_functions() -> set[str]:
     """The errors that a workflow's functions raise, by class name; one whose base is another of them counts too."""
     names: set[str] = set()
-    for module in (module for name in CALLED for module in (ROOT / "functions" / name).glob("*.py")):
+    for module in (module for name in CALLED for module in modules_of(name)):
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.ClassDef) and any(
                 isinstance(base, ast.Name) and (base.id == "Exception" or base.id in names) for base in node.bases

@@ -12,7 +12,7 @@ import jsonata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stack.template import ROOT, read_definition
+from loading_bay.stack.template import ROOT, read_definition
 
 STATES = read_definition(ROOT / "statemachine" / "classify_photo.asl.yaml")["States"]
 INBOX = "inbox"

@@ -18,7 +18,8 @@ import pytest
 from boto3.dynamodb.types import TypeSerializer
 from botocore.exceptions import ClientError
 
-from functions.review.reviews import Conflict, Desk, Place, UnknownPhoto
+from functions.decisions.classes import parse_classes
+from functions.decisions.reviews import Conflict, Desk, UnknownPhoto
 
 from .definitions import definition_of
 from .tables import Item, update
@@ -288,7 +289,7 @@ def written_by_person(
     item: tuple[tuple[str, Any], ...], act: str, review_id: str
 ) -> tuple[tuple[str, Any], ...] | None:
     table = Table({**dict(item), "claimed_at": NOW})
-    desk = Desk(table, Mock(), "decisions", "AnnounceReview", {"bicycle": Place("1", "near")})
+    desk = Desk(table, Mock(), "decisions", "AnnounceReview", parse_classes("bicycle:1:near"))
     try:
         if act == "decide":
             desk.decide(PHOTO, "bicycle", review_id=review_id, reviewer="ann")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from local.checks import check_model, check_parameters
-from local.stack import MODEL
-from stack.errors import UserError
+from loading_bay.local.checks import check_model, check_parameters
+from loading_bay.local.stack import MODEL
+from loading_bay.stack.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from operate.batch import Batch
-from operate.manifest import checked_manifest, checked_prefix
-from stack.deployed import Deployed
-from stack.errors import UserError
+from loading_bay.operations.batch import Batch
+from loading_bay.operations.manifest import checked_manifest, checked_prefix
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.errors import UserError
 
 
 @pytest.fixture

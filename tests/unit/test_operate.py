@@ -7,10 +7,10 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
-from operate.__main__ import main
-from operate.choice import Choice
-from stack.deployed import Deployed
-from tests.unit.test_decisions import NAME, put
+from loading_bay.cli.main import main
+from loading_bay.stack.deployed import Deployed
+
+from .test_decisions import NAME, put
 
 EVIL = "uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
 ESCAPED = r"uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
@@ -20,7 +20,7 @@ ESCAPED = r"uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
 def deployed(table: Any, monkeypatch: pytest.MonkeyPatch) -> Deployed:
     queue = boto3.client("sqs").create_queue(QueueName="undelivered")["QueueUrl"]
     found = Deployed(boto3.Session(), {"DecisionsTable": NAME, "UndeliveredEventsQueue": queue, "StackName": "bay"}, {})
-    monkeypatch.setattr(Choice, "find", lambda choice: found)
+    monkeypatch.setattr("loading_bay.cli.commands.find_stack", lambda *_: found)
     return found
 
 

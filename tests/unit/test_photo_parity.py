@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import central_square
-from training import dataset
+from functions.photo.image import central_square
+from loading_bay.model import dataset
 from training.container import serve
 
 from .profiles import ADOBE, ADOBE_COLOURS, SRGB_COLOURS

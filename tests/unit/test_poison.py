@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from functions.serialize.header import bare
-from functions.serialize.photo import central_square
-from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
+from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.header import bare
+from functions.photo.image import central_square
 from tests.fuzz.poison import FAMILIES, exif_array
 
 MAX_PIXELS = 2_000_000

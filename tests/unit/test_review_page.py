@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from functions.review.reviews import Desk
-from stack.template import ROOT
-from tests.unit.test_reviews import TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
+from functions.decisions.reviews import Desk
+from loading_bay.stack.template import ROOT
+
+from .test_reviews import TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
 
 EVENT = json.loads((ROOT / "events" / "review" / "http-api.json").read_text())
 CLIENT = "1example23456789"

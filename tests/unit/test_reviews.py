@@ -11,9 +11,10 @@ from boto3.dynamodb.types import TypeSerializer
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
-from functions.review.reviews import Conflict, Desk, InvalidAnswer, Place, Record, UnknownPhoto
-from functions.review.waiting import decisions_since, hold, release, waiting_photos
-from stack.template import read_template
+from functions.decisions.classes import parse_classes
+from functions.decisions.reviews import Conflict, Desk, InvalidAnswer, Record, UnknownPhoto
+from functions.decisions.waiting import decisions_since, hold, release, waiting_photos
+from loading_bay.stack.template import read_template
 
 TABLE = "decisions"
 WORKFLOW = "arn:aws:states:us-east-1:123456789012:stateMachine:announce"
@@ -52,7 +53,7 @@ def dynamodb(aws: None) -> Any:
 
 @pytest.fixture
 def desk(dynamodb: Any) -> Iterator[Desk]:
-    classes = {"bicycle": Place("1", "near"), "motorcycle": Place("2", "far")}
+    classes = parse_classes("bicycle:1:near,motorcycle:2:far")
     yield Desk(dynamodb, Announcements(), TABLE, WORKFLOW, classes)
     for item in dynamodb.scan(TableName=TABLE)["Items"]:
         dynamodb.delete_item(TableName=TABLE, Key={"photo": item["photo"]})

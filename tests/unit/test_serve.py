@@ -15,8 +15,8 @@ import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 
-from stack.image_size import served_size
-from stack.template import parameter_default
+from loading_bay.stack.image_size import served_size
+from loading_bay.stack.template import parameter_default
 from training.container import serve
 
 MODEL = Path("training/model/model.onnx")

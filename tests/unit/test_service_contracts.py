@@ -4,7 +4,7 @@ import ast
 import re
 from typing import Any
 
-from stack.template import ROOT, read_template
+from loading_bay.stack.template import ROOT, read_template
 
 RESOURCES: dict[str, dict[str, Any]] = read_template()["Resources"]
 

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from functions.serialize.refusals import PhotoTooLarge
-from functions.serialize.storage import PhotoNotFound, StorageUnavailable, fetch_photo
+from functions.photo.errors import PhotoTooLarge
+from functions.photo.storage import PhotoNotFound, StorageUnavailable, fetch_photo
 
 UPLOADED = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
 

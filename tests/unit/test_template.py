@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from local.deployment import render_local
-from stack.template import ROOT, read_definition, read_template
+from loading_bay.local.deployment import render_local
+from loading_bay.stack.template import ROOT, read_definition, read_template
 
 TEMPLATE = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
@@ -320,7 +320,7 @@ def test_the_deploy_output_says_what_happens_without_an_endpoint_and_what_to_run
     outputs = TEMPLATE["Outputs"]
 
     assert "Until it is in service photos fail and are tried again" in outputs["EndpointName"]["Description"]
-    assert outputs["NextCommand"]["Value"] == {"Fn::Sub": "python -m operate --stack-name ${AWS::StackName} check"}
+    assert outputs["NextCommand"]["Value"] == {"Fn::Sub": "loading-bay check --stack-name ${AWS::StackName}"}
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.comparison import Comparison, compare, verdict
-from training.comparison_page import comparison_page
-from training.dataset import Photo
-from training.measurement import Measured
+from loading_bay.model.comparison import Comparison, compare, verdict
+from loading_bay.model.comparison_page import comparison_page
+from loading_bay.model.dataset import Photo
+from loading_bay.model.measurement import Measured
 
 NAMES = ["bicycle", "motorcycle"]
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from functions.serialize.photo import central_square
-from stack.errors import UserError
-from training import photographs
+from functions.photo.image import central_square
+from loading_bay.model import photographs
+from loading_bay.stack.errors import UserError
 
 from .profiles import ADOBE
 

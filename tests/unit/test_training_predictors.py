@@ -12,9 +12,9 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from stack.errors import UserError
-from training import predictors
-from training.dataset import Photo
+from loading_bay.model import predictors
+from loading_bay.model.dataset import Photo
+from loading_bay.stack.errors import UserError
 
 GREY = predictors.encode(np.full((32, 32, 3), 128, dtype=np.uint8))
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from moto import mock_aws
 
-from stack.errors import UserError
-from training import staging
-from training.dataset import Dataset, Origin, Photo
+from loading_bay.model import staging
+from loading_bay.model.dataset import Dataset, Origin, Photo
+from loading_bay.stack.errors import UserError
 
 
 def photo(label: str, name: str) -> Photo:
@@ -118,7 +118,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="python -m training stage"):
+    with pytest.raises(UserError, match="loading-bay model stage"):
         staging.read_manifest(tmp_path)
 
 

@@ -1,11 +1,11 @@
-"""Which files `python -m local upload` takes for photos."""
+"""Which files `loading-bay upload` takes for photos."""
 
 from pathlib import Path
 
 import pytest
 
-from local.photos import photos_below
-from stack.template import ROOT
+from loading_bay.local.photos import photos_below
+from loading_bay.stack.template import ROOT
 
 
 def test_of_a_folder_only_photos_are_taken_and_the_rest_is_counted() -> None:

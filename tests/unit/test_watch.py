@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stack.decisions import Decision, Status
-from stack.watch import state, watch
+from loading_bay.operations.watch import state, watch
+from loading_bay.stack.decisions import Decision, Status
 
 NOW = datetime.now(UTC)
 

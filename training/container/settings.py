@@ -37,7 +37,7 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ",".join(str(seed) for seed in seeds)
 
 
-class SeedList(click.ParamType[tuple[int, ...]]):
+class SeedList(click.ParamType):
     """An option that takes seeds as `1,2,3`."""
 
     name = "numbers"

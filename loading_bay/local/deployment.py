@@ -1,0 +1,104 @@
+"""Builds and deploys the real template to the local AWS.
+
+All that differs from the cloud is here: the functions run under this machine's Python and processor, and what the
+local AWS does not know is left out.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loading_bay.stack.deployed import STACK_NAME
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.template import ROOT, read_definition, read_template
+
+from .processes import MARK
+
+# What the endpoint and the functions run under, whichever Python runs this command.
+PYTHON = ROOT / ".venv" / "bin" / "python"
+SAM = PYTHON.parent / "sam"
+
+# The local AWS calls functions of an own runtime as AWS does, through AWS's runtime client: exceptions then reach
+# Step Functions under their own class names, which its Python runtimes do not give.
+BOOTSTRAP = """#!/bin/sh
+export PYTHONPATH="$LAMBDA_TASK_ROOT" AWS_LAMBDA_LOG_FORMAT=JSON
+exec "{python}" -m awslambdaric "$_HANDLER"
+"""
+
+
+def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return the template as the local AWS takes it."""
+    function = template["Globals"]["Function"]
+    function["Runtime"] = "provided.al2023"
+    # Paths count from where a template lies, and the rendered one lies elsewhere.
+    function["CodeUri"] = str(ROOT / function["CodeUri"])
+    function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
+    # Alarms on metric math are refused there, and AWS's own metrics do not exist.
+    template["Resources"] = {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if "Metrics" not in resource.get("Properties", {})
+    }
+    concurrency = parameters.get("BatchMaxConcurrency", template["Parameters"]["BatchMaxConcurrency"]["Default"])
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::StateMachine":
+            # A definition of its own file is taken there as it is, and not as YAML.
+            machine = resource["Properties"]
+            machine["Definition"] = read_definition(ROOT / machine.pop("DefinitionUri"))
+            # A Map's concurrency is taken there from its definition only, not from a path into its input.
+            for state in machine["Definition"]["States"].values():
+                if state.pop("MaxConcurrencyPath", None):
+                    state["MaxConcurrency"] = int(concurrency)
+            # Received messages come there as in SQS's older protocol: one by its name, several as a list.
+            if receive := machine["Definition"]["States"].get("ReceiveMessages"):
+                one_or_more = "$type($states.result) = 'array' ? $states.result : $states.result.Message"
+                receive["Output"] = f"{{% [{one_or_more}] %}}"
+    return template
+
+
+def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+    """Build the template into `folder` and deploy it to the local AWS that `env` points at.
+
+    Raises:
+        UserError: SAM is missing, or failed; its output lies in `folder`.
+    """
+    if not SAM.exists():
+        raise UserError("SAM CLI is not installed here; run: make setup")
+    rendered = folder / "template.yaml"
+    built = folder / "build"
+    sam_env = dict(os.environ) | dict(env) | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
+    sam_env |= {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1", MARK: str(folder)}
+    rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
+    _sam(["build", "--template", str(rendered), "--build-dir", str(built)], folder / "sam-build.log", sam_env)
+    for function in built.glob("*Function"):
+        bootstrap = function / "bootstrap"
+        bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
+        bootstrap.chmod(0o755)
+    command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", STACK_NAME]
+    command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
+    command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+    _sam(command, folder / "sam-deploy.log", sam_env)
+    shutil.rmtree(built)
+
+
+def _sam(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
+    with log.open("w") as output:
+        done = subprocess.run(
+            [str(SAM), *arguments],
+            check=False,
+            cwd=ROOT,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    if done.returncode:
+        lines = [line for line in log.read_text().splitlines() if line.strip()]
+        said = "; ".join(lines[-3:])
+        raise UserError(f"sam {arguments[0]} failed: {said} (all of it in {log})")

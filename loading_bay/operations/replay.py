@@ -1,0 +1,80 @@
+"""Runs again at once what RunAgain would run later, and what was given up."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from loading_bay.stack.decisions import DecisionsTable
+from loading_bay.stack.deployed import Deployed
+
+# What of a record starts the photo's workflow again.
+PHOTO = ("s3_bucket", "s3_key", "etag", "version_id", "batch_id")
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What was not finished, why, and the input that runs a photo again; RunAgain finishes what has none."""
+
+    about: str
+    why: str
+    photo: dict[str, str] | None = None
+
+
+def find_undone(deployed: Deployed) -> Iterator[Undone]:
+    """Yield dead-lettered messages, photos that failed, and photos whose execution or announcement ended too early."""
+    yield from _messages(deployed)
+    table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
+    for decision in [*table.queued("FAILED"), *table.queued("OPEN")]:
+        photo = {name: value for name in PHOTO if (value := getattr(decision, name)) is not None}
+        if decision.status == "FAILED":
+            yield Undone(decision.photo, f"FAILED: {decision.reason or 'no reason given'}", photo)
+        elif (decision.due_at or 0) >= time():
+            continue
+        elif decision.reviewed_by is not None:
+            yield Undone(decision.photo, f"decided by {decision.reviewed_by}, but not announced")
+        else:
+            why = f"{decision.status}: its execution ended before the outcome was announced"
+            yield Undone(decision.photo, why, photo)
+
+
+def run_again(deployed: Deployed, undone: list[Undone]) -> None:
+    """Start every photo again, and RunAgain for the messages and people's decisions, which it hands on."""
+    sfn = deployed.client("stepfunctions")
+    for each in undone:
+        if each.photo:
+            sfn.start_execution(stateMachineArn=deployed.outputs["StateMachineArn"], input=json.dumps(each.photo))
+    if not all(each.photo for each in undone):
+        sfn.start_execution(stateMachineArn=deployed.outputs["RunAgainArn"], input="{}")
+
+
+def _messages(deployed: Deployed) -> Iterator[Undone]:
+    sqs, queue = deployed.client("sqs"), deployed.outputs["UndeliveredEventsQueue"]
+    seen: set[str] = set()
+    while True:
+        # They are only looked at: whoever receives next finds them too.
+        answer = sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]
+        )
+        messages = [message for message in answer.get("Messages", []) if message["MessageId"] not in seen]
+        if not messages:
+            return
+        for message in messages:
+            seen.add(message["MessageId"])
+            attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+            yield Undone(_about(message["Body"]), f"not delivered: {attributes.get('ERROR_CODE', 'no error given')}")
+
+
+def _about(body: str) -> str:
+    """Return the photo that a message is about, or its beginning where that cannot be told."""
+    try:
+        event: dict[str, Any] = json.loads(body)
+        detail = event.get("detail", event)
+        if "photo" in detail:
+            return str(detail["photo"])
+        if "s3_key" in detail:
+            return str(detail["s3_key"])
+        return f"s3://{detail['bucket']['name']}/{detail['object']['key']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"a message that names no photo: {body[:60]}"
