@@ -1,5 +1,6 @@
 """Commands for batches: start, follow, retry, list."""
 
+import json
 import sys
 import time
 from typing import Any
@@ -12,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from loading_bay.operations.batch import Batch, new_name, recent_batches
-from loading_bay.operations.manifest import checked_manifest, checked_prefix
+from loading_bay.operations.manifest import checked_manifest, checked_prefix, named_photo, put_manifest
 from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.text import printable
 
 from .commands import Commands, echo_json, json_option, with_stack
 
@@ -28,7 +30,8 @@ def batch() -> None:
     """Classify many photos at once."""
 
 
-@batch.command(examples=["--prefix backfill/2026/ --wait", "--manifest photos.csv --name march"])
+@batch.command(examples=["--prefix backfill/2026/ --wait", "--manifest photos.csv --name march", "backfill/1.jpg"])
+@click.argument("keys", nargs=-1)
 @with_stack
 @click.option("--prefix", help="Photos under this prefix of the inbox.  [default: the stack's BatchPrefix]")
 @click.option(
@@ -40,6 +43,7 @@ def batch() -> None:
 @json_option
 def start(
     deployed: Deployed,
+    keys: tuple[str, ...],
     prefix: str | None,
     manifest: str | None,
     name: str | None,
@@ -47,11 +51,13 @@ def start(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Start a batch."""
-    if prefix is not None and manifest is not None:
-        raise click.UsageError("give --prefix or --manifest, not both")
+    """Start a batch over a prefix, a manifest, or the photos with these KEYS."""
+    if [bool(keys), prefix is not None, manifest is not None].count(True) > 1:
+        raise click.UsageError("give KEYS, --prefix or --manifest, not several of them")
     name = Batch(deployed, name or new_name()).name
-    if manifest is not None:
+    if keys:
+        manifest = put_manifest(deployed, name, map(named_photo, keys))
+    elif manifest is not None:
         manifest = checked_manifest(deployed, manifest, name)
     else:
         prefix = checked_prefix(deployed, prefix)
@@ -78,7 +84,10 @@ def follow(deployed: Deployed, name: str, as_json: bool) -> None:
 @json_option
 def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
     """Run again the photos that failed in a batch, and only those."""
-    again = Batch(deployed, name).retry()
+    failed = Batch(deployed, name)
+    again = failed.retry()
+    for row in failed.unnamed:
+        click.echo(f"left out, as it names no photo: {printable(json.dumps(row))[:120]}", err=True)
     if again is None:
         click.echo(f"nothing failed in batch {name}", err=True)
     else:

@@ -6,9 +6,10 @@ local AWS does not know is left out.
 
 import os
 import platform
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ exec "{python}" -m awslambdaric "$_HANDLER"
 """
 
 
+# A reference in JSONata, and what a path into the same thing begins with.
+EXPRESSION = re.compile(r"\{% \$states\.(input|context)\.([\w.]+) %\}")
+ROOTS = {"input": "$", "context": "$$"}
+
+
 def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return the template as the local AWS takes it."""
     function = template["Globals"]["Function"]
@@ -51,15 +57,50 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
             # A definition of its own file is taken there as it is, and not as YAML.
             machine = resource["Properties"]
             machine["Definition"] = read_definition(ROOT / machine.pop("DefinitionUri"))
-            # A Map's concurrency is taken there from its definition only, not from a path into its input.
-            for state in machine["Definition"]["States"].values():
-                if state.pop("MaxConcurrencyPath", None):
-                    state["MaxConcurrency"] = int(concurrency)
+            _with_maps_in_jsonpath(machine["Definition"], int(concurrency))
             # Received messages come there as in SQS's older protocol: one by its name, several as a list.
             if receive := machine["Definition"]["States"].get("ReceiveMessages"):
                 one_or_more = "$type($states.result) = 'array' ? $states.result : $states.result.Message"
                 receive["Output"] = f"{{% [{one_or_more}] %}}"
     return template
+
+
+def _with_maps_in_jsonpath(definition: dict[str, Any], concurrency: int) -> None:
+    """Rewrite the distributed Maps of a definition, in whose own fields the local AWS evaluates no JSONata.
+
+    It reads paths there, and the concurrency from the definition only.
+    """
+    states = list(_states(definition))
+    maps = [state for state in states if "ItemReader" in state]
+    if not maps:
+        return
+    language = definition.pop("QueryLanguage")
+    for state in states:
+        state["QueryLanguage"] = language
+    for state in maps:
+        del state["QueryLanguage"], state["Output"]
+        state["MaxConcurrency"] = concurrency
+        state["ItemSelector"] = _as_paths(state["ItemSelector"])
+        for field in ("ItemReader", "ResultWriter"):
+            state[field]["Parameters"] = _as_paths(state[field].pop("Arguments"))
+        state["ResultPath"] = None
+        state["Catch"] = [{"ErrorEquals": each["ErrorEquals"], "Next": each["Next"]} for each in state["Catch"]]
+
+
+def _states(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for state in machine["States"].values():
+        yield state
+        if "ItemProcessor" in state:
+            yield from _states(state["ItemProcessor"])
+
+
+def _as_paths(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return fields whose `{% $states.input.… %}` or `{% $states.context.… %}` is a path instead."""
+    found: dict[str, str] = {}
+    for name, value in fields.items():
+        path = EXPRESSION.fullmatch(value)
+        found |= {f"{name}.$": f"{ROOTS[path[1]]}.{path[2]}"} if path else {name: value}
+    return found
 
 
 def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) -> None:

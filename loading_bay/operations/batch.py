@@ -41,6 +41,7 @@ class Batch:
         if not NAME.fullmatch(name):
             raise UserError(f"{name} cannot name a batch: use 1 to 80 letters, digits, hyphens and underscores")
         self.name = name
+        self.unnamed: list[Any] = []  # rows of its manifest that name no photo, once they were looked for
         self._deployed = deployed
         self._sfn = deployed.client("stepfunctions")
         self._dynamodb = deployed.client("dynamodb")
@@ -78,7 +79,7 @@ class Batch:
 
     def command(self, name: str) -> str:
         """Return the command line that does something more with this batch."""
-        return f"{self._deployed.command} batch {name} {self.name}"
+        return self._deployed.command("batch", name, self.name)
 
     def status(self) -> str:
         """Return RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
@@ -119,10 +120,15 @@ class Batch:
                 for item in page["Items"]:
                     names = [name for name in ("s3_bucket", "s3_key", "etag") if name in item]
                     yield {name: item[name]["S"] for name in names}
-        yield from self._never_run()
+        for given in self._never_run():
+            photo = _photo_of(given)
+            if photo:
+                yield photo
+            else:
+                self.unnamed.append(given.get("item"))
 
-    def _never_run(self) -> Iterator[dict[str, str]]:
-        """Yield the photos whose workflow came to no end, as the Map run's results tell: no record does."""
+    def _never_run(self) -> Iterator[dict[str, Any]]:
+        """Yield the inputs whose workflow came to no end; only the Map run's results know of them."""
         s3, bucket = self._deployed.client("s3"), self._deployed.outputs["InboxBucket"]
 
         def read(key: str) -> Any:
@@ -135,20 +141,22 @@ class Batch:
             for file in [*files.get("FAILED", []), *files.get("PENDING", [])]:
                 for result in read(file["Key"]):
                     if not any(name in f"{result.get('Error')} {result.get('Cause')}" for name in ENDS):
-                        yield _photo_of(json.loads(result["Input"]))
+                        yield json.loads(result["Input"])
 
     def retry(self, name: str | None = None) -> "Batch | None":
-        """Start a batch of only the photos that failed in this one; none if nothing failed.
+        """Start a batch of the photos that failed in this one, and only those; None if nothing failed.
+
+        Rows that name no photo are left in `unnamed`.
 
         Raises:
             UserError: there is no batch of this name.
         """
         self._describe()
-        lines = [json.dumps(photo, ensure_ascii=False) for photo in self.failed_photos()]
-        if not lines:
+        photos = list(self.failed_photos())
+        if not photos:
             return None
         name = name or new_name()
-        manifest = put_manifest(self._deployed, f"{name}.jsonl", "\n".join(lines).encode())
+        manifest = put_manifest(self._deployed, name, photos)
         return Batch.start(self._deployed, manifest=manifest, name=name)
 
     def _describe(self) -> dict[str, Any]:
@@ -156,7 +164,9 @@ class Batch:
             described: dict[str, Any] = self._sfn.describe_execution(executionArn=self._arn)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
-                raise UserError(f"there is no batch {self.name}; see {self._deployed.command} batch list") from error
+                raise UserError(
+                    f"there is no batch {self.name}; see {self._deployed.command('batch', 'list')}"
+                ) from error
             raise
         return described
 
@@ -179,14 +189,22 @@ class Batch:
         )
 
 
-def _photo_of(given: Mapping[str, Any]) -> dict[str, str]:
-    """Return a child's input as a manifest names its photo; inventories and listings have names of their own."""
-    photo = given["photo"]
-    key = photo.get("s3_key") or photo["Key"]
+def _photo_of(given: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return a child's input as a manifest names its photo, or None if it names none.
+
+    A listing has `Key`, an inventory also `Bucket` and a URL-encoded key, a manifest `s3_key`.
+    """
+    item = given.get("item")
+    if not isinstance(item, dict):
+        return None
+    key = item.get("s3_key") or item.get("Key")
+    if not isinstance(key, str):
+        return None
     named = {
-        "s3_bucket": photo.get("s3_bucket") or photo.get("Bucket"),
-        "s3_key": unquote_plus(key) if given.get("url_encoded") else key,
-        "etag": photo.get("etag") or photo.get("ETag") or photo.get("Etag"),
+        "s3_bucket": item.get("s3_bucket") or item.get("Bucket"),
+        "s3_key": unquote_plus(key) if "Bucket" in item else key,
+        "etag": next((str(item[name]).strip('"') for name in ("etag", "ETag", "Etag") if item.get(name)), ""),
+        "version_id": item.get("version_id") or item.get("VersionId"),
     }
     return {name: value for name, value in named.items() if value}
 

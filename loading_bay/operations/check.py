@@ -210,7 +210,7 @@ class Check:
         photo = f"s3://{self.inbox.bucket}/{key}#{etag}"
         decision = _await(lambda: self._decided(photo), OUTCOME_SECONDS)
         if decision is None:
-            raise UserError(f"{key} has no outcome after {OUTCOME_SECONDS} s; see {self.deployed.command} watch")
+            raise UserError(f"{key} has no outcome after {OUTCOME_SECONDS} s; see {self.deployed.command('watch')}")
         if decision.status == "FAILED":
             raise UserError(f"{key} failed: {decision.why}")
         return decision
@@ -314,7 +314,7 @@ class Check:
         found = self.deployed.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=kinds)["Attributes"]
         waiting = sum(int(found.get(kind, 0)) for kind in kinds)
         if waiting:
-            raise UserError(f"{waiting} undelivered events: run them again with {self.deployed.command} replay")
+            raise UserError(f"{waiting} undelivered events: run them again with {self.deployed.command('replay')}")
         return "empty"
 
     def alarms(self) -> str:

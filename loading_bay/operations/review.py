@@ -57,7 +57,7 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Recor
     found = [each for each in waiting_photos(deployed) if photo in {each.photo, each.key}]
     if len(found) != 1:
         several = f"{len(found)} photos" if found else "no photo"
-        raise UserError(f"{several} named {photo} in review; see {deployed.command} review list")
+        raise UserError(f"{several} named {photo} in review; see {deployed.command('review', 'list')}")
     try:
         return desk.decide(found[0].photo, vehicle, review_id=str(uuid.uuid4()), reviewer=reviewer)
     except (Conflict, InvalidAnswer, UnknownPhoto) as error:

@@ -82,7 +82,7 @@ def remove_reviewer(deployed: Deployed, name: str) -> None:
         cognito.admin_delete_user(UserPoolId=pool, Username=name)
     except ClientError as error:
         if error.response["Error"]["Code"] == "UserNotFoundException":
-            raise UserError(f"there is no reviewer {name}; see {deployed.command} reviewers list") from error
+            raise UserError(f"there is no reviewer {name}; see {deployed.command('reviewers', 'list')}") from error
         raise
 
 

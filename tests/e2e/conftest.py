@@ -29,6 +29,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copy2(ROOT / name, folder / name)
     for environment in (".venv", ".tools"):
         (folder / environment).symlink_to(ROOT / environment)
+    for pins in ("pyproject.toml", "requirements/lock.txt", "requirements/uv.txt"):
+        os.utime(folder / pins, (0, 0))  # make must not install into this checkout's environment
     yield folder
     subprocess.run(
         [".venv/bin/loading-bay", "down"],

@@ -43,7 +43,7 @@ class Fault:
 
 
 # What the request of each of a photo's three writes holds, and the others' do not.
-CLAIM, RECORD, CONFIRM = '"CLAIMED"', "#decided_at = :decided_at", "SET announced_at"
+CLAIM, RECORD, CONFIRM = '"CLAIMED"', "decided_at = :decided_at", "SET announced_at"
 
 
 @dataclass(frozen=True)

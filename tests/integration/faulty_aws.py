@@ -99,8 +99,7 @@ if __name__ == "__main__":
     from ministack.services import cloudwatch_logs, stepfunctions
 
     from loading_bay.local import guard
-
-    from .express import Express
+    from tests.integration.express import Express
 
     tap(stepfunctions)
     save_whole(app)

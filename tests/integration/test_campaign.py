@@ -52,7 +52,7 @@ CALL_FAULTS = [
     Fault("events:putEvents", "EventBridge.SdkClientException", 0.03, lost_answer=True),
     Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.05),
     Fault("lambda:invoke", "Lambda.SdkClientException", 0.02, lost_answer=True),
-    Fault("s3:headObject", "S3.SdkClientException", 0.1),
+    Fault("s3:listObjectsV2", "S3.SdkClientException", 0.1),
     # An error that nobody expects, so that the workflow gives up at once.
     Fault("dynamodb:updateItem", "DynamoDB.ValidationException", 0.01),
 ]

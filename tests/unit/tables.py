@@ -32,7 +32,7 @@ def update(stored: Item | None, request: Mapping[str, Any]) -> Item | None:
     actions = re.split(r"\b(SET|REMOVE)\b", named(request["UpdateExpression"]))[1:]
     for action, what in zip(actions[::2], actions[1::2], strict=True):
         for part in re.split(r",\s*(?![^(]*\))", what.strip()):
-            name, _, value = part.partition(" = ")
+            name, _, value = part.strip().partition(" = ")
             if action == "REMOVE":
                 item.pop(name, None)
             elif match := re.fullmatch(r"if_not_exists\((\w+), (:\w+)\)", value):

@@ -50,16 +50,22 @@ def bay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interpreter]:
             "DecisionsTable": found.create_table("Decisions"),
             "DecisionRetentionDays": "365",
             "ClaimSeconds": "600",
-            "RetrySeconds": "300",
-            "LongestRetrySeconds": "3600",
+            "RetryMillis": "300000",
+            "LongestRetryMillis": "600000",
             "GiveUpAfterHours": "24",
         }
         found.functions = {
             "SerializeFunctionArn": lambda given: (
                 given | {"image_data": "…", "uploaded_at": "2026-11-25T18:00:00.000Z"}
             ),
-            "InferenceFunctionArn": lambda given: {"inferences": [0.97, 0.03], "variant": "AllTraffic"},
-            "ThresholdFunctionArn": lambda given: given | {"vehicle": "bicycle", "confidence": 0.97},
+            "InferenceFunctionArn": lambda given: {
+                "inferences": [0.97, 0.03],
+                "probabilities": {"bicycle": 0.97, "motorcycle": 0.03},
+                "variant": "AllTraffic",
+            },
+            "ThresholdFunctionArn": lambda given: (
+                given | {"vehicle": "bicycle", "confidence": 0.97, "bay": "1", "order_range": "near"}
+            ),
         }
         found.s3.create_bucket(Bucket="inbox")
         yield found
