@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from functions.decisions.classes import VehicleClass, parse_classes
@@ -43,8 +43,6 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         logger.warning("photo needs review", extra=about | {"error": "LowConfidence", "reason": str(error)})
         raise
     metrics.add_metric("PhotosRouted", MetricUnit.Count, 1)
-    with single_metric("VehiclesRouted", MetricUnit.Count, 1) as by_vehicle:
-        by_vehicle.add_dimension("vehicle", choice.vehicle.name)
     logger.info("vehicle chosen", extra=about | {"vehicle": choice.vehicle.name, "confidence": choice.confidence})
     return event | {
         "vehicle": choice.vehicle.name,

@@ -25,7 +25,6 @@ from loading_bay.local.stack import HOME, MODEL, Options, Stack
 from loading_bay.operations.watch import counts, decisions_table, reasons, watch
 from loading_bay.stack.addresses import Address
 from loading_bay.stack.decisions import OUTCOMES, Decision, DecisionsTable
-from loading_bay.stack.deployed import STACK_NAME
 from loading_bay.stack.errors import UserError
 
 from .commands import Command, echo_json, json_option
@@ -34,7 +33,8 @@ DEMO = HOME / "demo"
 DEMO_SECONDS = 120
 FUNCTIONS = {"serialize": "SerializeFunction", "inference": "InferenceFunction", "threshold": "ThresholdFunction"}
 WORKFLOWS = {"photo": "StateMachineArn", "batch": "BatchStateMachineArn"}
-LOGS = {name: f"/aws/lambda/{STACK_NAME}-{name}" for name in (*FUNCTIONS, "review")}
+# Where log lines come from → how a line of the functions' log names its function.
+LOGS = {"functions": "", **{name: f"{name.title()}Function" for name in (*FUNCTIONS, "review")}}
 
 console = Console(highlight=False)
 
@@ -243,11 +243,11 @@ def invoke(target: str, event: Path) -> None:
 
 
 @click.command(cls=Command, examples=["inference", "aws --lines 200", "endpoint --follow"])
-@click.argument("source", type=click.Choice([*LOGS, "aws", "endpoint"]), default="serialize")
+@click.argument("source", type=click.Choice([*LOGS, "aws", "endpoint"]), default="functions")
 @click.option("--lines", type=click.IntRange(1), default=50, help="How many lines.")
 @click.option("--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 def logs(source: str, lines: int, follow: bool) -> None:
-    """Print the last log lines of a function, the endpoint or the local AWS."""
+    """Print the last log lines of the functions, the endpoint or the local AWS."""
     stack = Stack.load()
     text = _log(stack, source)
     for line in text[-lines:]:
@@ -263,8 +263,9 @@ def logs(source: str, lines: int, follow: bool) -> None:
 def _log(stack: Stack, source: str) -> list[str]:
     if source not in LOGS:
         return (stack.folder / f"{source}.log").read_text().splitlines()
-    pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=LOGS[source])
-    return [event["message"].rstrip() for page in pages for event in page["events"]]
+    group = stack.outputs["FunctionLogs"]
+    pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+    return [event["message"].rstrip() for page in pages for event in page["events"] if LOGS[source] in event["message"]]
 
 
 @click.command(cls=Command, examples=[""])

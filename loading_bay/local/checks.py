@@ -24,11 +24,23 @@ def check_parameters(given: Mapping[str, str]) -> None:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
             raise UserError(f"the template has no parameter {name}; {hint}")
-        if wanted := _unmet(known[name], value):
+        if wanted := unmet(known[name], value):
             raise UserError(f"{name} cannot be {value!r}: {wanted}")
+    check_prefixes({name: given.get(name, parameter_default(name)) for name in ("UploadPrefix", "BatchPrefix")})
 
 
-def _unmet(parameter: Mapping[str, Any], value: str) -> str:
+def check_prefixes(parameters: Mapping[str, str]) -> None:
+    """Check that uploads and batches do not overlap: a batch's photo would be classified as it lands.
+
+    Raises:
+        UserError: they overlap.
+    """
+    upload, batch = parameters["UploadPrefix"], parameters["BatchPrefix"]
+    if upload.startswith(batch) or batch.startswith(upload):
+        raise UserError(f"UploadPrefix {upload} and BatchPrefix {batch} overlap: choose two separate prefixes")
+
+
+def unmet(parameter: Mapping[str, Any], value: str) -> str:
     """Return which bound of a parameter a value does not meet, if any."""
     if allowed := parameter.get("AllowedValues"):
         return "" if value in map(str, allowed) else f"one of {', '.join(map(str, allowed))}"

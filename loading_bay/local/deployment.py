@@ -4,6 +4,7 @@ All that differs from the cloud is here: the functions run under this machine's 
 local AWS does not know is left out.
 """
 
+import json
 import os
 import platform
 import re
@@ -53,15 +54,15 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     }
     concurrency = parameters.get("BatchMaxConcurrency", template["Parameters"]["BatchMaxConcurrency"]["Default"])
     for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::StateMachine":
-            # A definition of its own file is taken there as it is, and not as YAML.
+        if resource["Type"] == "AWS::StepFunctions::StateMachine":
             machine = resource["Properties"]
-            machine["Definition"] = read_definition(ROOT / machine.pop("DefinitionUri"))
-            _with_maps_in_jsonpath(machine["Definition"], int(concurrency))
+            definition = read_definition(ROOT / machine.pop("DefinitionS3Location"))
+            _with_maps_in_jsonpath(definition, int(concurrency))
             # Received messages come there as in SQS's older protocol: one by its name, several as a list.
-            if receive := machine["Definition"]["States"].get("ReceiveMessages"):
+            if receive := definition["States"].get("ReceiveMessages"):
                 one_or_more = "$type($states.result) = 'array' ? $states.result : $states.result.Message"
                 receive["Output"] = f"{{% [{one_or_more}] %}}"
+            machine["DefinitionString"] = json.dumps(definition)
     return template
 
 

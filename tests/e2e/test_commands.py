@@ -142,9 +142,7 @@ print(json.dumps({each.function_id: each.environment["Variables"] | {"on": each.
 """
 
 
-@pytest.mark.parametrize(
-    "given", [{}, {"EndpointUrl": "http://here:1", "StorageUrl": "http://here:2", "Architecture": "x86_64"}]
-)
+@pytest.mark.parametrize("given", [{}, {"EndpointUrl": "http://here:1", "Architecture": "x86_64"}])
 def test_sam_local_invoke_finds_a_value_for_every_variable(run: Run, given: dict[str, str]) -> None:
     read = run("python", "-c", SAM_READS, "template.yaml", json.dumps(given))
 
@@ -156,7 +154,6 @@ def test_sam_local_invoke_finds_a_value_for_every_variable(run: Run, given: dict
         assert variables["on"] == [given.get("Architecture", "arm64")]
     assert float(functions["ThresholdFunction"]["CONFIDENCE_THRESHOLD"]) == 0.9
     assert functions["InferenceFunction"]["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] == given.get("EndpointUrl", "")
-    assert functions["SerializeFunction"]["AWS_ENDPOINT_URL_S3"] == given.get("StorageUrl", "")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Endpoint, scores
 
 PHOTOS = ROOT / "events" / "photos"
-UNDO_SECONDS = 3
+UNDO_SECONDS = 5  # as the template has it
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
 Open = Callable[..., Page]
 
@@ -29,7 +29,7 @@ def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     """Return a stack whose model is sure of nothing."""
     endpoint = Endpoint()
     endpoint.answer = lambda body: scores(0.62, 0.38)
-    options = Options(endpoint_url=endpoint.url, parameters={"ReviewUndoSeconds": str(UNDO_SECONDS)})
+    options = Options(endpoint_url=endpoint.url)
     stack = Stack.up(tmp_path_factory.mktemp("stack"), options, say=print)
     yield Bay(stack)
     stack.down()

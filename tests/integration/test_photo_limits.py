@@ -13,8 +13,8 @@ from loading_bay.stack.template import ROOT, read_template
 
 pillow_heif.register_heif_opener()
 TEMPLATE = read_template()
-MAX_PIXELS = TEMPLATE["Parameters"]["MaxPhotoPixels"]["MaxValue"]
 FUNCTION = TEMPLATE["Resources"]["SerializeFunction"]["Properties"]
+MAX_PIXELS = int(FUNCTION["Environment"]["Variables"]["MAX_PHOTO_PIXELS"])
 # What Lambda's runtime and the rest of the handler's imports take; measured 75 MB, and the file itself up to 26 MB.
 ELSEWHERE_MB = 130
 SECONDS = 10  # of processor time, the decoder's bound

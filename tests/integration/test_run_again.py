@@ -123,7 +123,7 @@ def test_a_damaged_item_holds_up_no_other(bay: Bay, endpoint: Endpoint) -> None:
     (failed,) = bay.decisions(key)
     bay.expire(failed.photo)
     shard = (failed.queue or "")[-1]
-    damaged = {"photo": {"S": "s3://damaged"}, "queue": {"S": f"OPEN#{shard}"}, "due_at": {"N": "0"}}
+    damaged: dict[str, Any] = {"photo": {"S": "s3://damaged"}, "queue": {"S": f"OPEN#{shard}"}, "due_at": {"N": "0"}}
     damaged |= {"s3_key": {"N": "7"}, "s3_bucket": {"BOOL": True}, "failed_at": {"L": []}}
     bay.dynamodb.put_item(TableName=bay.table, Item=damaged)
 

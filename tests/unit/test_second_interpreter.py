@@ -1,4 +1,4 @@
-"""ClassifyPhoto and WatchReview end on a second interpreter as they do on the first, with arguments that AWS takes."""
+"""ClassifyPhoto ends on a second interpreter as it does on the first, with arguments that AWS takes."""
 
 import json
 from collections.abc import Iterator
@@ -152,17 +152,3 @@ def test_nonsense_is_refused_before_anything_is_claimed(bay: Interpreter, nonsen
     assert (run.status, run.error) == ("FAILED", "InvalidInput")
     assert run.calls == []
     assert bay.items("Decisions") == []
-
-
-def test_the_watch_measures_the_oldest_review(bay: Interpreter) -> None:
-    bay.functions["ThresholdFunctionArn"] = raising(LowConfidence("0.52 < 0.9"))
-    classify(bay)
-
-    run = bay.run("WatchReview", {})
-
-    assert run.status == "SUCCEEDED", run.cause
-    for integration, arguments in run.calls:
-        assert problems(integration, arguments) == ""
-    measured = run.calls[-1][1]["MetricData"][0]
-    assert measured["MetricName"] == "OldestReviewAge"
-    assert 0 <= measured["Value"] < 60

@@ -119,7 +119,7 @@ def named_by(task: Task) -> Iterator[str]:
             yield f"{logical_id}.Arn/index/{index[1]}" if index else f"{logical_id}.Arn"
         elif kind == "AWS::Serverless::Function":
             yield f"{logical_id}.Arn"
-        elif kind == "AWS::Serverless::StateMachine":
+        elif kind == "AWS::StepFunctions::StateMachine":
             yield logical_id
         elif kind == "AWS::SQS::Queue":
             yield f"{logical_id}.Arn"

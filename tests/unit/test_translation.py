@@ -53,7 +53,7 @@ def packaged() -> dict[str, Any]:
     uploaded = {"Bucket": "what-sam-uploaded", "Key": "0123456789abcdef"}
     template["Globals"]["Function"].pop("CodeUri")
     for resource in template["Resources"].values():
-        for name in {"DefinitionUri", "CodeUri"} & set(resource.get("Properties", {})):
+        for name in {"DefinitionS3Location", "CodeUri"} & set(resource.get("Properties", {})):
             resource["Properties"][name] = uploaded
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = uploaded

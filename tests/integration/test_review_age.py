@@ -19,7 +19,7 @@ def test_the_oldest_waiting_photo_s_age_is_published(bay: Bay) -> None:
     bay.dynamodb.put_item(TableName=bay.table, Item=item)
     cloudwatch = bay.stack.client("cloudwatch")
 
-    bay.sfn.start_execution(stateMachineArn=bay.stack.outputs["ReviewWatchArn"], input="{}")
+    bay.sweep()
 
     def ages() -> list[float]:
         answer = cloudwatch.get_metric_statistics(
