@@ -131,10 +131,11 @@ class Retries:
     def __init__(self, state: str, error: str) -> None:
         retriers = read_definition(DEFINITION)["States"][state]["Retry"]
         retry = next(each for each in retriers if error in each["ErrorEquals"])
-        growing = (
-            retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt for attempt in range(retry["MaxAttempts"])
-        )
-        self.waits: list[float] = [min(wait, retry["MaxDelaySeconds"]) for wait in growing]
+        first, rate = retry.get("IntervalSeconds", 1), retry.get("BackoffRate", 2)
+        longest = retry.get("MaxDelaySeconds", math.inf)
+        self.waits: list[float] = [
+            min(first * rate**attempt, longest) for attempt in range(retry.get("MaxAttempts", 3))
+        ]
 
     @property
     def patience(self) -> float:
