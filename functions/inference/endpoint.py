@@ -40,11 +40,17 @@ class Prediction:
 
 
 def predict(
-    runtime: Any, endpoint_name: str, image: bytes, *, class_count: int, inference_id: str | None = None
+    runtime: Any,
+    endpoint_name: str,
+    image: bytes,
+    *,
+    content_type: str,
+    class_count: int,
+    inference_id: str | None = None,
 ) -> Prediction:
-    """Send one PNG to the endpoint and read its `class_count` probabilities.
+    """Send one picture of `content_type` to the endpoint and read its `class_count` probabilities.
 
-    Data capture keeps `inference_id` (1 to 64 ASCII characters), so that a captured picture can be traced to its photo.
+    Data capture keeps `inference_id` (1 to 64 ASCII characters), so a captured picture can be traced to its photo.
 
     Raises:
         EndpointUnavailable: worth another try.
@@ -53,7 +59,7 @@ def predict(
     named = {"InferenceId": inference_id} if inference_id else {}
     try:
         answer = runtime.invoke_endpoint(
-            EndpointName=endpoint_name, ContentType="image/png", Accept="application/json", Body=image, **named
+            EndpointName=endpoint_name, ContentType=content_type, Accept="application/json", Body=image, **named
         )
         body = answer["Body"].read(MAX_ANSWER_BYTES + 1)
         answer["Body"].read(1)  # only at its end does botocore say that an answer broke off

@@ -21,7 +21,7 @@ SECONDS = 10  # of processor time, the decoder's bound
 
 MEASURE = """
 import json, sys, time
-from functions.serialize.decoder import Decoder
+from functions.photo.decoder import Decoder
 data = open(sys.argv[1], "rb").read()
 decoder = Decoder(max_pixels=int(sys.argv[2]))
 its_time = (~decoder.start() << 3) | 2  # Linux's clock of another process's time, as clock_getcpuclockid gives it
