@@ -15,10 +15,16 @@ MOST_TRANSFORMS = 8
 BT709, BT2020, DISPLAY_P3 = 1, 9, 12
 SRGB, PQ, HLG = 13, 16, 18
 GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
-# From linear light of these primaries to that of sRGB; all have the same white.
-TO_SRGB = {
+Matrix = tuple[tuple[float, float, float], ...]
+SAME: Matrix = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+# From linear light of these primaries to that of sRGB or BT.2020; all have the same white.
+TO_SRGB: dict[int, Matrix] = {
     BT2020: ((1.66049, -0.58764, -0.07285), (-0.12455, 1.1329, -0.00835), (-0.01815, -0.10058, 1.11873)),
     DISPLAY_P3: ((1.22494, -0.22494, 0.0), (-0.04206, 1.04206, 0.0), (-0.01964, -0.07864, 1.09827)),
+}
+TO_BT2020: dict[int, Matrix] = {
+    BT709: ((0.6274, 0.32928, 0.04331), (0.0691, 0.91954, 0.01136), (0.01639, 0.08801, 0.8956)),
+    DISPLAY_P3: ((0.75383, 0.1986, 0.04757), (0.04574, 0.94178, 0.01248), (-0.00121, 0.0176, 0.98361)),
 }
 GRID = 33  # of the table by which three channels are converted at once
 # Light is counted in multiples of reference white, 203 cd/m² (ITU-R BT.2408); pictures are mastered for 1,000.
@@ -76,23 +82,24 @@ def _transform(profile: bytes) -> ImageCms.ImageCmsTransform:
 
 @lru_cache(maxsize=4)
 def _table(primaries: int, transfer: int) -> ImageFilter.Color3DLUT:
-    matrix = TO_SRGB.get(primaries, ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-
-    def convert(red: float, green: float, blue: float) -> tuple[float, float, float]:
-        light = _light(transfer, red, green, blue)
-        r, g, b = (_encoded(sum(share * part for share, part in zip(row, light, strict=True))) for row in matrix)
-        return r, g, b
+    def convert(*encoded: float) -> tuple[float, float, float]:
+        light = [_linear(transfer, value) for value in encoded]
+        if transfer == HLG:  # the light of the scene; a display of 1,000 cd/m² adds a gamma of 1.2
+            luma = 0.2627 * light[0] + 0.678 * light[1] + 0.0593 * light[2]
+            light = [PEAK * value * luma**0.2 for value in light]
+        if transfer in {PQ, HLG}:
+            mapped = _tone_mapped(_times(TO_BT2020.get(primaries, SAME), light))
+            light = _times(TO_SRGB[BT2020], mapped)
+        else:
+            light = _times(TO_SRGB[primaries], light)
+        red, green, blue = map(_encoded, light)
+        return red, green, blue
 
     return ImageFilter.Color3DLUT.generate(GRID, convert)
 
 
-def _light(transfer: int, *encoded: float) -> tuple[float, ...]:
-    """Return linear light of three channels, where 1 is the brightest that sRGB can show."""
-    light = [_linear(transfer, value) for value in encoded]
-    if transfer == HLG:  # the light of the scene; a display of 1,000 cd/m² adds a gamma of 1.2
-        luma = 0.2627 * light[0] + 0.678 * light[1] + 0.0593 * light[2]
-        light = [PEAK * value * luma**0.2 for value in light]
-    return _tone_mapped(light) if transfer in {PQ, HLG} else tuple(light)
+def _times(matrix: Matrix, light: list[float]) -> list[float]:
+    return [sum(share * part for share, part in zip(row, light, strict=True)) for row in matrix]
 
 
 @lru_cache(maxsize=4 * GRID)
@@ -106,19 +113,19 @@ def _linear(transfer: int, value: float) -> float:
     return value / 12.92 if value <= 0.04045 else math.pow((value + 0.055) / 1.055, 2.4)  # IEC 61966-2-1
 
 
-def _tone_mapped(light: list[float]) -> tuple[float, ...]:
+def _tone_mapped(light: list[float]) -> list[float]:
     """Scale down light of up to `PEAK` as SMPTE ST 2094-50 (annex C) does, and Chromium for a screen without HDR.
 
     Reference white becomes half of the light that the screen can show; above, a quadratic Bézier curve leads to 1.
     """
     brightest = max(light)
     if brightest <= 1:
-        return tuple(value / 2 for value in light)
+        return [value / 2 for value in light]
     middle, middle_light = 0.35 + 0.65 * 2, 0.35 / 2 + 0.65
     a, b, c = 1 - 2 * middle + PEAK, 2 * middle - 2, 1 - min(brightest, PEAK)
     t = (math.sqrt(b * b - 4 * a * c) - b) / (2 * a)
     mapped = 0.5 * (1 - t) ** 2 + 2 * middle_light * t * (1 - t) + t * t
-    return tuple(value * mapped / brightest for value in light)
+    return [value * mapped / brightest for value in light]
 
 
 def _encoded(light: float) -> float:

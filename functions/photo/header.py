@@ -57,7 +57,7 @@ SRGB_GAMMA = range(45_000, 46_000)  # the chunk gAMA of a PNG in sRGB
 # Chromium shows the transfers of video in a PNG as a television does, and in an AVIF as it does sRGB.
 VIDEO_TRANSFERS, VIDEO_GAMMA = {1, 6, 11, 14, 15}, 2.4
 
-ORIENTATION, NUMBERS = 0x0112, {1: "B", 3: "H", 4: "I"}  # the types BYTE, SHORT and LONG of EXIF
+ORIENTATION, NUMBERS = 0x0112, {3: "H", 4: "I"}  # the types SHORT and LONG of EXIF
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 
 
@@ -194,8 +194,9 @@ def _scans(data: memoryview, frame: int, components: int) -> list[bytes | memory
             is_whole = shown >= components
             if len(scan) > 3 and (scan[-3], scan[-1] >> 4) == (0, 0):  # the lowest frequency, not yet refined
                 shown += scan[0]
-        elif marker == END_OF_IMAGE:
-            is_whole, stop = is_whole or (frame not in PROGRESSIVE and shown >= components), start
+        elif marker in {END_OF_IMAGE, START_OF_IMAGE}:
+            is_ended = marker == END_OF_IMAGE and frame not in PROGRESSIVE
+            is_whole, stop = is_whole or (is_ended and shown >= components), start
             break
     if not is_whole:
         raise UnreadablePhoto("the JPEG photo is cut off")
