@@ -36,7 +36,7 @@ SHOW = """async (data) => {
 # Why a photo may look otherwise than in Chromium: parts of its name, and the reason.
 REASONS = {
     ("JPEG", "LONG"): "Chromium reads an orientation of the type SHORT alone; cameras and Pillow also know LONG",
-    ("WebP", "orientation", ", 0"): "Chromium does not expect the prefix `Exif` that some writers put into a WebP",
+    ("WebP", "orientation"): "Chromium turns no WebP; Pillow does",
     ("AVIF", "aperture"): "Chromium crops at the top left alone; the standard, and libheif in a HEIC, anywhere",
     ("whole", "no end"): "Chromium leaves the last row of blocks of a JPEG without an end mark white",
     ("whole", "zeros"): "as above",
