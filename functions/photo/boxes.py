@@ -16,7 +16,7 @@ Rectangle = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Properties:
-    """What the primary item's properties say of colours, and of the part of the coded picture to show."""
+    """The primary item's colours, and the part of the coded picture to show."""
 
     coding: Coding | None = None
     aperture: bytes = b""

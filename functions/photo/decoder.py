@@ -1,7 +1,7 @@
-"""Decodes photos in a process of their own, whose memory and time no photo can exceed.
+"""Decodes photos in a separate process, whose memory and time no photo can exceed.
 
-A photo comes from anybody, and decoders are C: what a photo does to them happens to a process that holds nothing else,
-no credentials, and ends when it crashes, takes too long or asks for too much. The process decodes one photo after the
+A photo comes from anybody, and decoders are C. So they run in a process that holds nothing else, no credentials, and
+that ends when a photo crashes it, takes too long or asks for too much. The process decodes one photo after the
 other, so a photo pays about a millisecond for it and not the start of an interpreter.
 """
 
@@ -46,7 +46,7 @@ class Decoder:
     """Decodes one photo after the other within bounds; to be used in a `with`, or for as long as its owner lives.
 
     A photo that crashes the process, exhausts it or makes a decoder give up is decoded once more in a fresh process:
-    what earlier photos left behind is not its fault.
+    earlier photos may have left it short of memory.
 
     Args:
         max_pixels: more are refused before anything is decoded.
@@ -85,11 +85,11 @@ class Decoder:
         return self._decode("upright", data, longest_side)
 
     def start(self) -> int:
-        """Start the process, if there is none, without waiting until it is ready; return its id."""
+        """Start the process unless it runs, without waiting until it is ready; return its id."""
         return self._running().id
 
     def wait_until_ready(self) -> None:
-        """Start the process, if there is none, and wait until it can decode.
+        """Start the process unless it runs, and wait until it can decode.
 
         Raises:
             DecoderFailed: it does not start, and neither would it for a photo.
@@ -144,7 +144,7 @@ class _Process:
         self._is_ready = False
         self._seconds = seconds
         self._socket, theirs = socket.socketpair()
-        # Of the environment, what an interpreter needs to start and where modules are: no credentials.
+        # The interpreter gets only the variables that it needs to start, and the places of modules: no credentials.
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env["PYTHONPATH"] = os.pathsep.join(str(Path(folder).resolve()) for folder in sys.path)
         with theirs, _shareable() as file:
@@ -177,7 +177,7 @@ class _Process:
         self._is_ready = True
 
     def decode(self, request: bytes, data: bytes) -> Photo | _Refusal:
-        """Hand over a photo, and return what the process made of it.
+        """Hand over a photo, and return the picture or the process's refusal.
 
         Raises:
             DecoderFailed: the process did not start, did not answer in time, or was ended by somebody else.
@@ -236,7 +236,7 @@ def _shareable() -> BinaryIO:
 
 
 def main() -> None:
-    """Decode what is asked for through standard input until it is closed: python -m … FILE SECONDS MEGABYTES."""
+    """Decode photos as requests come in on standard input, until it is closed: python -m … FILE SECONDS MEGABYTES."""
     file, seconds, megabytes = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the photo
     if sys.platform == "linux":

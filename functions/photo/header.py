@@ -14,7 +14,7 @@ from .boxes import Properties, read_properties
 from .colour import MOST_PROFILE_BYTES, Coding
 from .errors import UnreadablePhoto
 
-# Far above what cameras and editors write; a segment holds at most 64 KB, and a PNG's chunks mostly 8 KB or more.
+# Far more than cameras and editors write; a segment holds at most 64 KB, and a PNG's chunks mostly 8 KB or more.
 MOST_SEGMENTS, MOST_SCANS, MOST_CHUNKS, MOST_EXIF_ENTRIES = 1_000, 100, 20_000, 1_000
 # How the accepted formats begin, by their names in Pillow. HEIC and AVIF name theirs among the brands of `ftyp`.
 BEGINNINGS = {
@@ -24,7 +24,7 @@ BEGINNINGS = {
     "AVIF": rb".{4}ftyp.{0,48}?avi[fs]",
     "HEIF": rb".{4}ftyp.{0,48}?(?:he[iv][cmsx]|mif1|msf1)",
 }
-# What arrives in place of a photo when an upload goes wrong.
+# Files that arrive in place of a photo when an upload goes wrong, by how they begin.
 MISTAKEN = {
     rb"<svg\b|<\?xml.{0,500}<svg\b": "an SVG drawing",
     rb"<(!doctype html|html|head|body)\b": "an HTML page",
@@ -100,9 +100,10 @@ def bare(data: memoryview, format: str) -> Bare:
     if format == "PNG":
         return _bare_png(data)
     if format == "WEBP":
-        # Browsers do not mind a size that is too large; if the picture is cut off, the decoder notices.
-        size = min(int.from_bytes(data[4:8], "little"), len(data) - 8 & ~1)
-        return Bare(b"RIFF" + struct.pack("<I", size) + data[8:])
+        if int.from_bytes(data[4:8], "little") <= len(data) - 8:
+            return Bare(data)
+        # A size that is too large does no harm; if the picture is cut off, the decoder notices.
+        return Bare(b"RIFF" + struct.pack("<I", len(data) - 8 & ~1) + data[8:])
     return Bare(data, properties=read_properties(data))
 
 
@@ -148,7 +149,7 @@ def _bare_jpeg(data: memoryview) -> Bare:
             xmp = bytes(body)
         elif marker == APP2 and body[: len(ICC)] == ICC and body[13:]:
             profile.append((body[12], body[14:]))
-    raise UnreadablePhoto("the JPEG has no picture, or is cut off")
+    raise UnreadablePhoto("the JPEG ends before its picture")
 
 
 def _segments(data: memoryview) -> Iterator[tuple[int, int, int]]:

@@ -59,7 +59,7 @@ class Photo:
 def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> Photo:
     """Turn a photo upright, crop its central square and reduce it to size × size pixels.
 
-    Reads JPEG, PNG, WebP, HEIF/HEIC and AVIF; of an animation, the first frame. What is transparent becomes white.
+    Reads JPEG, PNG, WebP, HEIF/HEIC and AVIF; the first frame of an animation. Transparent pixels become white.
     Training prepares its photos with this function, and the model's server agrees with it, pixel by pixel.
 
     Raises:
@@ -81,7 +81,7 @@ def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> P
 
 
 def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> Photo:
-    """Turn a photo upright and reduce it so that no side has more than `longest_side` pixels.
+    """Turn a photo upright and reduce it until no side has more than `longest_side` pixels.
 
     Reads and raises as `central_square`; a smaller photo keeps its size.
     """
@@ -102,7 +102,7 @@ def _decode(
     name = NAMES.get(format, format)
     file = bare(memoryview(data), format)
     with warnings.catch_warnings():
-        # Pillow warns of odd metadata, and above a pixel limit of its own; max_pixels is tighter.
+        # Pillow warns of odd metadata and of more pixels than a fixed limit; max_pixels is tighter.
         warnings.simplefilter("ignore")
         try:
             image = _open(file.data, format)
@@ -110,7 +110,7 @@ def _decode(
             raise
         except Image.DecompressionBombError as error:
             raise PhotoTooLarge(f"the photo is larger than {max_pixels / 1e6:.0f} megapixels") from error
-        except Exception as error:  # decoders raise whatever they trip over, from SyntaxError to struct.error
+        except Exception as error:  # decoders raise anything from SyntaxError to struct.error
             raise UnreadablePhoto(f"the {name} photo is damaged, or of a kind that is not supported") from error
         width, height = image.size
         if width * height > max_pixels:
@@ -182,13 +182,13 @@ def _open(data: bytes | memoryview, format: str) -> ImageFile.ImageFile:
 
             register_heif_opener()
         image = Image.open(BytesIO(data), formats=[format])
-    # All at once: Pillow's pieces of 64 KB take a tenth of a millisecond for every megabyte.
+    # All at once: reading in pieces of 64 KB takes a tenth of a millisecond for every megabyte.
     image.decodermaxblock = len(data)
     return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Return the image with 8 bits per channel, what is transparent in its alpha channel alone."""
+    """Return the image with 8 bits per channel, its transparency in the alpha channel alone."""
     rawmode = image.tile[0][3] if isinstance(image, PngImageFile) else ""
     image.load()
     transparent = image.info.get("transparency")

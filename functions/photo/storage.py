@@ -32,7 +32,7 @@ def fetch_photo(
     a version, `etag` makes sure that the object was not overwritten since.
 
     Raises:
-        PhotoNotFound: there is no such object, or no longer the one meant.
+        PhotoNotFound: the object is missing, or no longer the one meant.
         PhotoTooLarge: it has more than `max_bytes`.
         StorageUnavailable: S3 did not answer after botocore's own retries.
     """

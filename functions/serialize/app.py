@@ -99,7 +99,7 @@ def encode(reduced: Photo) -> tuple[bytes, str]:
 
 
 def order_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the `order` that a photo was uploaded with (x-amz-meta-order), unless there is none or it is invalid."""
+    """Return the `order` that a photo was uploaded with (x-amz-meta-order), if it has a valid one."""
     order = metadata.get("order")
     if order is None:
         return {}

@@ -61,7 +61,7 @@ def show(chromium_path: str) -> Iterator[Show]:
 
 
 def difference(member: Member, show: Show) -> float:
-    """Return the mean difference of a photo from what a browser shows, in levels of 255; 255 if of another shape."""
+    """Return the mean difference of a photo from a browser's picture, in levels of 255; 255 if of another shape."""
     picture, ours = show(member.data), upright(member.data, longest_side=SIDE, max_pixels=1_000_000).image
     assert picture is not None
     reduced = picture.copy()

@@ -89,9 +89,7 @@ def png(chunks: list[bytes], mode: str = "RGB", **options: object) -> bytes:
 
 def avif(properties: list[bytes], primaries: int = 1, transfer: int = 13, **options: object) -> bytes:
     """Return an AVIF whose picture has these properties too, and names its colours so."""
-    data = encode(scene(), "AVIF", quality=95, subsampling="4:4:4", **options)
-    colours = data.index(b"nclx") + 4
-    data = data[:colours] + struct.pack(">HH", primaries, transfer) + data[colours + 4 :]
+    data = _named(encode(scene(), "AVIF", quality=95, subsampling="4:4:4", **options), primaries, transfer)
     if not properties:
         return data
     added = b"".join(properties)
@@ -117,6 +115,16 @@ def avif(properties: list[bytes], primaries: int = 1, transfer: int = 13, **opti
         if data[place : place + 4] == struct.pack(">I", moved):
             parts[place : place + 4] = struct.pack(">I", moved + grown)
     return bytes(parts)
+
+
+def heic(primaries: int, transfer: int) -> bytes:
+    """Return a HEIC that names its colours so."""
+    return _named(encode(scene(), "HEIF", quality=95, chroma=444), primaries, transfer)
+
+
+def _named(data: bytes, primaries: int, transfer: int) -> bytes:
+    colours = data.index(b"nclx") + 4
+    return data[:colours] + struct.pack(">HH", primaries, transfer) + data[colours + 4 :]
 
 
 def clap(width: int, height: int, x: int = 0, y: int = 0) -> bytes:
@@ -186,8 +194,8 @@ def unchanged() -> Iterator[Member]:
             for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
                 yield Member(f"PNG, {mode}, {', '.join(names)}", png([PNG_CHUNKS[name] for name in names], mode))
     for orientation in range(1, 9):
-        options = {"exif": exif(orientation), "xmp": xmp(3), "quality": 95}
-        yield Member(f"WebP, orientation {orientation}", encode(scene(), "WEBP", **options))
+        turned = encode(scene(), "WEBP", exif=exif(orientation), xmp=xmp(3), quality=95)
+        yield Member(f"WebP, orientation {orientation}", turned)
         yield Member(f"AVIF, orientation {orientation}", avif([], exif=exif(orientation)))
         yield Member(f"HEIC, orientation {orientation}", encode(scene(), "HEIF", quality=95, exif=exif(orientation)))
 

@@ -22,7 +22,7 @@ from loading_bay.stack.template import ROOT
 from .bay import Bay, picture, wait_for
 from .reviewing import ReviewApi
 
-# Makes everything but $TMPDIR read-only for the command that follows, in namespaces of its own.
+# Makes everything but $TMPDIR read-only for the command that follows.
 SANDBOX = r"""
 mount --bind "$TMPDIR" "$TMPDIR"
 mount -t tmpfs -o ro none /dev/shm
@@ -36,7 +36,7 @@ Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 def can_unshare() -> bool:
-    """Tell whether this system lets its users have namespaces of their own."""
+    """Tell whether users of this system may have their own namespaces."""
     return (
         bool(shutil.which("unshare"))
         and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
@@ -82,7 +82,7 @@ def call(sandbox: subprocess.Popen[str]) -> Call:
 def freeze(process: psutil.Process) -> None:
     """Stop a function and its decoders as Lambda does between two calls, and let them go on."""
     everything = [process, *process.children(recursive=True)]
-    assert len(everything) > 1, "there is no decoding process"
+    assert len(everything) > 1, "the decoding process is missing"
     for each in everything:
         each.send_signal(signal.SIGSTOP)
     wait_for(lambda: all(each.status() == psutil.STATUS_STOPPED for each in everything))

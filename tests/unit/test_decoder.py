@@ -1,4 +1,4 @@
-"""The decoder's process: whatever a photo does to it, the photo is refused and the next one is decoded."""
+"""The decoder's process: a photo that breaks it is refused, and the next one is decoded."""
 
 import errno
 import io

@@ -13,8 +13,22 @@ from PIL import Image, ImageOps
 
 from functions.photo.errors import UnreadablePhoto
 from functions.photo.image import upright
-from tests.fuzz.family import Member, broken_off, exif, jpeg, png, sample, segment, unchanged, xmp
-from tests.fuzz.poison import chunk
+from tests.fuzz.family import (
+    Member,
+    avif,
+    broken_off,
+    encode,
+    exif,
+    heic,
+    jpeg,
+    png,
+    sample,
+    scene,
+    unchanged,
+    xmp,
+)
+from tests.fuzz.poison import chunk, segment
+from tests.unit.profiles import ADOBE
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "400"))
 
@@ -103,6 +117,32 @@ def test_exif_takes_precedence_over_xmp() -> None:
 def test_what_arrives_in_place_of_a_photo_is_named(data: bytes, name: str) -> None:
     with pytest.raises(UnreadablePhoto, match=f"not a JPEG, PNG, WebP, HEIC or AVIF photo, but {name}"):
         shown(data)
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(12, 13), (9, 1), (9, 16), (12, 18)])
+def test_a_heic_that_names_its_colours_looks_as_an_avif_that_does(primaries: int, transfer: int) -> None:
+    difference = np.abs(shown(heic(primaries, transfer)) - shown(avif([], primaries, transfer)))
+
+    assert difference.mean() < 2
+    assert np.abs(shown(heic(primaries, transfer)) - shown(heic(1, 13))).mean() > 5
+
+
+def test_a_webp_whose_size_is_too_large_is_read_if_its_picture_is_whole() -> None:
+    whole = encode(scene(), "WEBP")
+    larger = whole[:4] + (len(whole) + 5000).to_bytes(4, "little") + whole[8:]
+
+    assert np.array_equal(shown(larger), shown(whole))
+    with pytest.raises(UnreadablePhoto, match="WebP photo is damaged"):
+        shown(larger[: len(larger) // 2])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF"])
+def test_a_colour_profile_of_more_than_a_megabyte_is_ignored(format: str) -> None:
+    profiles = [b"", ADOBE, ADOBE + bytes(1_100_000)]
+    plain, converted, padded = (shown(encode(scene(), format, quality=95, icc_profile=each)) for each in profiles)
+
+    assert np.array_equal(padded, plain)
+    assert not np.array_equal(converted, plain)
 
 
 @pytest.mark.parametrize("start", [b"\0\0\0\x10ftypmif3avif", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1"])
