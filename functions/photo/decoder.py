@@ -50,15 +50,17 @@ class Decoder:
 
     Args:
         max_pixels: more are refused before anything is decoded.
-        seconds: of processor time for a photo. Time on the clock is no fault of the photo: after twice as much the
-            process is given up, and the photo is worth another try.
+        seconds: of processor time for a photo.
+        patience: seconds on the clock after which the process is given up. They may be the machine's fault and never
+            the photo's, which is worth another try.
         megabytes: of address space. 50 megapixels of WebP, the format that needs most, take 940. On Linux alone:
             macOS lets no process limit itself, and there the bounds of the header have to do.
     """
 
-    def __init__(self, *, max_pixels: int, seconds: float = 10, megabytes: int = 1100) -> None:
+    def __init__(self, *, max_pixels: int, seconds: float = 10, patience: float = 20, megabytes: int = 1100) -> None:
         self.max_pixels = max_pixels
         self.seconds = seconds
+        self.patience = patience
         self.megabytes = megabytes
         self._process: _Process | None = None
 
@@ -105,7 +107,7 @@ class Decoder:
     def _running(self) -> "_Process":
         if self._process is None or not self._process.is_alive():
             self.close()
-            self._process = _Process(self.seconds, self.megabytes)
+            self._process = _Process(self.seconds, self.patience, self.megabytes)
         return self._process
 
     def _decode(self, shape: str, data: bytes, side: int) -> Photo:
@@ -139,10 +141,11 @@ class _Refusal(NamedTuple):
 class _Process:
     """The decoding process, the socket to it and the memory shared with it."""
 
-    def __init__(self, seconds: float, megabytes: int) -> None:
+    def __init__(self, seconds: float, patience: float, megabytes: int) -> None:
         self.is_fresh = True
         self._is_ready = False
         self._seconds = seconds
+        self._patience = patience
         self._socket, theirs = socket.socketpair()
         # The interpreter gets only the variables that it needs to start, and the places of modules: no credentials.
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -187,9 +190,9 @@ class _Process:
         try:
             self._shared[: len(data)] = data
             self._socket.sendall(request)
-            answer = self._receive(2 * self._seconds)
+            answer = self._receive(self._patience)
         except TimeoutError as error:
-            raise DecoderFailed(f"the photo was not decoded within {2 * self._seconds} seconds") from error
+            raise DecoderFailed(f"the photo was not decoded within {self._patience} seconds") from error
         except OSError as error:
             return _Refusal(self._why_ended(error))
         if "error" in answer:

@@ -108,7 +108,7 @@ def test_a_photo_that_takes_too_long_is_refused() -> None:
 
 
 def test_time_during_which_the_machine_stood_still_is_no_fault_of_the_photo() -> None:
-    with Decoder(max_pixels=20_000_000, seconds=0.5) as decoder:
+    with Decoder(max_pixels=20_000_000, patience=3) as decoder:
         decoder.wait_until_ready()
         os.kill(decoder.start(), signal.SIGSTOP)
 
