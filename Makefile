@@ -37,8 +37,8 @@ bench: .venv/installed-bench ## every benchmark beside its baseline, and changes
 	$(BIN)/python -m benchmarks cost --plot
 	$(BIN)/python -m benchmarks simulation --plot
 
-fuzz: setup .tools/fuzz/installed ## 100,000 damaged photos, then five minutes guided by coverage (Linux)
-	FUZZ_EXAMPLES=100000 $(BIN)/pytest tests/unit/test_fuzz_*.py
+fuzz: setup .tools/fuzz/installed ## 100,000 damaged photos, a family beside Chromium, then five minutes guided by coverage (Linux)
+	FUZZ_EXAMPLES=100000 $(BIN)/pytest tests/unit/test_fuzz_*.py tests/unit/test_photo_family.py tests/e2e/test_photo_colours.py
 	@mkdir -p .local/fuzz
 	.tools/fuzz/bin/python -m tests.fuzz.photo -max_total_time=300 .local/fuzz
 

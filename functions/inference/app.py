@@ -1,4 +1,4 @@
-"""InferVehicle: the small picture in, one probability per class out."""
+"""InferVehicle: the reduced picture in, one probability per class out."""
 
 import base64
 import os
@@ -17,7 +17,7 @@ from .endpoint import EndpointUnavailable, InvalidPrediction, predict
 
 logger = Logger(use_rfc3339=True)
 metrics = Metrics()
-# Step Functions does the long retrying, so that a waiting photo costs nothing.
+# Step Functions does the long retrying, so a waiting photo costs nothing.
 runtime = boto3.client(
     "sagemaker-runtime",
     config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"}),
@@ -38,7 +38,7 @@ settings = Settings()
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Replace `image_data` in the record by `inferences`, `probabilities` (the same by class name) and `variant`.
+    """Replace `image_data` and `content_type` by `inferences`, `probabilities` (the same by class name) and `variant`.
 
     Raises:
         EndpointUnavailable: worth another try.
@@ -51,6 +51,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             runtime,
             settings.endpoint_name,
             base64.b64decode(event["image_data"]),
+            content_type=event["content_type"],
             class_count=len(settings.class_names),
             inference_id=event.get("claim"),
         )
@@ -60,7 +61,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         raise
     metrics.add_metric("EndpointLatency", MetricUnit.Milliseconds, (time.perf_counter() - asked) * 1000)
     logger.info("vehicle inferred", extra=about | {"inferences": prediction.probabilities})
-    record = {name: value for name, value in event.items() if name != "image_data"}
+    record = {name: value for name, value in event.items() if name not in {"image_data", "content_type"}}
     probabilities = dict(zip(settings.class_names, prediction.probabilities, strict=True))
     return record | {
         "inferences": prediction.probabilities,

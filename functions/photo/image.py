@@ -1,20 +1,22 @@
-"""Decodes a photo as it came from any phone: to the small square that the model sees, or to a preview for people."""
+"""Decodes a photo as it came from any phone: to the square or the whole picture that the model sees, or a preview."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
-from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from .colour import in_srgb
 from .errors import PhotoTooLarge, UnreadablePhoto
-from .header import JPEG, bare, orientation
+from .header import Bare, bare, format_of, orientation
 
-PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
-BOXED_FORMATS = ("HEIF", "AVIF")  # pictures in an ISO base media file, which begins with an `ftyp` box
+# The names of formats for people, where Pillow has others.
+NAMES = {"HEIF": "HEIC", "WEBP": "WebP"}
 # How a photo of each EXIF orientation is turned upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -25,6 +27,9 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+MOST_MAPPED = 1_000_000  # pixels whose tones are mapped one by one, in 0.1 s
+# Of a JPEG that must not exceed a size. Noise of 640 × 640 pixels, the worst case, needs 20 for 145 KB.
+QUALITIES = (90, 80, 70, 55, 40, 30, 20, 10)
 
 
 @dataclass(frozen=True)
@@ -42,99 +47,148 @@ class Photo:
         self.image.save(buffer, format, **options)
         return buffer.getvalue()
 
+    def encode_jpeg(self, most_bytes: int) -> bytes:
+        """Return the picture as the best JPEG of `QUALITIES` that has no more than `most_bytes`, or the smallest."""
+        for quality in QUALITIES:
+            data = self.encode("JPEG", quality=quality)
+            if len(data) <= most_bytes:
+                break
+        return data
+
 
 def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> Photo:
     """Turn a photo upright, crop its central square and reduce it to size × size pixels.
 
-    Reads JPEG, PNG, WebP, HEIF/HEIC and AVIF; of an animation, the first frame. What is transparent becomes white.
+    Reads JPEG, PNG, WebP, HEIF/HEIC and AVIF; the first frame of an animation. Transparent pixels become white.
     Training prepares its photos with this function, and the model's server agrees with it, pixel by pixel.
 
     Raises:
         PhotoTooLarge: the header promises more than `max_pixels`; nothing was decoded.
-        UnreadablePhoto: not an accepted format, damaged, or cut off.
+        UnreadablePhoto: not an accepted format, damaged, or cut off. Where a decoder gave up, its error is the cause.
+        MemoryError: the photo needs more memory than this process may have.
     """
 
-    def reduce(image: Image.Image) -> Image.Image:
-        # A JPEG decoder can scale by 1/2, 1/4 or 1/8 while it decodes: a tenth of the time of a full decode.
-        image.draft("RGB", (4 * size, 4 * size))
-        whole = _eight_bit(image)
-        side = min(whole.size)
-        left, top = (whole.width - side) / 2, (whole.height - side) / 2
+    def square(image: Image.Image) -> Image.Image:
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
         # Whole blocks of pixels are averaged before the filter takes over: an eighth of its time, and two levels in
         # 255 from its result at most.
-        return whole.resize(
+        return image.resize(
             (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=4.0
         )
 
-    return _decode(data, max_pixels, reduce)
+    return _decode(data, max_pixels, square, draft=4 * size)
 
 
 def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> Photo:
-    """Turn a photo upright and reduce it so that no side has more than `longest_side` pixels.
+    """Turn a photo upright and reduce it until no side has more than `longest_side` pixels.
 
     Reads and raises as `central_square`; a smaller photo keeps its size.
     """
 
-    def reduce(image: Image.Image) -> Image.Image:
+    def whole(image: Image.Image) -> Image.Image:
         share = min(1, longest_side / max(image.size))
         size = (max(1, round(share * image.width)), max(1, round(share * image.height)))
-        image.draft("RGB", size)
-        return _eight_bit(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
-    return _decode(data, max_pixels, reduce)
+    return _decode(data, max_pixels, whole, draft=2 * longest_side)
 
 
-def _decode(data: bytes | memoryview, max_pixels: int, reduce: Callable[[Image.Image], Image.Image]) -> Photo:
+def _decode(
+    data: bytes | memoryview, max_pixels: int, reduce: Callable[[Image.Image], Image.Image], draft: int
+) -> Photo:
+    """Decode a photo and reduce it; a picture of `draft` pixels a side is enough for that."""
+    format = format_of(data)
+    name = NAMES.get(format, format)
+    file = bare(memoryview(data), format)
     with warnings.catch_warnings():
-        # Pillow warns of odd metadata, and above a pixel limit of its own; max_pixels is tighter.
+        # Pillow warns of odd metadata and of more pixels than a fixed limit; max_pixels is tighter.
         warnings.simplefilter("ignore")
         try:
-            file = bare(memoryview(data), max_pixels)
-            image = _open(file.data)
-        except (PhotoTooLarge, UnreadablePhoto):
+            image = _open(file.data, format)
+        except MemoryError:
             raise
         except Image.DecompressionBombError as error:
             raise PhotoTooLarge(f"the photo is larger than {max_pixels / 1e6:.0f} megapixels") from error
-        except UnidentifiedImageError as error:
-            raise UnreadablePhoto("not a JPEG, PNG, WebP, HEIC or AVIF photo, or cut off") from error
-        except Exception as error:  # decoders raise whatever they trip over, from SyntaxError to struct.error
-            raise UnreadablePhoto(f"the photo's header is damaged ({_line(error)})") from error
-        with image:
-            # All at once: Pillow's pieces of 64 KB take a tenth of a millisecond for every megabyte.
-            image.decodermaxblock = len(file.data)
-            width, height = image.size
-            if width * height > max_pixels:
-                raise PhotoTooLarge(
-                    f"the photo has {width} × {height} pixels, more than {max_pixels / 1e6:.0f} megapixels"
-                )
-            # MPO is a JPEG with further pictures behind the first, as many phones write it.
-            original_format = "JPEG" if image.format == "MPO" else str(image.format)
-            try:
-                reduced = _over_white(reduce(image))
-            except MemoryError as error:
-                raise PhotoTooLarge("the photo takes more memory to decode than a photo may") from error
-            except Exception as error:  # as above
-                raise UnreadablePhoto(f"the {original_format} photo is damaged ({_line(error)})") from error
+        except Exception as error:  # decoders raise anything from SyntaxError to struct.error
+            raise UnreadablePhoto(f"the {name} photo is damaged, or of a kind that is not supported") from error
+        width, height = image.size
+        if width * height > max_pixels:
+            raise PhotoTooLarge(f"the photo has {width} × {height} pixels, more than {max_pixels / 1e6:.0f} megapixels")
+        # libheif has cropped a HEIC already.
+        aperture = file.properties.crop(width, height) if format == "AVIF" else None
+        left, top, right, bottom = aperture or (0, 0, width, height)
+        try:
+            # A JPEG decoder can scale by 1/2, 1/4 or 1/8 while it decodes: a tenth of the time of a full decode.
+            image.draft("RGB", (draft, draft))
+            pixels = _eight_bit(image)
+            picture = _shown(pixels.crop(aperture) if aperture else pixels, image, file, reduce)
+        except MemoryError:
+            raise
+        except Exception as error:  # as above
+            raise UnreadablePhoto(f"the {name} photo is damaged ({_line(error)})") from error
+    return Photo(picture, format, right - left, bottom - top)
+
+
+def _shown(
+    pixels: Image.Image, image: Image.Image, file: Bare, reduce: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Return decoded pixels reduced, over white, upright and in sRGB."""
+    profile = file.profile or image.info.get("icc_profile") or b""
+    coding = None if profile else file.properties.coding
+    if coding and coding.is_hdr:
+        # Bright and dark average to another tone once they are mapped, so this comes first.
+        factor = math.ceil(math.sqrt(pixels.width * pixels.height / MOST_MAPPED))
+        pixels, coding = in_srgb(_rgb(pixels.reduce(factor)), b"", coding), None
+    reduced = _over_white(reduce(pixels))
     # Turning the reduced picture is the same as turning the photo, and touches far fewer pixels.
-    turn = TURNS.get(orientation(file.exif or image.info.get("exif") or b""))
-    turned = reduced if turn is None else reduced.transpose(turn)
-    picture = in_srgb(turned, file.profile or image.info.get("icc_profile") or b"")
+    turn = TURNS.get(orientation(file.exif or image.info.get("exif") or b"", file.xmp or image.info.get("xmp") or b""))
+    picture = in_srgb(reduced if turn is None else reduced.transpose(turn), profile, coding)
     picture.info = {}  # a colour profile can be larger than a state of the workflow may be
-    return Photo(picture, original_format, width, height)
+    return picture
 
 
-def _open(data: bytes | memoryview) -> ImageFile.ImageFile:
-    if data[4:8] != b"ftyp" or data[: len(JPEG)] == JPEG:
-        return Image.open(BytesIO(data), formats=PLAIN_FORMATS)
-    # Most photos are JPEGs, which need not wait for the HEIF codecs to load.
-    from pillow_heif import register_heif_opener  # noqa: PLC0415
+class _Jpeg(JpegImageFile):
+    """A JPEG of a single scan, whose data have no end mark: the last row shows whether every block was there."""
 
-    register_heif_opener()
-    return Image.open(BytesIO(data), formats=BOXED_FORMATS)
+    _last_row: bytes | None = None
+
+    def load_read(self, read_bytes: int) -> bytes:
+        """Return the data, and the end mark once the decoder has put out all the rows that it could."""
+        data = super().load_read(read_bytes)
+        if data or self._last_row is not None:
+            return data
+        self._last_row = self._row()
+        return b"\xff\xd9"
+
+    def load_end(self) -> None:
+        """Raise where the decoder filled rows because of the end mark."""
+        if self._last_row not in {None, self._row()}:
+            raise OSError("cut off")
+
+    def _row(self) -> bytes:
+        width, height = self.size
+        return self._new(self.im.crop((0, height - 1, width, height))).tobytes()
+
+
+def _open(data: bytes | memoryview, format: str) -> ImageFile.ImageFile:
+    image: ImageFile.ImageFile
+    if format == "JPEG":
+        image = _Jpeg(BytesIO(data))
+    else:
+        if format == "HEIF":
+            # Most photos are JPEGs, which need not wait for the HEIF codecs to load.
+            from pillow_heif import register_heif_opener  # noqa: PLC0415
+
+            register_heif_opener()
+        image = Image.open(BytesIO(data), formats=[format])
+    # All at once: reading in pieces of 64 KB takes a tenth of a millisecond for every megabyte.
+    image.decodermaxblock = len(data)
+    return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Return the image with 8 bits per channel, what is transparent in its alpha channel alone."""
+    """Return the image with 8 bits per channel, its transparency in the alpha channel alone."""
     rawmode = image.tile[0][3] if isinstance(image, PngImageFile) else ""
     image.load()
     transparent = image.info.get("transparency")
@@ -164,27 +218,15 @@ def _eight_bit_grey(image: Image.Image, transparent: int | None) -> Image.Image:
     return Image.merge("LA", (high, opaque))
 
 
+def _rgb(image: Image.Image) -> Image.Image:
+    return image.convert("RGBA" if "A" in image.getbands() else "RGB")
+
+
 def _over_white(image: Image.Image) -> Image.Image:
-    if "A" not in image.getbands():
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-
-
-def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return the picture in sRGB, which the model was trained on; phones and cameras also write wider spaces."""
-    if profile[16:20] != b"RGB ":
-        return image
-    try:
-        return ImageCms.applyTransform(image, _to_srgb(profile)) or image
-    except ImageCms.PyCMSError:  # a profile that is none: the colours are taken as they are
-        return image
-
-
-@lru_cache(maxsize=8)
-def _to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform:
-    # Takes 2 ms, and its use on a small square 0.02 ms; photos of one phone share one profile.
-    return ImageCms.buildTransform(BytesIO(profile), ImageCms.createProfile("sRGB"), "RGB", "RGB")
+    layer = _rgb(image)
+    if layer.mode == "RGBA":
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return layer
 
 
 def _line(error: Exception) -> str:

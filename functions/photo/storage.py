@@ -1,32 +1,26 @@
 """Fetches one photo from S3, exactly the one that the event spoke of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .errors import PhotoTooLarge
+from .errors import PhotoNotFound, PhotoTooLarge, StorageUnavailable
 
 GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "MethodNotAllowed", "404"}
 REPLACED = {"PreconditionFailed", "412"}
 ARCHIVED = {"InvalidObjectState"}
 
 
-class PhotoNotFound(Exception):
-    """The object was deleted, archived or overwritten before it could be read. Never retried."""
-
-
-class StorageUnavailable(Exception):
-    """S3 throttled, failed or did not answer in time. Retried by the state machine."""
-
-
 @dataclass(frozen=True)
 class StoredPhoto:
-    """The bytes of a photo and when S3 took them."""
+    """The bytes of a photo, when S3 took them, and the metadata that they were uploaded with."""
 
     data: bytes
     uploaded_at: datetime
+    metadata: Mapping[str, str]
 
 
 def fetch_photo(
@@ -38,7 +32,7 @@ def fetch_photo(
     a version, `etag` makes sure that the object was not overwritten since.
 
     Raises:
-        PhotoNotFound: there is no such object, or no longer the one meant.
+        PhotoNotFound: the object is missing, or no longer the one meant.
         PhotoTooLarge: it has more than `max_bytes`.
         StorageUnavailable: S3 did not answer after botocore's own retries.
     """
@@ -54,7 +48,7 @@ def fetch_photo(
                 raise PhotoTooLarge(
                     f"the photo has {answer['ContentLength']:,} bytes, more than {max_bytes:,} are accepted"
                 )
-            return StoredPhoto(body.read(), answer["LastModified"])
+            return StoredPhoto(body.read(), answer["LastModified"], answer["Metadata"])
     except ClientError as error:
         raise _named(error, bucket, key) from error
     except BotoCoreError as error:

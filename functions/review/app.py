@@ -18,9 +18,15 @@ from botocore.config import Config
 from functions.decisions.classes import parse_classes
 from functions.decisions.reviews import Conflict, Desk, InvalidAnswer, Record, UnknownPhoto, answer_of
 from functions.decisions.waiting import decisions_since, hold, release
-from functions.photo.decoder import Decoder, DecoderFailed
-from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
-from functions.photo.storage import PhotoNotFound, StorageUnavailable, fetch_photo
+from functions.photo.decoder import Decoder
+from functions.photo.errors import (
+    DecoderFailed,
+    PhotoNotFound,
+    PhotoTooLarge,
+    StorageUnavailable,
+    UnreadablePhoto,
+)
+from functions.photo.storage import fetch_photo
 
 GROUP = "reviewers"
 SCOPE = "review/decide"

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from functions.photo.decoder import Decoder, DecoderFailed
-from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.decoder import Decoder
+from functions.photo.errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
 from loading_bay.stack.errors import UserError
 
 IMAGE_SIDE = 64

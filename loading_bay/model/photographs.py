@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from functions.photo.colour import in_srgb
 from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
-from functions.photo.image import central_square, in_srgb
+from functions.photo.image import central_square
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.template import ROOT
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.photo.decoder import Decoder, DecoderFailed
-from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.decoder import Decoder
+from functions.photo.errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
 from loading_bay.pages.pictures import Picture
 from loading_bay.stack.text import moment, whole
 

@@ -70,7 +70,7 @@ def test_upload_watch_status_and_logs_tell_what_happens(run: Run, stack: dict[st
 @pytest.mark.parametrize(
     ("target", "event", "adds"),
     [
-        ("serialize", "serialize.json", {"image_data", "photo", "uploaded_at"}),
+        ("serialize", "serialize.json", {"image_data", "content_type", "photo", "uploaded_at"}),
         ("inference", "inference.json", {"inferences", "variant"}),
         ("threshold", "threshold.json", {"vehicle", "confidence"}),
     ],

@@ -39,7 +39,7 @@ def oriented(orientation: int) -> bytes:
 
 
 def png(rows: NDArray[np.uint8], width: int, depth: int, colour_type: int, transparent: bytes = b"") -> bytes:
-    """Write what Pillow cannot: depths of 2, 4 and 16 bits, with a transparent colour; `rows` are packed."""
+    """Write PNGs that Pillow cannot: depths of 2, 4 and 16 bits, with a transparent colour; `rows` are packed."""
     header = struct.pack(">IIBBBBB", width, len(rows), depth, colour_type, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", data), (b"IEND", b"")]
