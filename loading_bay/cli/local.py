@@ -18,13 +18,14 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
+from functions.decisions.decision import OUTCOMES, Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.local import photos as demo_photos
 from loading_bay.local import processes
 from loading_bay.local.invocation import invoke_function, run_workflow
 from loading_bay.local.stack import HOME, MODEL, Options, Stack
 from loading_bay.operations.watch import counts, decisions_table, reasons, watch
 from loading_bay.stack.addresses import Address
-from loading_bay.stack.decisions import OUTCOMES, Decision, DecisionsTable
 from loading_bay.stack.deployed import STACK_NAME
 from loading_bay.stack.errors import UserError
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 from botocore.exceptions import ClientError
 
-from loading_bay.stack.decisions import SHARDS, STATUSES, Status, plain_item
+from functions.decisions.decision import SHARDS, STATUSES, Status, plain_item
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
@@ -78,7 +78,7 @@ class Batch:
 
     def command(self, name: str) -> str:
         """Return the command line that does something more with this batch."""
-        return f"{self._deployed.command} batch {name} {self.name}"
+        return self._deployed.command("batch", name, self.name)
 
     def status(self) -> str:
         """Return RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
@@ -156,7 +156,9 @@ class Batch:
             described: dict[str, Any] = self._sfn.describe_execution(executionArn=self._arn)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
-                raise UserError(f"there is no batch {self.name}; see {self._deployed.command} batch list") from error
+                raise UserError(
+                    f"there is no batch {self.name}; see {self._deployed.command('batch', 'list')}"
+                ) from error
             raise
         return described
 

@@ -17,8 +17,9 @@ import urllib3
 from botocore.exceptions import ClientError
 
 from functions.decisions.classes import parse_classes
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.stack.addresses import Address
-from loading_bay.stack.decisions import Decision, DecisionsTable
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import AWS_ERRORS, UserError, describe
 from loading_bay.stack.image_size import PARAMETER, hosted_size, require_same, served_size
@@ -210,7 +211,7 @@ class Check:
         photo = f"s3://{self.inbox.bucket}/{key}#{etag}"
         decision = _await(lambda: self._decided(photo), OUTCOME_SECONDS)
         if decision is None:
-            raise UserError(f"{key} has no outcome after {OUTCOME_SECONDS} s; see {self.deployed.command} watch")
+            raise UserError(f"{key} has no outcome after {OUTCOME_SECONDS} s; see {self.deployed.command('watch')}")
         if decision.status == "FAILED":
             raise UserError(f"{key} failed: {decision.why}")
         return decision
@@ -314,7 +315,7 @@ class Check:
         found = self.deployed.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=kinds)["Attributes"]
         waiting = sum(int(found.get(kind, 0)) for kind in kinds)
         if waiting:
-            raise UserError(f"{waiting} undelivered events: run them again with {self.deployed.command} replay")
+            raise UserError(f"{waiting} undelivered events: run them again with {self.deployed.command('replay')}")
         return "empty"
 
     def alarms(self) -> str:

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from functions.decisions.decision import OUTCOMES, Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.local.stack import Stack
-from loading_bay.stack.decisions import OUTCOMES, Decision, DecisionsTable
 from loading_bay.stack.deployed import STACK_NAME
 
 T = TypeVar("T")

@@ -26,8 +26,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.operations.review import decide, waiting_photos
-from loading_bay.stack.decisions import Decision, DecisionsTable
 from loading_bay.stack.errors import UserError
 
 from .bay import Bay, wait_for

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from functions.decisions.table import DecisionsTable
 from loading_bay.cli.main import main
-from loading_bay.stack.decisions import DecisionsTable
 
 from .bay import Bay
 from .endpoint import Endpoint, failure

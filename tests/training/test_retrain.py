@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.cli.main import main
 from loading_bay.cli.model import retrain
 from loading_bay.cli.model.options import console
@@ -19,7 +21,6 @@ from loading_bay.local.stack import Options, Stack
 from loading_bay.model import bundled, staging
 from loading_bay.model.dataset import Dataset, Photo, Pixels
 from loading_bay.operations.review import decide
-from loading_bay.stack.decisions import Decision, DecisionsTable
 from training import history
 
 NAMES = ["bicycle", "motorcycle"]

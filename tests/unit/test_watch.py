@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from functions.decisions.decision import Decision, Status
 from loading_bay.operations.watch import state, watch
-from loading_bay.stack.decisions import Decision, Status
 
 NOW = datetime.now(UTC)
 
