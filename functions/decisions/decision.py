@@ -23,7 +23,7 @@ _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One photo's item in the decisions table; times in UTC, `None` where the item has no such attribute."""
+    """One photo's item in the decisions table; times in UTC; `None` where the item lacks the attribute."""
 
     photo: str
     status: Status

@@ -1,7 +1,7 @@
 """A person's decision about a photo: recorded under a condition, undone for a while, corrected afterwards.
 
 The review page and the command line both decide through this module. The table's conditions make a decision happen
-once; the workflow `AnnounceReview`, started under a name of its own for each decision, announces it once.
+once; the workflow `AnnounceReview`, started under one name per decision, announces it once.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ class Desk:
         """Return the record of a photo that is, or was, in review.
 
         Raises:
-            UnknownPhoto: there is no such photo, or the model was sure of it, so nobody is asked about it.
+            UnknownPhoto: the photo does not exist, or the model was sure of it, so it never was in review.
         """
         decision = self.table.get(photo)
         if decision is None or (decision.status != "REVIEW" and decision.review_id is None):
@@ -189,7 +189,7 @@ class Desk:
     def _announce(self, decision: Decision) -> None:
         """Start the announcement of a decision; where that fails, RunAgain does it some minutes later."""
         named = {"photo": decision.photo, "review_id": decision.review_id}
-        # A client may use one id for two photos: each is announced under a name of its own.
+        # The photo is part of the name, as a client may use one id for two photos.
         name = f"{decision.review_id}-{hashlib.sha256(decision.photo.encode()).hexdigest()[:16]}"
         try:
             self.stepfunctions.start_execution(stateMachineArn=self.workflow, name=name, input=json.dumps(named))

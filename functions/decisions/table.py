@@ -19,7 +19,7 @@ BATCH_GET = 100
 
 
 class UnknownPhoto(Exception):
-    """The table has no decision about this photo, or none that the caller may see."""
+    """The table holds no decision about this photo that the caller may see."""
 
 
 class Conflict(Exception):
@@ -86,7 +86,7 @@ class DecisionsTable:
         return [photo for _, photo in found], any("NextToken" in shard for shard in shards)
 
     def reviewed_on(self, day: date) -> list[Decision]:
-        """Return the decisions of people on a day in UTC, in their order, with what the index by_review_day holds."""
+        """Return the decisions of people on a day in UTC, in their order; of each, the index's attributes."""
         pages = self.dynamodb.get_paginator("query").paginate(
             TableName=self.name,
             IndexName="by_review_day",
@@ -102,7 +102,7 @@ class DecisionsTable:
     def scan(self) -> Iterator[Decision | SkippedDecision]:
         """Yield everything in the table; reads it in parallel segments."""
         scan: dict[str, Any] = {"TableName": self.name, "TotalSegments": THREADS}
-        # The note of the last recovery lies in the table too; what has a status is a decision.
+        # The table also holds the note of the last recovery, without a status.
         scan |= {"FilterExpression": "attribute_exists(#status)", "ExpressionAttributeNames": {"#status": "status"}}
 
         def read(segment: int) -> list[Decision | SkippedDecision]:
@@ -122,7 +122,7 @@ class DecisionsTable:
 
         Raises:
             Conflict: the condition does not hold.
-            UnknownPhoto: there is no such record.
+            UnknownPhoto: the table holds no such record.
         """
         condition = ConditionExpressionBuilder().build_expression(when)
         values = {f":{name}": value for name, value in changes.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The photos that wait for a person: who holds which for now, and what was decided today."""
+"""The photos that need review: which of them each person holds for now, and the decisions of the day."""
 
 import time
 from collections import Counter

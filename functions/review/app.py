@@ -138,7 +138,7 @@ def asset(name: str) -> Response[str]:
 
 
 def reviewers_only(app: APIGatewayHttpResolver, next_middleware: Callable[..., Any]) -> Any:
-    """Let only a reviewer's access token through, whatever API Gateway has checked; say why a call is refused."""
+    """Let only a reviewer's access token through, even if API Gateway checked nothing; say why a call is refused."""
     claims = _claims(app)
     granted = (
         claims.get("token_use") == "access"
@@ -172,7 +172,6 @@ def queue() -> dict[str, Any]:
         "decided": len(day.decisions),
         "seconds": day.seconds,
         "recent": [_decided(decision) for decision in day.decisions[:RECENT]],
-        "reviewer": _reviewer(),
         "answers": list(desk.answers),
         "guidelines": settings.guidelines,
         "undoSeconds": settings.undo_seconds,
@@ -246,7 +245,7 @@ def _claims(app: APIGatewayHttpResolver) -> dict[str, Any]:
 
 
 def _groups(claim: str) -> list[str]:
-    """Return the groups of a claim as API Gateway writes it, `[one two]`; a name has no spaces, but maybe brackets."""
+    """Return the groups of a claim as API Gateway writes it, `[one two]`; a name may hold brackets but not spaces."""
     return (claim[1:-1] if claim.startswith("[") and claim.endswith("]") else claim).split(" ")
 
 

@@ -11,7 +11,7 @@ from functions.decisions.table import DecisionsTable, UnknownPhoto
 from functions.photo.storage import StorageUnavailable
 
 NEAR = timedelta(hours=12)
-MOST = 6
+MOST = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DriversPhotos:
     def beside(self, decision: Decision) -> list[Decision]:
         """Return the decisions about the driver's other photos of the day, the nearest few, in order of time.
 
-        Only the first thousand photos of the folder are looked at.
+        The search ends after the first thousand photos of the folder.
 
         Raises:
             StorageUnavailable: S3 did not list them.

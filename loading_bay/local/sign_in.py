@@ -1,4 +1,4 @@
-"""The local AWS's sign-in, where it differs from Cognito in a way that a person at the review page would notice."""
+"""Changes to the sign-in of the local AWS where a person at the review page would notice that it is not Cognito."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from ministack.services import cognito
 
 
 def keep_groups_when_refreshed() -> None:
-    """Let the tokens that a refresh gives name the person's groups, as Cognito's do and MiniStack's (1.5.33) do not."""
+    """Let refreshed tokens name the person's groups, as they do on AWS; MiniStack (1.5.33) leaves them out."""
     make_token = cognito._fake_token
 
     def with_groups(sub: str, pool: str, client: str, kind: str = "access", username: str = "", **more: Any) -> str:

@@ -122,10 +122,10 @@ class _Key:
 def line(decision: Decision) -> str:
     """Return a decision as one line of columns separated by spaces."""
     confidence = "-" if decision.score is None else f"{decision.score:.4f}"
-    what = decision.vehicle or decision.error or "-"
+    found = decision.vehicle or decision.error or "-"
     place = f"{decision.bay} {decision.order_range}" if decision.bay else "- -"
     claimed = f"{decision.claimed_at:%Y-%m-%dT%H:%M:%SZ}"
-    return printable(f"{claimed} {decision.status:<8} {what} {confidence} {place} {decision.key}")
+    return printable(f"{claimed} {decision.status:<8} {found} {confidence} {place} {decision.key}")
 
 
 def reasons(decisions: Iterable[Decision]) -> list[str]:

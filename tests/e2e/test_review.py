@@ -1,4 +1,4 @@
-"""The review page in a real browser, on the real stack: a person signs in and decides what photos show."""
+"""The review page in a real browser, on the real stack: a person signs in and decides about photos."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def contexts(browser: Browser) -> Iterator[list[BrowserContext]]:
 
 @pytest.fixture
 def open_as(bay: Bay, people: dict[str, Reviewer], browser: Browser, contexts: list[BrowserContext]) -> Open:
-    """Open the page in a browser of its own, and sign in."""
+    """Open the page in a new browser context, and sign in."""
 
     def open_as(name: str, *, clock: bool = False, **settings: Any) -> Page:
         context = browser.new_context(**settings)
@@ -445,6 +445,29 @@ def test_the_policy_lets_no_text_become_markup(bay: Bay, open_as: Open) -> None:
 EVIL = "Your account is locked. Call +1 555 0100."
 
 
+def test_a_token_goes_to_its_own_api_alone_and_lies_nowhere(bay: Bay, open_as: Open) -> None:
+    wait(bay, "token/a.png", "token/b.png")
+    page = open_as("ana")
+    requests: list[Request] = []
+    page.on("request", requests.append)
+    shown(page)
+    press(page, "1")
+    page.wait_for_load_state("networkidle")
+    page.reload()
+    shown(page)
+
+    bearers = {request.headers["authorization"]: request for request in requests if "authorization" in request.headers}
+    tokens = [bearer.removeprefix("Bearer ") for bearer in bearers]
+    assert tokens
+    assert all(each.url.startswith(bay.stack.outputs["ReviewUrl"]) for each in bearers.values())
+    kept = str(
+        page.evaluate("() => JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie, history])")
+    )
+    for token in tokens:
+        assert token not in kept
+        assert not [request.url for request in requests if token in request.url]
+
+
 def test_a_stranger_s_link_puts_no_words_on_the_page(
     bay: Bay, browser: Browser, contexts: list[BrowserContext]
 ) -> None:
@@ -631,7 +654,7 @@ def test_nothing_serious_hinders_people_in_any_theme_or_width(
 
 
 def serious(page: Page) -> list[str]:
-    """Return what axe-core finds serious or critical."""
+    """Return the violations that axe-core calls serious or critical."""
     found = Axe().run(page).response["violations"]
     return [
         f"{each['id']}: {json.dumps([node['target'] for node in each['nodes']])}"

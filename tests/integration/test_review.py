@@ -60,7 +60,7 @@ def waiting(bay: Bay, name: str | None = None, size: tuple[int, int] | None = No
 
 
 def told(bay: Bay, key: str) -> list[dict[str, Any]]:
-    """Return what was announced of a photo as a person's decision."""
+    """Return the announcements of a person's decisions about a photo."""
     return [event["detail"] for event in bay.announced(key) if "reviewed_by" in event["detail"]]
 
 
@@ -316,7 +316,7 @@ def undone(desk: Desk, photo: str) -> str:
 def test_the_label_is_the_photo_that_was_decided_about_even_if_it_was_overwritten_since(bay: Bay, desk: Desk) -> None:
     key, photo = waiting(bay, size=(321, 123))
     version = bay.s3.head_object(Bucket=bay.bucket, Key=key)["VersionId"]
-    # The local AWS's events name no version; those of AWS do.
+    # On the local AWS, events name no version; on AWS they do.
     bay.dynamodb.update_item(
         TableName=bay.table,
         Key={"photo": {"S": photo}},

@@ -1,4 +1,4 @@
-"""The decisions table: what the report counts, read from the table or from a file."""
+"""Decisions, read from the table or from a file, in the form that the report counts."""
 
 import json
 import re
@@ -150,7 +150,7 @@ def test_the_table_and_the_file_keep_to_the_same_window(table: Any, tmp_path: Pa
 
 
 def test_decisions_are_read_by_several_threads_from_the_first_one_on() -> None:
-    """Before, the process crashed in about one run of ten: each run here is the first use in a process of its own."""
+    """Earlier, the process crashed in about one run of ten: each run here is the first use in a new process."""
     program = """
 import sys, threading
 from loading_bay.stack.decisions import decisions_in_file, decisions_in_table

@@ -89,7 +89,7 @@ def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
 
 
 def close(desk: Desk, photo: str) -> None:
-    """Do what the workflow does when the time to undo is over."""
+    """Close the undo window, as the workflow does."""
     desk.table.dynamodb.update_item(
         TableName=TABLE,
         Key={"photo": {"S": photo}},
@@ -177,7 +177,7 @@ def test_a_late_copy_of_any_undone_decision_does_not_decide_again(desk: Desk) ->
     for review_id in ids:
         with pytest.raises(Conflict, match="was undone"):
             decide(desk, photo, "bicycle", review_id)
-    # A record is bounded, and so is what it can remember
+    # A record is bounded, and so are the ids that it can remember
     desk.undo(photo, review_id=ids[-1], reviewer="ana")
     last = decide(desk, photo, "motorcycle")
     with pytest.raises(Conflict, match="undone too often"):

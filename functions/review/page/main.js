@@ -1,5 +1,5 @@
 // @ts-check
-// The review page: signs a person in, shows the photo that has waited longest, and sends what they say of it.
+// The review page: signs a person in, shows the photo that has waited longest, and sends the decision.
 
 import { Queue } from './queue.js';
 import { Refused, Session, SignedOut, SignInFailed, Unreachable } from './session.js';
@@ -22,7 +22,7 @@ const queue = new Queue(session, {
 });
 
 /**
- * Tell the person what went wrong: a lost session closes the page, a lost connection shows, the rest is said.
+ * Show an error: a lost session closes the page, a lost connection shows above it, any other is a message.
  *
  * @param {unknown} error
  */

@@ -1,10 +1,10 @@
 // @ts-check
-// What one person has in hand, what they decided, and the answers that the server has not taken yet.
+// The photos that one person has in hand, their decisions, and the answers that the server has not taken yet.
 //
 // A decision is made the moment a key is pressed: the next photo, fetched ahead, is there at once, and the answer goes
 // out behind it, as often as it takes, under an id that makes it count once. An undo takes the same way.
 
-import { Refused, Unreachable } from './session.js';
+import { Refused, SignedOut, Unreachable } from './session.js';
 import { clean, label, plural, sentence, title } from './words.js';
 
 /**
@@ -19,18 +19,18 @@ import { clean, label, plural, sentence, title } from './words.js';
  * @typedef {{
  *   photos: Waiting[], waiting: number, more: boolean, colleagues: Record<string, number>, decided: number,
  *   seconds: number | null, recent: Decided[], answers: string[], guidelines: string, undoSeconds: number,
- * }} World What the server says of the queue.
+ * }} World The queue as the server describes it.
  * @typedef {{
  *   change: () => void, say: (text: string, bad?: boolean) => void, notice: (text: string) => void,
  *   reached: () => void, trouble: (error: unknown) => void,
- * }} Page What the queue needs of the page around it.
+ * }} Page The page around the queue.
  */
 
 const IN_HAND = 4; // the photo on screen and the three behind it
 const MOST_HELD = 8;
 const MOST_SKIPPED = 80;
 const RENEW_SECONDS = 45; // a lease ends after two minutes
-const EMPTY_SECONDS = 4; // an empty queue is asked for this often, and more and more rarely if nobody is there
+const EMPTY_SECONDS = 4; // while the queue is empty; more and more rarely if nobody is there
 const IDLE_SECONDS = 60;
 const AWAY_SECONDS = 300; // then the photos in hand are left to others
 const RETRY_SECONDS = 2;
@@ -113,7 +113,7 @@ export class Queue {
     clearTimeout(this.#nextLook);
   }
 
-  // ------------------------------------------------------------------------------------------------ what there is ---
+  // ------------------------------------------------------------------------------------------------------- photos ---
 
   /** Ask the server for photos, and for news. */
   async look() {
@@ -274,7 +274,7 @@ export class Queue {
         this.#page.change();
       }
     } catch (error) {
-      if (!(error instanceof Refused)) this.#page.trouble(error);
+      if (error instanceof SignedOut) this.#page.trouble(error); // otherwise the photo does without them
     }
   }
 

@@ -1,8 +1,8 @@
 // @ts-check
-// Signs a person in by Cognito's code flow with PKCE, and makes calls in their name.
+// Signs a person in by the code flow of Cognito, with PKCE, and makes calls in their name.
 //
 // The access token lives in this module's memory only. The refresh token lies in the tab's session storage: it outlives
-// a reload, and ends with the tab or by signing out. Nothing here knows what the calls are about.
+// a reload, and ends with the tab or by signing out. This module knows nothing of the calls' subject.
 
 /** @typedef {{ signIn: string, clientId: string, scope: string }} Settings */
 
@@ -24,7 +24,7 @@ export class Refused extends Error {
   }
 }
 
-const QUESTION = 'sign-in'; // session storage: what this tab asked the sign-in, until it answers
+const QUESTION = 'sign-in'; // session storage: this tab's question to the sign-in, until it answers
 const REFRESH = 'refresh';
 const EARLY_MS = 30_000; // a token is renewed this long before it ends
 const TIMEOUT_MS = 30_000;

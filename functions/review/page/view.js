@@ -53,7 +53,7 @@ export function notice(text) {
   $('notice').hidden = false;
 }
 
-/** Show that there is no connection. @param {string} problem @param {number} unsent */
+/** Show that the connection is lost. @param {string} problem @param {number} unsent */
 export function offline(problem, unsent) {
   const kept = unsent ? `${plural(unsent, 'answer')} will be sent when the connection is back.` : 'Trying again …';
   $('banner').textContent = `${problem} ${kept}`;
@@ -114,7 +114,8 @@ function showOthers({ hand: [item] }) {
   const drawn = (item?.others ?? []).flatMap((other) => {
     if (!other.picture) return [];
     other.picture.alt = `Photo of ${clock(other.at)}`;
-    return [element('li', {}, other.picture, element('span', {}, `${clock(other.at)} ${label(other.outcome)}`))];
+    const captions = [label(other.outcome), clock(other.at)].map((text) => element('span', {}, text));
+    return [element('li', {}, other.picture, ...captions)];
   });
   const none = item?.others?.length === 0;
   $('beside-title').textContent = none
