@@ -209,7 +209,7 @@ def beside() -> dict[str, Any]:
             {
                 "photo": decision.photo,
                 "at": timestamp(decision.uploaded_at or decision.claimed_at),
-                "outcome": decision.vehicle or decision.status.lower(),
+                "outcome": "in review" if decision.status == "REVIEW" else decision.vehicle or decision.status.lower(),
             }
             for decision in found
         ]
