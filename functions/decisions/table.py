@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from .decision import SHARDS, Decision, Queue, SkippedDecision, decision_of, plain_item, separated
 
-# Reads of the whole table, or of all shards, run side by side.
+# This many shards are read side by side.
 THREADS = 8
 # DynamoDB takes this many keys per BatchGetItem.
 BATCH_GET = 100
@@ -93,24 +93,7 @@ class DecisionsTable:
             KeyConditionExpression="reviewed_on = :day",
             ExpressionAttributeValues={":day": {"S": day.isoformat()}},
         )
-        return [each for each in _decisions(pages) if isinstance(each, Decision)]
-
-    def all(self) -> list[Decision]:
-        """Return every decision of the table."""
-        return separated(self.scan())[0]
-
-    def scan(self) -> Iterator[Decision | SkippedDecision]:
-        """Yield everything in the table; reads it in parallel segments."""
-        scan: dict[str, Any] = {"TableName": self.name, "TotalSegments": THREADS}
-        # The table also holds the note of the last recovery, without a status.
-        scan |= {"FilterExpression": "attribute_exists(#status)", "ExpressionAttributeNames": {"#status": "status"}}
-
-        def read(segment: int) -> list[Decision | SkippedDecision]:
-            return list(_decisions(self.dynamodb.get_paginator("scan").paginate(**scan, Segment=segment)))
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            for found in pool.map(read, range(THREADS)):
-                yield from found
+        return [each for each in decisions_in(pages) if isinstance(each, Decision)]
 
     def update(self, photo: str, changes: Mapping[str, Any], when: ConditionBase) -> Decision:
         """Change a photo's record if a condition holds of it; returns the record as it is then.
@@ -158,7 +141,8 @@ class DecisionsTable:
             wanted = answer.get("UnprocessedKeys", {})
 
 
-def _decisions(pages: Iterable[Mapping[str, Any]]) -> Iterator[Decision | SkippedDecision]:
+def decisions_in(pages: Iterable[Mapping[str, Any]]) -> Iterator[Decision | SkippedDecision]:
+    """Yield the items of a query's or a scan's pages."""
     for page in pages:
         for item in page["Items"]:
             yield decision_of(plain_item(item))

@@ -11,6 +11,7 @@ from functions.decisions.classes import parse_classes
 from functions.decisions.decision import Decision
 from functions.decisions.reviews import Desk, InvalidAnswer
 from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
+from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
@@ -69,7 +70,7 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
     A label is a copy of exactly the photo that a person saw, and outlives the upload.
     """
     s3 = deployed.client("s3")
-    for decision in _table(deployed).all():
+    for decision in all_decisions(_table(deployed)):
         if decision.reviewed_by is None:
             continue
         if decision.in_queue("OPEN"):

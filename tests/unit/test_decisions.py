@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from functions.decisions.decision import SHARDS, Decision
 from functions.decisions.table import DecisionsTable
 from loading_bay.cli.main import main
-from loading_bay.stack.decisions import decisions_in_file, decisions_in_table
+from loading_bay.stack.decisions import all_decisions, decisions_in_file, decisions_in_table
 from loading_bay.stack.window import Window
 
 from .captures import lines, place, record, write
@@ -94,7 +94,7 @@ def test_the_table_gives_the_report_the_same_as_a_file_of_its_items(table: Any, 
 def test_an_item_s_numbers_are_read_as_numbers(table: Any) -> None:
     put(table, "claimed.jpg", "CLAIMED", timedelta(minutes=1), due_at=1767229200, confidence=1)
 
-    (found,) = DecisionsTable(boto3.client("dynamodb"), NAME).all()
+    (found,) = all_decisions(DecisionsTable(boto3.client("dynamodb"), NAME))
 
     assert (found.due_at, found.confidence) == (1767229200, 1.0)
 
@@ -153,7 +153,7 @@ def test_decisions_are_read_by_several_threads_from_the_first_one_on() -> None:
     """Earlier, the process crashed in about one run of ten: each run here is the first use in a new process."""
     program = """
 import sys, threading
-from loading_bay.stack.decisions import decisions_in_file, decisions_in_table
+from loading_bay.stack.decisions import all_decisions, decisions_in_file, decisions_in_table
 from loading_bay.stack.window import Window
 from pathlib import Path
 sys.setswitchinterval(1e-6)

@@ -21,6 +21,7 @@ from PIL import Image
 
 from functions.decisions.decision import timestamp
 from functions.decisions.reviews import Desk
+from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.template import ROOT
 
 from .test_reviews import TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
@@ -412,7 +413,7 @@ def test_a_photo_that_was_overwritten_is_not_shown(review: ModuleType, call: Cal
 
 def taken(review: ModuleType, desk: Desk, name: str, hours: float = 0, **changes: Any) -> str:  # noqa: F811
     """Upload a photo and write its record, `hours` after noon of the day on which it is now; returns its name."""
-    number = len(desk.table.all())
+    number = len(all_decisions(desk.table))
     etag = upload(review, f"uploads/{name}", picture((40 + number, 20)))
     now = datetime.now(UTC) + timedelta(hours=hours)
     decided = {"status": "ROUTED", "vehicle": "bicycle", "queue": None, "due_at": None, "error": None, "reason": None}
@@ -420,7 +421,7 @@ def taken(review: ModuleType, desk: Desk, name: str, hours: float = 0, **changes
     return put(desk, name, **{"photo": photo, "etag": etag, "uploaded_at": timestamp(now)} | decided | changes)
 
 
-WAITS = {"status": "REVIEW", "queue": "REVIEW#0", "due_at": 1, "vehicle": None}
+WAITS: dict[str, Any] = {"status": "REVIEW", "queue": "REVIEW#0", "due_at": 1, "vehicle": None}
 
 
 def test_the_driver_s_other_photos_of_the_day_stand_beside(
