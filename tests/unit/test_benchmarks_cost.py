@@ -7,10 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from benchmarks.sizing import Work
 
 from benchmarks import cost
 from benchmarks.cost import Setup, Timing, Workload, bill, cheapest, instances, states_on_the_way
+from benchmarks.sizing import Work
 from loading_bay.endpoint import cost as hosting
 from loading_bay.stack.prices import FILE, Prices
 from loading_bay.stack.template import read_definition

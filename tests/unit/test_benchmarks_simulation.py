@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import simpy
-from benchmarks.sizing import Work
 
 from benchmarks.cost import Timing
 from benchmarks.simulation import Bucket, Burst, Hosting, Pool, Quotas, Retries, Scenario, local_rate
+from benchmarks.sizing import Work
 
 NO_WORK = Work(cpu=0, cold_cpu=0, waiting=0)
 QUICK = Timing({"serialize": NO_WORK, "inference": NO_WORK, "threshold": NO_WORK}, image_cpu=5, workflow_seconds=0.1)
