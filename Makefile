@@ -50,6 +50,14 @@ lint: setup ## style, types, template
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-page; \
+	elif [ -n "$$CI" ]; then echo "the pages' scripts cannot be checked: install Node, which brings npm" >&2; exit 1; \
+	else echo "NOT CHECKED: the pages' scripts, as this needs Node (npm)"; fi
+
+lint-page: .tools/node/installed
+	.tools/node/node_modules/.bin/biome check --config-path=.ci/biome.json functions
+	.tools/node/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target es2024 --module esnext \
+		--moduleResolution bundler --lib es2024,dom,dom.iterable functions/*/page/main.js
 
 scan: setup .tools/scan/installed ## scanners of template, code and dependencies
 	.ci/scan
@@ -76,6 +84,8 @@ lock: $(UV) ## pin every dependency with its hash, from pyproject.toml and the .
 	for source in requirements/*.in tests/fuzz/requirements.in functions/*/requirements.in; do \
 		$(COMPILE) --no-config $$source --output-file $${source%.in}.txt; \
 	done
+	@command -v npm >/dev/null || { echo "requirements/node is not pinned again, as this needs Node (npm)" >&2; exit 1; }
+	npm install --prefix requirements/node --package-lock-only --no-audit --no-fund
 
 clean: ## stop the local stack, and remove what was built and installed
 	@if [ -x $(BIN)/loading-bay ]; then $(BIN)/loading-bay down; fi
@@ -124,6 +134,12 @@ $(UV): requirements/uv.txt | .venv/bin/python
 .tools/scan/installed: requirements/scan.txt $(UV)
 	$(call install_tools,.tools/scan,$<)
 
+.tools/node/installed: requirements/node/package-lock.json
+	@echo "installing requirements/node into .tools/node …"
+	@mkdir -p .tools/node && cp requirements/node/*.json .tools/node
+	@npm ci --prefix .tools/node --silent --no-audit --no-fund
+	@touch $@
+
 define install_tools
 	@echo "installing $(2) into $(1) …"
 	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(1)
@@ -131,4 +147,4 @@ define install_tools
 	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-training soak bench fuzz lint scan sbom licences pictures lock clean
+.PHONY: help setup setup-training demo test test-training soak bench fuzz lint lint-page scan sbom licences pictures lock clean

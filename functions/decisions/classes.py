@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+NEITHER = "neither"  # the answer where a photo shows no vehicle of any class; also the folder of such labels
+
 
 @dataclass(frozen=True)
 class VehicleClass:

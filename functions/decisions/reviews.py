@@ -1,170 +1,162 @@
-"""What a person decides about a photo: recorded under a condition, undone for a while, corrected afterwards.
+"""A person's decision about a photo: recorded under a condition, undone for a while, corrected afterwards.
 
-Whoever decides, in the page or on the command line, comes through here. The table's conditions make a decision happen
-once; the workflow `AnnounceReview`, named by the decision's id, makes it known once.
+The review page and the command line both decide through this module. The table's conditions make a decision happen
+once; the workflow `AnnounceReview`, started under one name per decision, announces it once.
 """
 
+import hashlib
 import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from boto3.dynamodb.conditions import Attr, ConditionBase
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .classes import VehicleClass
+from .classes import NEITHER, VehicleClass
+from .decision import Decision, timestamp
+from .table import Conflict, DecisionsTable, UnknownPhoto
 
-NEITHER = "neither"  # the answer where a photo shows none of the stack's vehicles; also the folder of such labels
 LEASE_SECONDS = 120
 ANNOUNCE_SECONDS = 180  # after this, RunAgain starts the announcement that a function did not live to start
-# What describes an outcome. A decision sets its own and removes the others.
-OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason")
-REVIEW = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision", "unsure_reason")
+MOST_UNDONE = 50  # of one photo: the ids of undone decisions are kept, and a record is bounded
 REVIEW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-Record = dict[str, Any]
+# Attributes of a record. A write that leaves a state behind removes its attributes.
+OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason")
+SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision", "unsure_reason")
+LEASE = ("lease_by", "lease_until")
+
+# Conditions on a record.
+NEEDS_REVIEW = Attr("status").eq("REVIEW") & Attr("queue").begins_with("REVIEW#")
+CAN_BE_UNDONE = Attr("review_closed_at").not_exists() & Attr("revision").eq(1)
+IS_CLOSED = Attr("review_closed_at").exists()
 
 
-class UnknownPhoto(Exception):
-    """There is no such photo, or the model was sure of it: nobody is asked."""
+def free_for(reviewer: str, now: float) -> ConditionBase:
+    """Return the condition that nobody else has the photo in hand."""
+    expired = Attr("lease_until").not_exists() | Attr("lease_until").lt(int(now))
+    return expired | Attr("lease_by").eq(reviewer)
+
+
+def never_undone(review_id: str) -> ConditionBase:
+    """Return the condition that a decision was not undone before, so a late copy of it counts for nothing."""
+    return Attr("undone_ids").not_exists() | ~Attr("undone_ids").contains(review_id)
+
+
+def decided_as(review_id: str) -> ConditionBase:
+    """Return the condition that this decision is the last one about the photo."""
+    return Attr("review_id").eq(review_id)
 
 
 class InvalidAnswer(Exception):
-    """The answer is no class of this stack, or the decision's id is no UUID."""
-
-
-class Conflict(Exception):
-    """The record is not, or no longer, in the state that the decision is about; `record` says in which."""
-
-    def __init__(self, message: str, record: Record) -> None:
-        super().__init__(message)
-        self.record = record
+    """The answer is not one of this stack's, or the decision's id is not a UUID."""
 
 
 @dataclass(frozen=True)
 class Desk:
-    """Where reviews are made: the table, the workflow that announces them, and what may be answered."""
+    """Where people decide: the table, the workflow that announces their decisions, and the stack's classes."""
 
-    dynamodb: Any
+    table: DecisionsTable
     stepfunctions: Any
-    table: str
     workflow: str
     classes: Mapping[str, VehicleClass] = field(default_factory=dict)
 
     @cached_property
     def answers(self) -> tuple[str, ...]:
-        """Every answer, in the order of the model's classes."""
+        """Every answer: the classes in the order of the model's answers, and last the one for none of them."""
         return (*self.classes, NEITHER)
 
-    def read(self, photo: str) -> Record:
+    def read(self, photo: str) -> Decision:
         """Return the record of a photo that is, or was, in review.
 
         Raises:
-            UnknownPhoto: there is none, or nobody was ever asked about it.
+            UnknownPhoto: the photo does not exist, or the model was sure of it, so it never was in review.
         """
-        found = self.dynamodb.get_item(TableName=self.table, Key={"photo": {"S": photo}}, ConsistentRead=True)
-        record = plain(found.get("Item", {}))
-        if record.get("status") != "REVIEW" and "review_id" not in record:
-            raise UnknownPhoto("this photo does not wait for a person")
-        return record
+        decision = self.table.get(photo)
+        if decision is None or (decision.status != "REVIEW" and decision.review_id is None):
+            raise UnknownPhoto("this photo is not in review")
+        return decision
 
-    def decide(self, photo: str, answer: str, *, review_id: str, reviewer: str) -> Record:
-        """Record what a person says of a waiting photo, and start its announcement; returns the record.
+    def decide(self, photo: str, answer: str, *, review_id: str, reviewer: str) -> Decision:
+        """Record a person's answer for a photo that needs review, and start its announcement; returns the record.
 
         The same `review_id` again changes nothing and returns the same.
 
+        Args:
+            photo: the photo's name in the table.
+            answer: a class, or `neither`.
+            review_id: a UUID of the caller's, which makes the decision count once.
+            reviewer: the person's name.
+
         Raises:
             InvalidAnswer: see there.
-            UnknownPhoto: see there.
+            UnknownPhoto: see `read`.
             Conflict: decided already, undone, or held by somebody else.
         """
         self._check(answer, review_id)
-        record = self.read(photo)
-        if record.get("review_id") == review_id:
-            return self._announce(record)
-        changes = self._outcome(answer) | self._signed(record, review_id, reviewer) | {"revision": 1}
-        if "reason" in record:
-            changes["unsure_reason"] = record["reason"]
-        condition = (
-            "#status = :waiting AND begins_with(#queue, :queued)"
-            " AND (attribute_not_exists(#undone_id) OR #undone_id <> :review_id)"
-            " AND (attribute_not_exists(#lease_until) OR #lease_until < :now OR #lease_by = :reviewer)"
-        )
-        about = {"waiting": "REVIEW", "queued": "REVIEW#", "now": int(time.time()), "reviewer": reviewer}
-        try:
-            return self._announce(self._update(photo, changes, ("lease_by", "lease_until"), condition, about))
-        except Conflict as conflict:
-            if conflict.record.get("review_id") == review_id:  # a twin of this very request was quicker
-                return self._announce(conflict.record)
-            raise Conflict(_why_not_decided(conflict.record, review_id), conflict.record) from None
+        decision = self.read(photo)
+        changes = self._outcome(answer) | _signature(decision, review_id, reviewer, revision=1)
+        changes |= {"unsure_reason": decision.reason, **dict.fromkeys(LEASE)}
+        when = NEEDS_REVIEW & free_for(reviewer, time.time()) & never_undone(review_id)
+        return self._take(decision, changes, when, lambda stored: _why_not_decided(stored, review_id))
 
-    def undo(self, photo: str, *, review_id: str, reviewer: str) -> Record:
-        """Take a decision of one's own back before it is announced; the photo waits again, held by the same person.
+    def undo(self, photo: str, *, review_id: str, reviewer: str) -> Decision:
+        """Take back a person's own decision before it is announced; the photo waits again, held by the same person.
 
         Raises:
-            UnknownPhoto: see there.
+            UnknownPhoto: see `read`.
             Conflict: announced already, a correction, or somebody else's.
         """
-        record = self.read(photo)
-        if record.get("undone_id") == review_id and record["status"] == "REVIEW":
-            return record
-        changes = {
+        decision = self.read(photo)
+        if len(decision.undone_ids) >= MOST_UNDONE and review_id not in decision.undone_ids:
+            raise Conflict("this photo was undone too often; correct the decision instead", decision)
+        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *SIGNATURE)) | {
             "status": "REVIEW",
             "error": "LowConfidence",
-            "reason": record.get("unsure_reason", ""),
-            "queue": _queue("REVIEW", record),
-            "due_at": int(datetime.fromisoformat(record["claimed_at"]).timestamp()),
-            "undone_id": review_id,
+            "reason": decision.unsure_reason or "",
+            "queue": decision.shard_of("REVIEW"),
+            "due_at": int(decision.claimed_at.timestamp()),
+            "undone_ids": [*decision.undone_ids, review_id],
             "lease_by": reviewer,
             "lease_until": int(time.time()) + LEASE_SECONDS,
         }
-        condition = (
-            "#review_id = :undone_id AND #reviewed_by = :lease_by AND #revision = :first"
-            " AND attribute_not_exists(#review_closed_at)"
-        )
+        when = decided_as(review_id) & Attr("reviewed_by").eq(reviewer) & CAN_BE_UNDONE
         try:
-            return self._update(photo, changes, REVIEW, condition, {"first": 1})
+            return self.table.update(photo, changes, when)
         except Conflict as conflict:
-            raise Conflict(_why_not_undone(conflict.record, review_id, reviewer), conflict.record) from None
+            if conflict.decision.needs_review and review_id in conflict.decision.undone_ids:
+                return conflict.decision  # a twin of this very request was quicker
+            raise Conflict(_why_not_undone(conflict.decision, review_id, reviewer), conflict.decision) from None
 
-    def correct(self, photo: str, answer: str, *, review_id: str, reviewer: str, corrects: str) -> Record:
-        """Replace a decision that was announced by another, which is announced as its next revision.
+    def correct(self, photo: str, answer: str, *, review_id: str, reviewer: str, corrects: str) -> Decision:
+        """Replace an announced decision by another, which is announced as its next revision.
 
         Args:
             photo: the photo's name in the table.
             answer: a class, or `neither`.
             review_id: of the correction.
-            reviewer: who corrects; whoever may decide may correct everybody's decisions.
+            reviewer: the person's name; every reviewer may correct everybody's decisions.
             corrects: the `review_id` of the decision that the person saw.
 
         Raises:
-            InvalidAnswer: see there; also the answer that it has already.
-            UnknownPhoto: see there.
+            InvalidAnswer: see there; also the answer that was given before.
+            UnknownPhoto: see `read`.
             Conflict: not announced yet, or corrected by somebody else since.
         """
         self._check(answer, review_id)
-        record = self.read(photo)
-        if record.get("review_id") == review_id:
-            return self._announce(record)
-        if record.get("review_id") == corrects and answer_of(record) == answer:
+        decision = self.read(photo)
+        if decision.review_id == corrects and decision.answer == answer:
             raise InvalidAnswer(f"the decision is {answer} already")
-        changes = self._outcome(answer) | self._signed(record, review_id, reviewer)
-        changes |= {"revision": record.get("revision", 0) + 1}
-        condition = "#review_id = :corrects AND attribute_exists(#review_closed_at)"
-        try:
-            return self._announce(
-                self._update(photo, changes, ("review_closed_at",), condition, {"corrects": corrects})
-            )
-        except Conflict as conflict:
-            if conflict.record.get("review_id") == review_id:
-                return self._announce(conflict.record)
-            raise Conflict(_why_not_corrected(conflict.record, corrects), conflict.record) from None
+        signature = _signature(decision, review_id, reviewer, revision=(decision.revision or 0) + 1)
+        changes = self._outcome(answer) | signature | {"review_closed_at": None}
+        when = decided_as(corrects) & IS_CLOSED
+        return self._take(decision, changes, when, lambda stored: _why_not_corrected(stored, corrects))
 
     def _check(self, answer: str, review_id: str) -> None:
         if answer not in self.answers:
@@ -172,125 +164,76 @@ class Desk:
         if not REVIEW_ID.fullmatch(review_id):
             raise InvalidAnswer("review_id must be a UUID in lower case")
 
-    def _outcome(self, answer: str) -> Record:
-        if answer == NEITHER:
-            return {"status": "REJECTED", "error": "NoVehicle", "reason": "a person sees none of the vehicles"}
-        chosen = self.classes[answer]
-        return {"status": "ROUTED", "vehicle": answer, "bay": chosen.bay, "order_range": chosen.order_range}
+    def _outcome(self, answer: str) -> dict[str, Any]:
+        chosen = self.classes.get(answer)
+        if chosen is None:
+            outcome = {"status": "REJECTED", "error": "NoVehicle", "reason": "a person sees none of the vehicles"}
+        else:
+            outcome = {"status": "ROUTED", "vehicle": answer, "bay": chosen.bay, "order_range": chosen.order_range}
+        return dict.fromkeys(OUTCOME) | outcome
 
-    def _signed(self, record: Record, review_id: str, reviewer: str) -> Record:
-        now = datetime.now(UTC)
-        return {
-            "review_id": review_id,
-            "reviewed_by": reviewer,
-            "reviewed_at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "reviewed_on": now.date().isoformat(),
-            "queue": _queue("OPEN", record),
-            "due_at": int(now.timestamp()) + ANNOUNCE_SECONDS,
-        }
+    def _take(
+        self, decision: Decision, changes: Mapping[str, Any], when: ConditionBase, why_not: Callable[[Decision], str]
+    ) -> Decision:
+        """Write a decision unless it is written already, and start its announcement; returns the record."""
+        if decision.review_id != changes["review_id"]:
+            try:
+                decision = self.table.update(decision.photo, changes, when)
+            except Conflict as conflict:
+                decision = conflict.decision
+                if decision.review_id != changes["review_id"]:  # else a twin of this very request was quicker
+                    raise Conflict(why_not(decision), decision) from None
+        self._announce(decision)
+        return decision
 
-    def _update(
-        self, photo: str, changes: Record, removed: tuple[str, ...], condition: str, about: Mapping[str, Any]
-    ) -> Record:
-        """Change a record under a condition; returns the record.
-
-        Raises:
-            Conflict: the condition does not hold; with the record as it is.
-        """
-        gone = [name for name in (*OUTCOME, *removed) if name not in changes]
-        names = set(re.findall(r"#(\w+)", condition)) | set(changes) | set(gone)
-        expression = f"SET {', '.join(f'#{name} = :{name}' for name in changes)}"
-        expression += f" REMOVE {', '.join(f'#{name}' for name in gone)}"
-        serialize = TypeSerializer().serialize
-        values = {f":{name}": serialize(value) for name, value in {**changes, **about}.items()}
-        try:
-            answer = self.dynamodb.update_item(
-                TableName=self.table,
-                Key={"photo": {"S": photo}},
-                UpdateExpression=expression,
-                ConditionExpression=condition,
-                ExpressionAttributeNames={f"#{name}": name for name in names},
-                ExpressionAttributeValues=values,
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
-            stored: Any = error.response.get("Item", {})
-            raise Conflict("the record has changed", plain(stored)) from error
-        return plain(answer["Attributes"])
-
-    def _announce(self, record: Record) -> Record:
+    def _announce(self, decision: Decision) -> None:
         """Start the announcement of a decision; where that fails, RunAgain does it some minutes later."""
-        named = {"photo": record["photo"], "review_id": record["review_id"]}
+        named = {"photo": decision.photo, "review_id": decision.review_id}
+        # The photo is part of the name, as a client may use one id for two photos.
+        name = f"{decision.review_id}-{hashlib.sha256(decision.photo.encode()).hexdigest()[:16]}"
         try:
-            self.stepfunctions.start_execution(
-                stateMachineArn=self.workflow, name=record["review_id"], input=json.dumps(named)
-            )
+            self.stepfunctions.start_execution(stateMachineArn=self.workflow, name=name, input=json.dumps(named))
         except ClientError as error:
             if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
                 logging.getLogger(__name__).warning("announcement not started: %s", error, extra=named)
         except BotoCoreError as error:
             logging.getLogger(__name__).warning("announcement not started: %s", error, extra=named)
-        return record
 
 
-def plain(item: Mapping[str, Any]) -> Record:
-    """Return an item of the table as plain Python values."""
-    deserialize = TypeDeserializer().deserialize
-    return {name: _number(deserialize(value)) for name, value in item.items()}
+def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: int) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "review_id": review_id,
+        "revision": revision,
+        "reviewed_by": reviewer,
+        "reviewed_at": timestamp(now),
+        "reviewed_on": now.date().isoformat(),
+        "queue": decision.shard_of("OPEN"),
+        "due_at": int(now.timestamp()) + ANNOUNCE_SECONDS,
+    }
 
 
-def _number(value: Any) -> Any:
-    """Return a value with `int` or `float` in place of `Decimal`."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return {name: _number(each) for name, each in value.items()} if isinstance(value, dict) else value
-
-
-def answer_of(record: Record) -> str:
-    """Return what was decided: a class, or `neither`."""
-    return str(record.get("vehicle", NEITHER))
-
-
-def waits(record: Record) -> bool:
-    """Tell whether a photo waits for a person."""
-    return record.get("status") == "REVIEW" and str(record.get("queue", "")).startswith("REVIEW#")
-
-
-def holder(record: Record, now: float) -> str:
-    """Return who looks at a photo now, or an empty string."""
-    return str(record["lease_by"]) if record.get("lease_until", 0) >= now else ""
-
-
-def _queue(name: str, record: Record) -> str:
-    """Return the partition of the index that a record waits in: sixteen a queue, by the claim's first digit."""
-    return f"{name}#{record['claim'][0]}"
-
-
-def _why_not_decided(record: Record, review_id: str) -> str:
-    if "review_id" in record:
-        return f"{record['reviewed_by']} has decided: {answer_of(record)}"
-    if record.get("undone_id") == review_id:
+def _why_not_decided(stored: Decision, review_id: str) -> str:
+    if stored.review_id is not None:
+        return f"{stored.reviewed_by} has decided: {stored.answer}"
+    if review_id in stored.undone_ids:
         return "this decision was undone"
-    if waits(record):
-        return f"{record.get('lease_by', 'somebody')} is looking at this photo"
-    return "this photo does not wait for a person now"
+    if stored.needs_review:
+        return f"{stored.lease_by or 'somebody'} is looking at this photo"
+    return "this photo is no longer waiting for review"
 
 
-def _why_not_undone(record: Record, review_id: str, reviewer: str) -> str:
-    if record.get("review_id") != review_id:
+def _why_not_undone(stored: Decision, review_id: str, reviewer: str) -> str:
+    if stored.review_id != review_id:
         return "this is no longer the last decision about the photo"
-    if record.get("reviewed_by") != reviewer:
-        return f"the decision is {record['reviewed_by']}'s"
-    if record.get("revision") != 1:
+    if stored.reviewed_by != reviewer:
+        return f"the decision is {stored.reviewed_by}'s"
+    if stored.revision != 1:
         return "a correction cannot be undone, only corrected"
     return "too late to undo: it is announced; correct it instead"
 
 
-def _why_not_corrected(record: Record, corrects: str) -> str:
-    if record.get("review_id") != corrects:
-        who = record.get("reviewed_by")
-        return f"{who} has changed it: {answer_of(record)}" if who else "the decision was undone"
+def _why_not_corrected(stored: Decision, corrects: str) -> str:
+    if stored.review_id != corrects:
+        return f"{stored.reviewed_by} has changed it: {stored.answer}" if stored.reviewed_by else "it was undone"
     return "this decision can still be undone; it cannot be corrected yet"

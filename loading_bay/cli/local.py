@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,13 +19,15 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
+from functions.decisions.decision import OUTCOMES, Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.local import photos as demo_photos
 from loading_bay.local import processes
 from loading_bay.local.invocation import invoke_function, run_workflow
 from loading_bay.local.stack import HOME, MODEL, Options, Stack
 from loading_bay.operations.watch import counts, decisions_table, reasons, watch
 from loading_bay.stack.addresses import Address
-from loading_bay.stack.decisions import OUTCOMES, Decision, DecisionsTable
+from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.errors import UserError
 
 from .commands import Command, echo_json, json_option
@@ -206,7 +209,7 @@ def _is_decided(table: DecisionsTable, photo: str) -> bool:
 def status(as_json: bool) -> None:
     """Show what runs on this machine, and count the photos by outcome."""
     stack = Stack.load()
-    decisions = _table(stack).all()
+    decisions = all_decisions(_table(stack))
     if as_json:
         tally = {name: sum(decision.status == name for decision in decisions) for name in sorted(OUTCOMES)}
         echo_json({"aws": stack.aws_url, "endpoint": stack.endpoint_url, "outputs": stack.outputs, "photos": tally})
@@ -324,7 +327,9 @@ def _run_demo(options: Options, photos: Sequence[demo_photos.Photo]) -> list[Dec
             decided = sum(decision.status in OUTCOMES for decision in decisions)
             return decided >= len(photos) or time.monotonic() > deadline
 
-        return watch(_table(stack).all, console, title="the demo's photos", every=0.2, until=is_over)
+        return watch(
+            partial(all_decisions, _table(stack)), console, title="the demo's photos", every=0.2, until=is_over
+        )
     finally:
         stack.down()
 

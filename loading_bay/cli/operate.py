@@ -9,13 +9,15 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from functions.decisions.decision import Decision, separated
+from functions.decisions.table import DecisionsTable
 from loading_bay.operations.check import COST, Check
 from loading_bay.operations.explain import explain as explain_photo
 from loading_bay.operations.presign import CONTENT_TYPES, curl, presign_upload
-from loading_bay.operations.replay import find_undone, run_again
+from loading_bay.operations.replay import find_unfinished, run_again
 from loading_bay.operations.watch import counts, state
 from loading_bay.operations.watch import watch as watch_photos
-from loading_bay.stack.decisions import Decision, DecisionsTable, separated
+from loading_bay.stack.decisions import decisions_in_table
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.text import printable
 from loading_bay.stack.window import Window
@@ -68,7 +70,7 @@ def watch(deployed: Deployed, hours: float, every: float, seconds: float | None,
 
     def read() -> list[Decision]:
         window = Window(since=datetime.now(UTC) - timedelta(hours=hours))
-        decisions[:] = separated(table.within(window))[0]
+        decisions[:] = separated(decisions_in_table(table, window))[0]
         return decisions
 
     if as_json:
@@ -116,15 +118,15 @@ def replay(deployed: Deployed, dry_run: bool, as_json: bool) -> None:
 
     These are dead-lettered events, failed photos, and photos whose execution was stopped.
     """
-    undone = list(find_undone(deployed))
+    unfinished = list(find_unfinished(deployed))
     if as_json:
-        echo_json(undone)
+        echo_json(unfinished)
     else:
-        for each in undone:
+        for each in unfinished:
             click.echo(f"{printable(each.about)}\n    {printable(each.why)}")
     if not dry_run:
-        run_again(deployed, undone)
-    click.echo(f"{len(undone)} {'to run again' if dry_run else 'run again'}", err=as_json)
+        run_again(deployed, unfinished)
+    click.echo(f"{len(unfinished)} {'to run again' if dry_run else 'run again'}", err=as_json)
 
 
 @click.command(cls=Command, examples=["driver-7 --local", "driver-7 --content-type image/heic --json"])

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from functions.decisions.decision import timestamp
 from loading_bay.operations.review import decide, export_reviewed, waiting_photos
 from loading_bay.operations.reviewers import add_reviewer, remove_reviewer
 from loading_bay.operations.reviewers import reviewers as list_all_reviewers
-from loading_bay.stack.decisions import timestamp
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.text import printable
 
@@ -38,19 +38,19 @@ def list_waiting(deployed: Deployed, as_json: bool) -> None:
 @click.argument("photo")
 @click.argument("vehicle")
 @with_stack
-@click.option("--reviewer", default=getpass.getuser, help="Who decides.  [default: you]")
+@click.option("--reviewer", default=getpass.getuser, help="The person who decides.  [default: you]")
 @json_option
 def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str, as_json: bool) -> None:
-    """Say which VEHICLE a PHOTO shows, or neither.
+    """Decide which VEHICLE a PHOTO shows, or neither.
 
     PHOTO is its key, or its full name in the decisions table. The outcome is announced like any other.
     """
-    record = decide(deployed, photo, vehicle, reviewer)
+    decision = decide(deployed, photo, vehicle, reviewer)
     if as_json:
-        echo_json(record)
+        echo_json(decision)
         return
-    place = f"goes to bay {record['bay']} ({record['order_range']})" if "bay" in record else "is rejected"
-    click.echo(f"{printable(record['s3_key'])} {place}; the announcement follows shortly")
+    outcome = f"goes to bay {decision.place}" if decision.place else "is rejected"
+    click.echo(f"{printable(decision.key)} {outcome}; the announcement follows shortly")
 
 
 @review.command(examples=["reviewed --local"])

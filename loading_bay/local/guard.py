@@ -18,6 +18,8 @@ from ministack.core import sigv4
 from ministack.core.iam_evaluator import resolve_credential
 from ministack.core.responses import set_request_account_id
 
+from loading_bay.local.sign_in import keep_groups_when_refreshed
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -225,6 +227,7 @@ async def _refuse(send: Send, headers: dict[str, str], code: str, message: str) 
 
 def main() -> None:
     """Run the local AWS, guarded."""
+    keep_groups_when_refreshed()
     ministack.app = Guard(ministack.app, int(os.environ["GATEWAY_PORT"]))
     ministack.main()
 

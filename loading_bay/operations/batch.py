@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 from botocore.exceptions import ClientError
 
-from loading_bay.stack.decisions import SHARDS, STATUSES, Status, plain_item
+from functions.decisions.decision import SHARDS, STATUSES, Status, plain_item
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 

@@ -17,8 +17,9 @@ import urllib3
 from botocore.exceptions import ClientError
 
 from functions.decisions.classes import parse_classes
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.stack.addresses import Address
-from loading_bay.stack.decisions import Decision, DecisionsTable
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import AWS_ERRORS, UserError, describe
 from loading_bay.stack.image_size import PARAMETER, hosted_size, require_same, served_size

@@ -9,7 +9,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from loading_bay.stack.decisions import Decision, DecisionsTable
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 

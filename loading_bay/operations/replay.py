@@ -1,4 +1,4 @@
-"""Runs again at once what RunAgain would run later, and what was given up."""
+"""Runs unfinished photos and messages again at once, also those that RunAgain gave up."""
 
 import json
 from collections.abc import Iterator
@@ -6,54 +6,54 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from loading_bay.stack.decisions import DecisionsTable
+from functions.decisions.table import DecisionsTable
 from loading_bay.stack.deployed import Deployed
 
-# What of a record starts the photo's workflow again.
+# The attributes of a record that start the photo's workflow again.
 PHOTO = ("s3_bucket", "s3_key", "etag", "version_id", "batch_id")
 
 
 @dataclass(frozen=True)
-class Undone:
-    """What was not finished, why, and the input that runs a photo again; RunAgain finishes what has none."""
+class Unfinished:
+    """A photo or message, why it is unfinished, and the input that runs the photo; without one, RunAgain takes it."""
 
     about: str
     why: str
     photo: dict[str, str] | None = None
 
 
-def find_undone(deployed: Deployed) -> Iterator[Undone]:
+def find_unfinished(deployed: Deployed) -> Iterator[Unfinished]:
     """Yield dead-lettered messages, photos that failed, and photos whose execution or announcement ended too early."""
     yield from _messages(deployed)
     table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
     for decision in [*table.queued("FAILED"), *table.queued("OPEN")]:
         photo = {name: value for name in PHOTO if (value := getattr(decision, name)) is not None}
         if decision.status == "FAILED":
-            yield Undone(decision.photo, f"FAILED: {decision.reason or 'no reason given'}", photo)
+            yield Unfinished(decision.photo, f"FAILED: {decision.reason or 'no reason given'}", photo)
         elif (decision.due_at or 0) >= time():
             continue
         elif decision.reviewed_by is not None:
-            yield Undone(decision.photo, f"decided by {decision.reviewed_by}, but not announced")
+            yield Unfinished(decision.photo, f"decided by {decision.reviewed_by}, but not announced")
         else:
             why = f"{decision.status}: its execution ended before the outcome was announced"
-            yield Undone(decision.photo, why, photo)
+            yield Unfinished(decision.photo, why, photo)
 
 
-def run_again(deployed: Deployed, undone: list[Undone]) -> None:
-    """Start every photo again, and RunAgain for the messages and people's decisions, which it hands on."""
+def run_again(deployed: Deployed, unfinished: list[Unfinished]) -> None:
+    """Start every photo again, and RunAgain once for the messages and for people's decisions."""
     sfn = deployed.client("stepfunctions")
-    for each in undone:
+    for each in unfinished:
         if each.photo:
             sfn.start_execution(stateMachineArn=deployed.outputs["StateMachineArn"], input=json.dumps(each.photo))
-    if not all(each.photo for each in undone):
+    if not all(each.photo for each in unfinished):
         sfn.start_execution(stateMachineArn=deployed.outputs["RunAgainArn"], input="{}")
 
 
-def _messages(deployed: Deployed) -> Iterator[Undone]:
+def _messages(deployed: Deployed) -> Iterator[Unfinished]:
     sqs, queue = deployed.client("sqs"), deployed.outputs["UndeliveredEventsQueue"]
     seen: set[str] = set()
     while True:
-        # They are only looked at: whoever receives next finds them too.
+        # They are only looked at: the next receiver finds them too.
         answer = sqs.receive_message(
             QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]
         )
@@ -63,11 +63,13 @@ def _messages(deployed: Deployed) -> Iterator[Undone]:
         for message in messages:
             seen.add(message["MessageId"])
             attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
-            yield Undone(_about(message["Body"]), f"not delivered: {attributes.get('ERROR_CODE', 'no error given')}")
+            yield Unfinished(
+                _about(message["Body"]), f"not delivered: {attributes.get('ERROR_CODE', 'no error given')}"
+            )
 
 
 def _about(body: str) -> str:
-    """Return the photo that a message is about, or its beginning where that cannot be told."""
+    """Return the photo that a message is about, or the beginning of a message that names none."""
     try:
         event: dict[str, Any] = json.loads(body)
         detail = event.get("detail", event)

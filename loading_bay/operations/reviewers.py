@@ -1,4 +1,4 @@
-"""Who may sign in to the review page: the members of its user pool's group."""
+"""The people who may sign in to the review page: the members of its user pool's group."""
 
 import re
 import secrets
@@ -16,7 +16,7 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True)
 class Reviewer:
-    """A person who may review; `password` is set where no mail could tell it."""
+    """A person who may review; `password` is set where no mail is sent."""
 
     name: str
     email: str
@@ -30,7 +30,7 @@ def add_reviewer(deployed: Deployed, name: str, email: str) -> Reviewer:
     On AWS, Cognito mails them a temporary password. The local AWS sends no mail: there they get a lasting one.
 
     Raises:
-        UserError: the stack has no review page, the name is no name, or somebody has it already.
+        UserError: the stack has no review page, or the name is not valid or taken.
     """
     pool = _pool(deployed)
     if not NAME.fullmatch(name):
@@ -58,7 +58,7 @@ def add_reviewer(deployed: Deployed, name: str, email: str) -> Reviewer:
 
 
 def reviewers(deployed: Deployed) -> Iterator[Reviewer]:
-    """Yield everybody who may review.
+    """Yield everybody who may sign in.
 
     Raises:
         UserError: the stack has no review page.
@@ -71,10 +71,10 @@ def reviewers(deployed: Deployed) -> Iterator[Reviewer]:
 
 
 def remove_reviewer(deployed: Deployed, name: str) -> None:
-    """Let a person sign in no more; who is signed in stays so for 15 minutes at most.
+    """Revoke a person's access; a running session ends within 15 minutes.
 
     Raises:
-        UserError: there is no such person, or no review page.
+        UserError: there is no such person, or the stack has no review page.
     """
     cognito, pool = deployed.client("cognito-idp"), _pool(deployed)
     try:

@@ -1,4 +1,4 @@
-"""Shows in the terminal, or line by line in a pipe, what becomes of the photos."""
+"""Shows the newest decisions: live in a terminal, line by line in a pipe."""
 
 import time
 from collections import Counter
@@ -13,12 +13,19 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from loading_bay.stack.decisions import COLOURS, OUTCOMES, Decision
+from functions.decisions.decision import OUTCOMES, Decision, Status
 from loading_bay.stack.text import duration, percent, printable, shortened, whole
 
+COLOURS: dict[Status, str] = {
+    "ROUTED": "green",
+    "REVIEW": "yellow",
+    "REJECTED": "magenta",
+    "FAILED": "red",
+    "CLAIMED": "cyan",
+}
 Read = Callable[[], list[Decision]]
 COLUMNS = ("age", "outcome", "vehicle", "confidence", "bay", "took")
-# From which width of the terminal on a column is shown, where not always.
+# Columns that need a terminal at least this wide.
 WIDTHS = {"confidence": 72, "bay": 88, "took": 100}
 RIGHT = {"age", "confidence", "took"}
 
@@ -28,7 +35,7 @@ def watch(
 ) -> list[Decision]:
     """Show the newest decisions every so many seconds, until `until` holds; returns the last that were read.
 
-    Where nobody looks (in a pipe, in a log), each decision is a line of its own once it is made.
+    In a pipe or a log, each decision is one line, printed once it is made.
     """
     with Live(console=console, auto_refresh=False, transient=True) as live:
         told: set[tuple[str, str]] = set()
@@ -46,7 +53,7 @@ def watch(
 
 
 def state(decisions: Sequence[Decision], console: Console, title: str) -> Group:
-    """Return the counts, what waits for a person, and as many of the newest decisions as the terminal holds."""
+    """Return the counts, the review rate, and as many of the newest decisions as the terminal holds."""
     head = Text(title, style="bold", no_wrap=True, overflow="ellipsis")
     newest = sorted(decisions, key=lambda each: each.claimed_at, reverse=True)
     rows = max(console.height - 9, 3)
@@ -64,7 +71,7 @@ def counts(decisions: Iterable[Decision]) -> Text:
 
 
 def in_review(decisions: Sequence[Decision]) -> Text:
-    """Return how many photos the model was not sure of, and which of them has waited longest for a person."""
+    """Return the share of photos that the model was unsure of, and which of them has waited longest for a person."""
     asked = [decision for decision in decisions if decision.status in {"ROUTED", "REVIEW"}]
     if not asked:
         return Text("review rate: nothing classified yet")
@@ -113,16 +120,16 @@ class _Key:
 
 
 def line(decision: Decision) -> str:
-    """Return a decision in one line, whose columns a shell can take apart."""
+    """Return a decision as one line of columns separated by spaces."""
     confidence = "-" if decision.score is None else f"{decision.score:.4f}"
-    what = decision.vehicle or decision.error or "-"
+    found = decision.vehicle or decision.error or "-"
     place = f"{decision.bay} {decision.order_range}" if decision.bay else "- -"
     claimed = f"{decision.claimed_at:%Y-%m-%dT%H:%M:%SZ}"
-    return printable(f"{claimed} {decision.status:<8} {what} {confidence} {place} {decision.key}")
+    return printable(f"{claimed} {decision.status:<8} {found} {confidence} {place} {decision.key}")
 
 
 def reasons(decisions: Iterable[Decision]) -> list[str]:
-    """Return a line for each photo that was not routed, with the reason."""
+    """Return one line with the reason for each photo that was not routed."""
     return [
         printable(f"{decision.status}  {decision.key}") + f"\n    {printable(decision.why)}"
         for decision in decisions

@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from loading_bay.stack.decisions import STATUSES, Decision, SkippedDecision
-from loading_bay.stack.labels import ENOUGH_LABELS, NEITHER
+from functions.decisions.classes import NEITHER
+from functions.decisions.decision import STATUSES, Decision, SkippedDecision
+from loading_bay.stack.labels import ENOUGH_LABELS
 from loading_bay.stack.window import Window
 from loading_bay.statistics import Share, share
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from functions.decisions.classes import parse_classes
-from loading_bay.stack.decisions import Decision, DecisionsTable, SkippedDecision, decisions_in_file
+from functions.decisions.decision import Decision, SkippedDecision
+from functions.decisions.table import DecisionsTable
+from loading_bay.stack.decisions import decisions_in_file, decisions_in_table
 from loading_bay.stack.deployed import LOCAL_RECORD, Deployed, client
 from loading_bay.stack.errors import UserError, explained
 from loading_bay.stack.window import Window
@@ -30,7 +32,9 @@ class Monitored:
         outputs = deployed.outputs
         return cls(
             captures=_captures(deployed),
-            decisions=DecisionsTable(deployed.client("dynamodb"), outputs["DecisionsTable"]).within(window),
+            decisions=decisions_in_table(
+                DecisionsTable(deployed.client("dynamodb"), outputs["DecisionsTable"]), window
+            ),
             class_names=tuple(parse_classes(outputs["VehicleClasses"])),
             threshold=float(deployed.parameters["ConfidenceThreshold"]),
         )
@@ -45,7 +49,7 @@ class Monitored:
             UserError: the file cannot be read.
         """
         if table is not None:
-            return cls(captures, DecisionsTable(client("dynamodb", region), table).within(window))
+            return cls(captures, decisions_in_table(DecisionsTable(client("dynamodb", region), table), window))
         return cls(captures, decisions_in_file(decisions, window) if decisions is not None else None)
 
 

@@ -18,9 +18,9 @@ from matplotlib.dates import (
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
+from functions.decisions.decision import STATUSES
 from loading_bay.pages.drawings import Drawing, draw, is_narrow, legend
 from loading_bay.pages.theme import class_colour, colour
-from loading_bay.stack.decisions import STATUSES
 from loading_bay.stack.text import duration, percent, printable, whole
 
 from .drift import BINS

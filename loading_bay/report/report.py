@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 from rich.progress import Progress
 
+from functions.decisions.decision import Decision, SkippedDecision, separated
 from loading_bay.pages.drawings import Drawing
 from loading_bay.pages.page import render
-from loading_bay.stack.decisions import Decision, SkippedDecision, separated
 
 from .figures import Figures, Question, measure
 from .gallery import choose

@@ -2,8 +2,6 @@
 
 # AnnounceReview keeps a copy of each decided photo as labels/CLASS/CLAIM-NAME in the inbox.
 PREFIX = "labels/"
-# The folder of what shows none of the stack's vehicles.
-NEITHER = "neither"
 # Of the labels, this share is never learned, so that models can be judged by it.
 HELD_OUT_SHARE = 1 / 3
 # Of each class: of two classes 50 photos are then held out, of which ten mended and none broken show in the comparison.

@@ -26,8 +26,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.operations.review import decide, waiting_photos
-from loading_bay.stack.decisions import Decision, DecisionsTable
+from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.errors import UserError
 
 from .bay import Bay, wait_for
@@ -199,7 +201,7 @@ class Settled:
 
 def by_photo(bay: Bay) -> dict[tuple[str, str], Decision]:
     found: dict[tuple[str, str], Decision] = {}
-    for decision in DecisionsTable(bay.dynamodb, bay.table).all():
+    for decision in all_decisions(DecisionsTable(bay.dynamodb, bay.table)):
         etag = decision.photo.rpartition("#")[2]
         assert (decision.key, etag) not in found, f"two records of {decision.key}"
         found[decision.key, etag] = decision

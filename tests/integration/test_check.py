@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from functions.decisions.table import DecisionsTable
 from loading_bay.cli.main import main
-from loading_bay.stack.decisions import DecisionsTable
+from loading_bay.stack.decisions import all_decisions
 
 from .bay import Bay
 from .endpoint import Endpoint, failure
@@ -44,7 +45,7 @@ def left_behind(bay: Bay) -> dict[str, Any]:
             for each in objects.get(kind, [])
             if "check-" in each["Key"]
         ],
-        "decisions": [each.photo for each in table.all() if "check-" in each.photo],
+        "decisions": [each.photo for each in all_decisions(table) if "check-" in each.photo],
     }
 
 

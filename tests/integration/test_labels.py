@@ -3,10 +3,11 @@
 from functools import partial
 from pathlib import Path
 
+from functions.decisions.classes import NEITHER
 from loading_bay.model.labels import fetch, read_labels
 from loading_bay.operations.review import decide
 from loading_bay.stack.addresses import Address
-from loading_bay.stack.labels import NEITHER, PREFIX
+from loading_bay.stack.labels import PREFIX
 
 from .bay import Bay, picture, wait_for
 

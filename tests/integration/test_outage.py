@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
-from loading_bay.stack.decisions import timestamp
+from functions.decisions.decision import timestamp
 
 from .bay import Bay, picture, wait_for
 from .endpoint import Endpoint, failure

@@ -9,8 +9,9 @@ from unittest.mock import Mock
 import pytest
 
 from functions.decisions.classes import parse_classes
+from functions.decisions.decision import Decision, timestamp
 from functions.decisions.reviews import Desk
-from loading_bay.stack.decisions import Decision, timestamp
+from functions.decisions.table import DecisionsTable
 from loading_bay.stack.deployed import STACK_NAME
 
 from .bay import Bay, picture, wait_for
@@ -106,7 +107,7 @@ def test_a_person_s_decision_that_nobody_announced_is_announced(bay: Bay) -> Non
     assert waiting.status == "REVIEW"
     wait_for(lambda: bay.running() == 0)
     # The function died, or Step Functions was away, after the decision was recorded.
-    desk = Desk(bay.dynamodb, Mock(), bay.table, "", parse_classes("motorcycle:2:far"))
+    desk = Desk(DecisionsTable(bay.dynamodb, bay.table), Mock(), "", parse_classes("motorcycle:2:far"))
     desk.decide(waiting.photo, "motorcycle", review_id="0f8fad5b-d9cb-469f-a165-70867728950e", reviewer="ann")
     assert announced(bay, key) == ["Photo Needs Review"]
 

@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
 from loading_bay.cli.main import main
 from loading_bay.cli.model import retrain
 from loading_bay.cli.model.options import console
@@ -19,7 +21,7 @@ from loading_bay.local.stack import Options, Stack
 from loading_bay.model import bundled, staging
 from loading_bay.model.dataset import Dataset, Photo, Pixels
 from loading_bay.operations.review import decide
-from loading_bay.stack.decisions import Decision, DecisionsTable
+from loading_bay.stack.decisions import all_decisions
 from training import history
 
 NAMES = ["bicycle", "motorcycle"]
@@ -77,11 +79,11 @@ def png(pixels: Pixels) -> bytes:
 def settled(decisions: DecisionsTable, count: int, right: Callable[[Decision], bool]) -> list[Decision]:
     """Wait until so many photos are right; returns all."""
     deadline = time.monotonic() + 240
-    found = decisions.all()
+    found = all_decisions(decisions)
     while sum(map(right, found)) < count:
         assert time.monotonic() < deadline, Counter((each.status, each.reason) for each in found if not right(each))
         time.sleep(1)
-        found = decisions.all()
+        found = all_decisions(decisions)
     return found
 
 
@@ -108,7 +110,7 @@ def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was
         s3.put_object(Bucket=inbox, Key=key, Body=png(photo.pixels))
         if number % 10 == 0:  # drivers do not arrive all at once
             settled(decisions, number, lambda decision: decision.in_queue("REVIEW"))
-    for waiting in decisions.all():
+    for waiting in all_decisions(decisions):
         decide(stack.deployed, waiting.photo, new[waiting.key].label, "ana")
     settled(decisions, len(new), lambda decision: bool(decision.label))
 

@@ -19,7 +19,8 @@ from boto3.dynamodb.types import TypeSerializer
 from botocore.exceptions import ClientError
 
 from functions.decisions.classes import parse_classes
-from functions.decisions.reviews import Conflict, Desk, UnknownPhoto
+from functions.decisions.reviews import Desk
+from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 
 from .definitions import definition_of
 from .tables import Item, update
@@ -32,7 +33,7 @@ NOW_MILLIS = 979084800000
 DECISIONS = 2
 # What the model keeps of a record.
 FAILING = ("first_failed_at", "failure_announced_at")
-REVIEW = ("reviewed_by", "review_id", "review_closed_at", "revision", "undone_id")
+REVIEW = ("reviewed_by", "review_id", "review_closed_at", "revision", "undone_ids")
 KEPT = ("photo", "status", "claim", "queue", "due_at", "announced_at", *REVIEW, *FAILING)
 
 
@@ -307,7 +308,7 @@ def written_by_person(
     item: tuple[tuple[str, Any], ...], act: str, review_id: str
 ) -> tuple[tuple[str, Any], ...] | None:
     table = Table({**dict(item), "claimed_at": NOW})
-    desk = Desk(table, Mock(), "decisions", "AnnounceReview", parse_classes("bicycle:1:near"))
+    desk = Desk(DecisionsTable(table, "decisions"), Mock(), "AnnounceReview", parse_classes("bicycle:1:near"))
     try:
         if act == "decide":
             desk.decide(PHOTO, "bicycle", review_id=review_id, reviewer="ann")
