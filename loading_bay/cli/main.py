@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import make
 
 from .commands import CommandLine
 
@@ -60,7 +61,7 @@ class LazyCommandLine(CommandLine):
             module = import_module(f"loading_bay.cli.{COMMANDS[cmd_name][0]}")
         except ModuleNotFoundError as error:
             raise UserError(
-                f"loading-bay {cmd_name} needs {error.name}, which is not installed: run make setup"
+                f"loading-bay {cmd_name} needs {error.name}, which is not installed: run {make('setup')}"
             ) from error
         command: click.Command = getattr(module, cmd_name)
         return command

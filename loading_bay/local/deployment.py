@@ -4,6 +4,7 @@ All that differs from the cloud is here: the functions run under this machine's 
 local AWS does not know is left out.
 """
 
+import json
 import os
 import platform
 import shutil
@@ -12,10 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from loading_bay.stack.deployed import STACK_NAME
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import make
 from loading_bay.stack.template import ROOT, read_definition, read_template
 
 from .processes import MARK
@@ -62,38 +62,49 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     return template
 
 
-def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) -> None:
-    """Build the template into `folder` and deploy it to the local AWS that `env` points at.
+def build(folder: Path, parameters: Mapping[str, str]) -> None:
+    """Build the template into `folder`.
 
     Raises:
         UserError: SAM is missing, or failed; its output lies in `folder`.
     """
     if not SAM.exists():
-        raise UserError("SAM CLI is not installed here; run: make setup")
-    rendered = folder / "template.yaml"
-    built = folder / "build"
-    sam_env = dict(os.environ) | dict(env) | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
-    sam_env |= {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1", MARK: str(folder)}
-    rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
-    _sam(["build", "--template", str(rendered), "--build-dir", str(built)], folder / "sam-build.log", sam_env)
+        raise UserError(f"SAM CLI is not installed here; run: {make('setup')}")
+    rendered, built = folder / "template.json", folder / "build"
+    rendered.write_text(json.dumps(render_local(read_template(), parameters)))
+    env = {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1"}
+    _sam(folder, ["build", "--template", str(rendered), "--build-dir", str(built)], env)
     for function in built.glob("*Function"):
         bootstrap = function / "bootstrap"
         bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
         bootstrap.chmod(0o755)
+    # SAM reads a template a dozen times: JSON in milliseconds, YAML in half a second.
+    template = built / "template.yaml"
+    template.write_text(json.dumps(read_template(template)))
+
+
+def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str], bucket: str) -> None:
+    """Deploy what was built in `folder` to the local AWS that `env` points at; the code goes through the bucket.
+
+    Raises:
+        UserError: SAM failed; its output lies in `folder`.
+    """
+    built = folder / "build"
     command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", STACK_NAME]
-    command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
+    command += ["--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
     command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
-    _sam(command, folder / "sam-deploy.log", sam_env)
+    _sam(folder, command, {**env, "SAM_CLI_POLL_DELAY": "0.3"})
     shutil.rmtree(built)
 
 
-def _sam(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
+def _sam(folder: Path, arguments: list[str], env: Mapping[str, str]) -> None:
+    log = folder / f"sam-{arguments[0]}.log"
     with log.open("w") as output:
         done = subprocess.run(
             [str(SAM), *arguments],
             check=False,
             cwd=ROOT,
-            env=dict(env),
+            env={**os.environ, **env, "SAM_CLI_TELEMETRY": "0", MARK: str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -240,7 +240,7 @@ def test_no_field_after_the_file_replaces_a_signed_one(bay: Bay, form: Presigned
     key = "uploads/driver-8/photo.jpg"
     free = [["starts-with", f"${name}", ""] for name in [*form.fields, "bucket"] if name != "policy"]
     policy = base64.b64encode(json.dumps({"expiration": "2099-01-01T00:00:00Z", "conditions": free}).encode()).decode()
-    after = {"file": ("photo.jpg", picture("red")), "policy": (None, policy), "key": (None, key)}
+    after: Any = {"file": ("photo.jpg", picture("red")), "policy": (None, policy), "key": (None, key)}
 
     assert requests.post(form.url, data=form.fields, files=after, timeout=20).status_code == 403
     assert bay.s3.list_objects_v2(Bucket=bay.bucket, Prefix=key)["KeyCount"] == 0
