@@ -66,7 +66,7 @@ def read_options(model: Path, capture_percentage: int, parameters: Sequence[str]
     """Return the options of a stack.
 
     Raises:
-        UserError: a parameter has no value.
+        UserError: a parameter lacks its value.
     """
     wrong = [parameter for parameter in parameters if "=" not in parameter]
     if wrong:
@@ -218,7 +218,7 @@ def _is_decided(table: DecisionsTable, photo: str) -> bool:
 @click.command(cls=Command, examples=["", "--json"])
 @json_option
 def status(as_json: bool) -> None:
-    """Show what runs on this machine, and count the photos by outcome."""
+    """Show the stack on this machine, and count its photos by outcome."""
     stack = Stack.load()
     decisions = _table(stack).all()
     if as_json:

@@ -14,7 +14,7 @@ SECTIONS = {
     "The stack on this machine": {
         "up": ("local", "Start the stack on this machine."),
         "down": ("local", "Stop everything on this machine."),
-        "status": ("local", "Show what runs on this machine, and count the photos by outcome."),
+        "status": ("local", "Show the stack on this machine, and count its photos by outcome."),
         "logs": ("local", "Print the last log lines of a function, the endpoint or the local AWS."),
         "env": ("local", "Print the variables that lead other AWS tools to this machine's stack."),
         "demo": ("local", "Start the stack, classify sample photos, show the outcomes, stop the stack."),

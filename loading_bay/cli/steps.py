@@ -23,7 +23,9 @@ def steps(console: Console) -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda step: console.print(step, highlight=False)
         return
-    with Progress(SpinnerColumn("line", finished_text="+"), TextColumn("{task.description}"), _Took()) as progress:
+    with Progress(
+        SpinnerColumn("line", finished_text="+"), TextColumn("{task.description}"), _Took(), console=console
+    ) as progress:
 
         def end_last() -> None:
             for task in progress.task_ids[-1:]:

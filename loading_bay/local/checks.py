@@ -1,4 +1,4 @@
-"""Looks at what `up` was given before anything is started: parameters that the template takes, a model that fits."""
+"""Checks the options of `up` before anything starts: parameters that the template takes, a model that fits."""
 
 import difflib
 import re

@@ -1,7 +1,7 @@
 """Builds and deploys the real template to the local AWS.
 
-All that differs from the cloud is here: the functions run under this machine's Python and processor, and what the
-local AWS does not know is left out.
+Every difference from the cloud is here: the functions run under this machine's Python and processor, and resources that
+the local AWS does not know are left out.
 """
 
 import json
@@ -20,12 +20,12 @@ from loading_bay.stack.template import ROOT, read_definition, read_template
 
 from .processes import MARK
 
-# What the endpoint and the functions run under, whichever Python runs this command.
+# The endpoint and the functions run under this Python, whichever runs the command.
 PYTHON = ROOT / ".venv" / "bin" / "python"
 SAM = PYTHON.parent / "sam"
 
-# The local AWS calls functions of an own runtime as AWS does, through AWS's runtime client: exceptions then reach
-# Step Functions under their own class names, which its Python runtimes do not give.
+# The local AWS calls functions with a custom runtime as AWS does, through the AWS runtime client: exceptions then reach
+# Step Functions under their class names, which its Python runtimes do not give.
 BOOTSTRAP = """#!/bin/sh
 export PYTHONPATH="$LAMBDA_TASK_ROOT" AWS_LAMBDA_LOG_FORMAT=JSON
 exec "{python}" -m awslambdaric "$_HANDLER"
@@ -39,7 +39,7 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     # Paths count from where a template lies, and the rendered one lies elsewhere.
     function["CodeUri"] = str(ROOT / function["CodeUri"])
     function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
-    # Alarms on metric math are refused there, and AWS's own metrics do not exist.
+    # It refuses alarms on metric math, and has none of the metrics that AWS itself writes.
     template["Resources"] = {
         name: resource
         for name, resource in template["Resources"].items()
@@ -48,7 +48,7 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     concurrency = parameters.get("BatchMaxConcurrency", template["Parameters"]["BatchMaxConcurrency"]["Default"])
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::StateMachine":
-            # A definition of its own file is taken there as it is, and not as YAML.
+            # It takes a definition from a file literally, and not as YAML.
             machine = resource["Properties"]
             machine["Definition"] = read_definition(ROOT / machine.pop("DefinitionUri"))
             # A Map's concurrency is taken there from its definition only, not from a path into its input.
@@ -84,7 +84,7 @@ def build(folder: Path, parameters: Mapping[str, str]) -> None:
 
 
 def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str], bucket: str) -> None:
-    """Deploy what was built in `folder` to the local AWS that `env` points at; the code goes through the bucket.
+    """Deploy the template built in `folder` to the local AWS that `env` points at; the code goes through the bucket.
 
     Raises:
         UserError: SAM failed; its output lies in `folder`.

@@ -1,9 +1,9 @@
-"""A guard in front of the local AWS, which by itself obeys anyone who reaches its port.
+"""A guard in front of the local AWS, which obeys anyone who reaches its port.
 
-Runs in the local AWS's own environment, in the place of its command. It passes on requests that are signed with a
-secret of this stack, presigned links and forms for S3, and what AWS leaves open to browsers: the stack's HTTP APIs and
-Cognito's sign-in. MiniStack finds the service of a request by its headers, query and body as much as by its path, so
-requests without a signature are passed on in a form that leaves it no choice.
+Runs in place of the local AWS's command. It passes on requests that are signed with a secret of this stack, presigned
+links and forms for S3, and requests that AWS takes from any browser: for the stack's HTTP APIs and for signing in.
+MiniStack finds the service of a request by its headers, query and body as much as by its path, so requests without a
+signature are passed on in a form that leaves it no choice.
 """
 
 import hmac
@@ -28,7 +28,7 @@ ACCOUNT = "000000000000"
 AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=(.+), ?SignedHeaders=([a-z\d;-]+), ?Signature=([a-f\d]{64})")
 BUCKET = re.compile(r"/[a-z\d][a-z\d.-]{2,62}")
 API_HOST = re.compile(r"([a-f\d]{8})\.execute-api\.localhost")
-# Cognito's sign-in, the keys that its tokens are checked with, and the health that `up` waits for.
+# The sign-in of Cognito, the keys that its tokens are checked with, and the health that `up` waits for.
 OPEN = re.compile(
     r"POST /(oauth2/token|login)|GET /(oauth2/authorize|logout|[a-z\d-]+_\w+/\.well-known/jwks\.json|_ministack/health)"
 )
@@ -118,7 +118,7 @@ def _signed(request: Request, body: bytes) -> Scope:
             return _link(request)
         if headers.get("content-type", "").startswith("multipart/form-data") and not query:
             return _form(request, body)
-    raise Refused("MissingAuthenticationToken", "sign the request: loading-bay env prints with what")
+    raise Refused("MissingAuthenticationToken", "sign the request: loading-bay env prints the credentials")
 
 
 def _link(request: Request) -> Scope:
@@ -155,7 +155,7 @@ def _form(request: Request, body: bytes) -> Scope:
 
 
 def _auth(kind: type[SigV4Auth], credential: str, service: str = r"[a-z\d-]+") -> SigV4Auth:
-    """Return what signs as the owner of a credential does: this stack, or a session that the local AWS gave out."""
+    """Return the signer of a credential: this stack's, or that of a session which the local AWS gave out."""
     found = re.fullmatch(rf"([^/]+)/\d{{8}}/([a-z\d-]+)/({service})/aws4_request", credential)
     owner = resolve_credential(found[1], ACCOUNT) if found else None
     if not found or not isinstance(owner, ResolvedCredential):
@@ -178,7 +178,7 @@ def _compare(auth: SigV4Auth, request: Request, date: str, names: str, body: byt
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that has been read once more, and then whatever comes."""
+    """Return a channel that gives a body that was read once again, and then goes on."""
     messages = iter([{"type": "http.request", "body": body}])
 
     async def again() -> Message:

@@ -1,4 +1,4 @@
-"""Which photos the demonstration uploads, and what is to become of each."""
+"""The photos that the demonstration uploads, with the outcome expected for each, and photos in folders."""
 
 import io
 import json
@@ -29,7 +29,7 @@ PHOTO_START = re.compile(
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to upload: its name in the inbox, its bytes, the statuses that are right for it and what it shows.
+    """A photo to upload: its name in the inbox, its bytes, the statuses that are right for it, the vehicle in it.
 
     Of the model's test images some may be sent to the wrong bay: that is the model's error, to be told, not a fault of
     the stack. A sample must never be.
@@ -100,7 +100,7 @@ def misrouted_test_images(photos: Iterable[Photo], outcomes: Mapping[str, tuple[
 def photos_below(paths: Iterable[Path]) -> tuple[dict[str, Path], Counter[str]]:
     """Return each photo by its name in the inbox, and how many other files of the folders are left out, by reason.
 
-    A file that is named itself is taken whatever it is.
+    A file that is given itself is always taken.
 
     Raises:
         UserError: two photos would get one name.

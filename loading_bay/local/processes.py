@@ -1,7 +1,7 @@
 """Starts and ends the processes of a local stack.
 
-Which ones are a stack's the system knows, not a file: each carries the stack's folder in its environment, and so does
-whatever it starts. So a process that outlived a `kill -9` is found again, and a stranger's is never taken for ours.
+The system knows which processes belong to a stack, not a file: each carries the stack's folder in its environment, and
+so does every process that it starts. So a process that outlived a `kill -9` is found again, and no other is ended.
 """
 
 import fcntl

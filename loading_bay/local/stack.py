@@ -1,4 +1,4 @@
-"""The running local stack: what was started, where it listens, how it is ended."""
+"""The running local stack: its processes, where they listen, how they are ended."""
 
 import json
 import os
@@ -24,17 +24,17 @@ from .deployment import PYTHON, build, deploy
 
 # The local AWS, behind the guard.
 AWS_COMMAND = (str(PYTHON), "-P", str(ROOT / "loading_bay" / "local" / "guard.py"))
-# Each call of a function that runs at the same time has a process of its own, of about 50 MB: more would fill a small
-# machine's memory when a thousand photos come at once. What finds no room is throttled, as on AWS, and tried again.
+# Each call of a function that runs at the same time has its own process of about 50 MB: more would fill the memory of a
+# small machine when a thousand photos come at once. Further calls are throttled, as on AWS, and tried again.
 CONCURRENT_CALLS = 64
 MODEL = ROOT / "training" / "model" / "model.onnx"
 HOME = (ROOT / ".local").resolve()
-# AWS has no such region. So tools that pay no heed to AWS_ENDPOINT_URL reach nothing at all, and AWS CLI v1 does not
-# replace the address of SQS, as it does in regions where SQS once had another name.
+# A region that AWS does not have. So tools that ignore AWS_ENDPOINT_URL reach nothing, and AWS CLI 1 does not replace
+# the address of SQS, as it does in regions where SQS once had another name.
 REGION = "local-1"
 ENDPOINT_NAME = "loading-bay"
 PACKAGES = "loading-bay-packages"  # the bucket of the functions' code
-# What a later command must know of a stack that runs.
+# Later commands must know this of a stack that runs.
 RECORDED = ("name", "aws_url", "endpoint_url", "secret", "outputs", "parameters", "reviewer")
 
 
@@ -94,8 +94,8 @@ class Stack:
     def up(cls, folder: Path, options: Options, say: Callable[[str], None]) -> "Stack":
         """Start the local AWS and the endpoint, build and deploy the template; all or nothing.
 
-        `say` is told each step as it begins. What an earlier stack in `folder` left behind is ended first. The caller
-        holds the folder's lock.
+        Calls `say` with each step as it begins. Ends an earlier stack in `folder` first. The caller holds the folder's
+        lock.
 
         Raises:
             UserError: something that was given does not fit, is missing or failed.
@@ -123,7 +123,7 @@ class Stack:
         return any_ran
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that point AWS's own tools at this stack."""
+        """Return the variables that point AWS tools at this stack."""
         return {
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ACCESS_KEY_ID": "local",
@@ -187,7 +187,7 @@ class Stack:
         (self.folder / "stack.json").write_text(json.dumps(record, indent=2) + "\n")
 
     def _start_aws(self, options: Options) -> Callable[[], None]:
-        """Start the local AWS; returns what waits for it."""
+        """Start the local AWS; returns a function that waits for it."""
         port = processes.free_port()
         self.aws_url = f"http://127.0.0.1:{port}"
         own = self.folder / "run"
@@ -215,7 +215,7 @@ class Stack:
         return partial(processes.wait_until_healthy, self.aws_health, process, log)
 
     def _start_endpoint(self, options: Options) -> Callable[[], None]:
-        """Start the endpoint; returns what waits for it."""
+        """Start the endpoint; returns a function that waits for it."""
         port = processes.free_port()
         self.endpoint_url = f"http://127.0.0.1:{port}"
         log = self.folder / "endpoint.log"

@@ -38,7 +38,7 @@ def scoped(key: str, service: str) -> dict[str, str]:
     return {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"}
 
 
-# Headers, query and body by which the local AWS makes a queue or tells its tables, whatever the path.
+# Headers, query and body by which the local AWS makes a queue or lists its tables, at any path.
 ORDERS: list[tuple[dict[str, str], dict[str, str], str]] = [
     ({"X-Amz-Target": "AmazonSQS.CreateQueue"} | JSON, {}, json.dumps({"QueueName": OWNED})),
     ({"X-Amz-Target": "DynamoDB_20120810.ListTables"} | JSON, {}, "{}"),
@@ -246,7 +246,7 @@ def test_no_field_after_the_file_replaces_a_signed_one(bay: Bay, form: Presigned
     assert bay.s3.list_objects_v2(Bucket=bay.bucket, Prefix=key)["KeyCount"] == 0
 
 
-# What a page can send without anyone's leave: each way to each address, until all have ended.
+# Everything that a page can send without asking: in each way to each address, until all have ended.
 SEND = """
 async ([urls, form]) => {
   const ended = (element, last = element) => new Promise((end) => {
