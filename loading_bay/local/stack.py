@@ -158,7 +158,8 @@ class Stack:
 
     def _start(self, options: Options, say: Callable[[str], None]) -> None:
         (self.folder / "run").mkdir(mode=0o700)
-        self.captures.mkdir(mode=0o700, parents=True)
+        self.captures.parent.mkdir(mode=0o700, exist_ok=True)
+        self.captures.mkdir()
         say("local AWS and endpoint")
         starting = [self._start_aws(options)]
         if options.endpoint_url:

@@ -65,7 +65,7 @@ def test_the_demo_classifies_every_sample_as_expected_and_leaves_nothing_behind(
     assert_nothing_is_left(checkout)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGTERM, 143)])
 def test_ctrl_c_a_closed_terminal_or_a_request_to_end_leaves_nothing_behind(
     running: Running, checkout: Path, number: signal.Signals, code: int
 ) -> None:
