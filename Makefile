@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 UV = .tools/uv/bin/uv
-# pip only brings uv and PyTorch; a user's own pip.conf may ask for what no virtual environment allows.
+# pip only brings uv and PyTorch; a user's pip.conf may have settings that no virtual environment allows.
 export PIP_USER = 0
 export PIP_REQUIRE_VIRTUALENV = 0
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -76,8 +76,16 @@ licences: setup .tools/scan/installed ## list the licence of every dependency in
 		$$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements/lock.txt); } > .local/licences.md
 	@mv .local/licences.md docs/licences.md
 
+setup-browser: ## install the browser in which the tests open pages (Debian)
+	@command -v apt-get >/dev/null || { echo "install chromium and pdftoppm (poppler-utils) as this system does"; exit 1; }
+	@as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); $$as_root apt-get update && \
+		$$as_root apt-get install --yes --no-install-recommends chromium poppler-utils
+
 pictures: setup ## take the screenshots for the docs from the report that make demo left (needs chromium)
 	$(BIN)/python docs/pictures.py .local/report/report.html docs/images
+
+recording: setup ## record the demo for the README
+	$(BIN)/python docs/recording.py docs/images/demo.svg
 
 lock: $(UV) ## pin every dependency with its hash, from pyproject.toml and the .in files
 	$(COMPILE) pyproject.toml --all-extras --output-file requirements/lock.txt
@@ -87,8 +95,8 @@ lock: $(UV) ## pin every dependency with its hash, from pyproject.toml and the .
 	@command -v npm >/dev/null || { echo "requirements/node is not pinned again, as this needs Node (npm)" >&2; exit 1; }
 	npm install --prefix requirements/node --package-lock-only --no-audit --no-fund
 
-clean: ## stop the local stack, and remove what was built and installed
-	@if [ -x $(BIN)/loading-bay ]; then $(BIN)/loading-bay down; fi
+clean: ## stop the local stack, and remove everything that was built and installed
+	@! $(BIN)/python -c 'import loading_bay.local.stack' 2>/dev/null || $(BIN)/loading-bay down
 	rm -rf .venv .tools .local .aws-sam loading_bay.egg-info
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
@@ -107,13 +115,13 @@ $(UV): requirements/uv.txt | .venv/bin/python
 	@touch $@
 
 .venv/installed: requirements/lock.txt pyproject.toml $(UV)
-	@echo "installing what the demo needs into .venv …"
+	@echo "installing the packages of the demo into .venv …"
 	@$(INSTALL) --require-hashes --extra local --extra report --excludes requirements/demo-excludes.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	@echo "installing what the tests need into .venv …"
+	@echo "installing the packages of the tests into .venv …"
 	@$(INSTALL) --require-hashes --extra local --extra report --extra dev
 	@touch $@
 
@@ -147,4 +155,4 @@ define install_tools
 	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-training soak bench fuzz lint lint-page scan sbom licences pictures lock clean
+.PHONY: help setup setup-training demo test test-training soak bench fuzz lint lint-page scan sbom licences setup-browser pictures recording lock clean

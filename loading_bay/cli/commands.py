@@ -49,6 +49,8 @@ class Commands(click.Group):
         """
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
         except AWS_ERRORS as error:
             operation = getattr(error, "operation_name", None)
             raise UserError(f"AWS refused {operation}: {describe(error)}" if operation else describe(error)) from error

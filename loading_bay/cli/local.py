@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -28,12 +28,16 @@ from loading_bay.local.stack import HOME, MODEL, Options, Stack
 from loading_bay.operations.watch import counts, decisions_table, reasons, watch
 from loading_bay.stack.addresses import Address
 from loading_bay.stack.decisions import all_decisions
+from loading_bay.stack.deployed import STACK_NAME
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import command
+from loading_bay.stack.text import duration
 
 from .commands import Command, echo_json, json_option
+from .steps import steps
 
 DEMO = HOME / "demo"
-DEMO_SECONDS = 120
+DEMO_SECONDS = 600  # ten times what a machine needs that does other work as well
 FUNCTIONS = {"serialize": "SerializeFunction", "inference": "InferenceFunction", "threshold": "ThresholdFunction"}
 WORKFLOWS = {"photo": "StateMachineArn", "batch": "BatchStateMachineArn"}
 # Where log lines come from → how a line of the functions' log names its function.
@@ -66,7 +70,7 @@ def read_options(model: Path, capture_percentage: int, parameters: Sequence[str]
     """Return the options of a stack.
 
     Raises:
-        UserError: a parameter has no value.
+        UserError: a parameter lacks its value.
     """
     wrong = [parameter for parameter in parameters if "=" not in parameter]
     if wrong:
@@ -92,22 +96,31 @@ def up(with_samples: bool, **options: Any) -> None:
     with processes.locked(HOME), unwinding_at_signals():
         stack = Stack.find()
         if stack:
-            click.echo("a local stack is already running; to start another, first run: loading-bay down")
+            click.echo(f"a local stack is already running; to start another, first run: {command('down')}")
         else:
-            stack = Stack.up(HOME, chosen, click.echo)
+            stack = _start(HOME, chosen)
     click.echo("\nTo use it with other AWS tools:\n")
     _print_exports(stack)
     click.echo(f"\naws s3 cp photo.jpg {stack.outputs['UploadUri']}")
-    click.echo("loading-bay upload photo.jpg; loading-bay watch --local; loading-bay down")
+    for words in (("upload", "photo.jpg"), ("watch", "--local"), ("down",)):
+        click.echo(command(*words))
     if with_samples:
         samples = enumerate(demo_photos.sample_photos(), 1)
-        files = [(f"driver-{number}/{photo.name}", photo.data) for number, photo in samples]
+        files = {f"driver-{number}/{photo.name}": photo.data for number, photo in samples}
         _upload(stack, Address.parse(stack.outputs["UploadUri"]), files)
     if page := stack.outputs.get("ReviewUrl"):
         reviewer = stack.reviewer
         click.echo(f"\nReview page: {page}\nsign in as {reviewer['name']} with the password {reviewer['password']}")
         if with_samples and console.is_terminal:
             click.launch(page)
+
+
+def _start(folder: Path, options: Options) -> Stack:
+    began = time.monotonic()
+    with steps(console) as begin:
+        stack = Stack.up(folder, options, begin)
+    click.echo(f"stack {STACK_NAME} is up after {duration(time.monotonic() - began)}")
+    return stack
 
 
 @contextmanager
@@ -160,37 +173,39 @@ def env(unset: bool, as_json: bool) -> None:
     help="Place in the inbox; outside the default, photos wait for a batch.  [default: the stack's UploadPrefix]",
 )
 def upload(paths: tuple[Path, ...], prefix: str | None) -> None:
-    """Put photos into the inbox on this machine: files, and every photo in folders."""
+    """Put photos into the inbox on this machine: files, and every photo in folders.
+
+    Photos are known by their content or suffix; hidden and empty files are left out.
+    """
     stack = Stack.load()
-    photos, skipped = demo_photos.photos_below(paths)
+    photos, left_out = demo_photos.photos_below(paths)
     watched = Address.parse(stack.outputs["UploadUri"])
     place = watched if prefix is None else Address(watched.bucket, prefix).folder
     is_watched = place.prefix.startswith(watched.prefix)
-    _upload(stack, place, [(name, path.read_bytes()) for name, path in photos], at_once=not is_watched)
-    click.echo(f"{len(photos)} of {len(photos) + skipped} files are in {place}")
-    if skipped:
-        click.echo("the others are not named as photos and were left out")
+    _upload(stack, place, photos, at_once=not is_watched)
+    click.echo(f"{len(photos)} of {len(photos) + left_out.total()} files are in {place}")
+    if left_out:
+        click.echo("left out: " + ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()))
     if is_watched:
-        click.echo("watch the outcomes with: loading-bay watch --local")
+        click.echo(f"watch the outcomes with: {command('watch', '--local')}")
     else:
-        command = replace(stack.deployed, options=("--local",)).command("batch", "start", "--prefix", place.prefix)
-        click.echo(f"classify them with: {command}")
+        click.echo(f"classify them with: {command('batch', 'start', '--local', '--prefix', place.prefix)}")
 
 
-def _upload(stack: Stack, place: Address, files: list[tuple[str, bytes]], *, at_once: bool = False) -> None:
-    """Put photos there, no faster than this machine classifies them (each takes three processes) unless `at_once`."""
+def _upload(stack: Stack, place: Address, files: Mapping[str, Path | bytes], *, at_once: bool = False) -> None:
+    """Put photos there, unless `at_once` no more than this machine works on: each photo more would start processes."""
     s3, table = stack.client("s3"), _table(stack)
-    in_hand = len(files) if at_once else max(8, 4 * (os.cpu_count() or 1))
+    in_hand = len(files) if at_once else max(2, os.cpu_count() or 1)
     waiting: dict[str, float] = {}  # a photo's id in the table, and how long to wait for it
     with Progress(console=console, transient=True) as progress:
-        for name, data in progress.track(files, description="uploading"):
+        for name, file in progress.track(files.items(), description="uploading"):
             while len(waiting) >= in_hand:
                 time.sleep(0.05)
                 now = time.monotonic()
                 waiting = {
                     photo: until for photo, until in waiting.items() if now < until and not _is_decided(table, photo)
                 }
-            key = place.prefix + name
+            key, data = place.prefix + name, file.read_bytes() if isinstance(file, Path) else file
             etag = s3.put_object(Bucket=place.bucket, Key=key, Body=data)["ETag"].strip('"')
             waiting[f"s3://{place.bucket}/{key}#{etag}"] = time.monotonic() + 60
 
@@ -207,7 +222,7 @@ def _is_decided(table: DecisionsTable, photo: str) -> bool:
 @click.command(cls=Command, examples=["", "--json"])
 @json_option
 def status(as_json: bool) -> None:
-    """Show what runs on this machine, and count the photos by outcome."""
+    """Show the stack on this machine, and count its photos by outcome."""
     stack = Stack.load()
     decisions = all_decisions(_table(stack))
     if as_json:
@@ -318,20 +333,24 @@ def demo(archive: Path | None, **options: Any) -> None:
 
 def _run_demo(options: Options, photos: Sequence[demo_photos.Photo]) -> list[Decision]:
     shutil.rmtree(DEMO / "capture", ignore_errors=True)  # an earlier demonstration's
-    stack = Stack.up(DEMO, options, click.echo)
+    stack = _start(DEMO, options)
     try:
-        _upload(stack, Address.parse(stack.outputs["UploadUri"]), [(photo.name, photo.data) for photo in photos])
-        deadline = time.monotonic() + DEMO_SECONDS
+        began = time.monotonic()
+        place = Address.parse(stack.outputs["UploadUri"])
+        _upload(stack, place, {photo.name: photo.data for photo in photos})
 
         def is_over(decisions: Sequence[Decision]) -> bool:
             decided = sum(decision.status in OUTCOMES for decision in decisions)
-            return decided >= len(photos) or time.monotonic() > deadline
+            return decided >= len(photos) or time.monotonic() > began + DEMO_SECONDS
 
-        return watch(
-            partial(all_decisions, _table(stack)), console, title="the demo's photos", every=0.2, until=is_over
-        )
+        read = partial(all_decisions, _table(stack))
+        decisions = watch(read, console, title="the demo's photos", every=0.2, until=is_over)
+        click.echo(f"{len(decisions)} photos are classified after {duration(time.monotonic() - began)}")
+        return decisions
     finally:
-        stack.down()
+        with steps(console) as begin:
+            begin("stop")
+            stack.down()
 
 
 def _show_demo(decisions: Sequence[Decision]) -> None:
@@ -340,7 +359,7 @@ def _show_demo(decisions: Sequence[Decision]) -> None:
         click.echo(line)
     console.print(counts(decisions))
     if any(decision.status == "REVIEW" for decision in decisions):
-        click.echo("some need review: loading-bay up --demo opens the page on which a person decides")
+        click.echo(f"some need review: {command('up', '--demo')} opens the page on which a person decides")
     file = HOME / "decisions.json"
     file.write_text(json.dumps(msgspec.to_builtins(decisions), indent=2) + "\n")
     click.echo(f"decisions are in {file}, captured predictions in {DEMO / 'capture'}")

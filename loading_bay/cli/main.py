@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import make
 
 from .commands import CommandLine
 
@@ -13,7 +14,7 @@ SECTIONS = {
     "The stack on this machine": {
         "up": ("local", "Start the stack on this machine."),
         "down": ("local", "Stop everything on this machine."),
-        "status": ("local", "Show what runs on this machine, and count the photos by outcome."),
+        "status": ("local", "Show the stack on this machine, and count its photos by outcome."),
         "logs": ("local", "Print the last log lines of the functions, the endpoint or the local AWS."),
         "env": ("local", "Print the variables that lead other AWS tools to this machine's stack."),
         "demo": ("local", "Start the stack, classify sample photos, show the outcomes, stop the stack."),
@@ -60,7 +61,7 @@ class LazyCommandLine(CommandLine):
             module = import_module(f"loading_bay.cli.{COMMANDS[cmd_name][0]}")
         except ModuleNotFoundError as error:
             raise UserError(
-                f"loading-bay {cmd_name} needs {error.name}, which is not installed: run make setup"
+                f"loading-bay {cmd_name} needs {error.name}, which is not installed: run {make('setup')}"
             ) from error
         command: click.Command = getattr(module, cmd_name)
         return command

@@ -1,4 +1,4 @@
-"""Writes what the endpoint is asked and answers, in the format and folders of SageMaker's data capture.
+"""Writes the endpoint's requests and answers in the format and folders of SageMaker data capture.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class CaptureWriter:
-    """Appends records to `{folder}/{endpoint}/{variant}/yyyy/mm/dd/hh/mm-ss-fff-uuid.jsonl`, a file a minute."""
+    """Appends records to `{folder}/{endpoint}/{variant}/yyyy/mm/dd/hh/mm-ss-fff-uuid.jsonl`, one file per minute."""
 
     def __init__(self, folder: Path, endpoint: str, variant: str, percentage: int) -> None:
         self._folder = folder / endpoint / variant

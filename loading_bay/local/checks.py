@@ -1,4 +1,4 @@
-"""Looks at what `up` was given before anything is started: parameters that the template takes, a model that fits."""
+"""Checks the options of `up` before anything starts: parameters that the template takes, a model that fits."""
 
 import difflib
 import re
@@ -8,6 +8,7 @@ from typing import Any
 
 from functions.decisions.classes import parse_classes
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import command
 from loading_bay.stack.template import parameter_default, read_template
 from training.container.serve import Model
 
@@ -62,18 +63,18 @@ def check_model(path: Path, parameters: Mapping[str, str]) -> None:
     """Open the model, and compare its classes with the stack's.
 
     Raises:
-        UserError: there is no model, it is none, or it knows other classes.
+        UserError: the file is missing, is not a model, or knows other classes.
     """
     try:
         found = Model.load(path, threads=1).class_names
     except FileNotFoundError:
-        raise UserError(f"there is no model at {path}; train one with: loading-bay model train") from None
+        raise UserError(f"there is no model at {path}; train one with: {command('model', 'train')}") from None
     except Exception as error:  # onnxruntime's own errors have no class in common
-        raise UserError(f"{path} is no model for this endpoint: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(f"{path} is not a model for this endpoint: {' '.join(str(error).split())[:200]}") from error
     wanted = parameters.get("VehicleClasses", parameter_default("VehicleClasses"))
     names = list(parse_classes(wanted))
     if found != names:
         raise UserError(
-            f"{path} tells {', '.join(found)} apart, and the stack {', '.join(names)}: "
+            f"{path} was trained for {', '.join(found)}, but the stack expects {', '.join(names)}: "
             "give --parameter VehicleClasses=NAME:BAY:ORDERS,… in the model's order, or another --model"
         )

@@ -1,7 +1,7 @@
 """Builds and deploys the real template to the local AWS.
 
-All that differs from the cloud is here: the functions run under this machine's Python and processor, and what the
-local AWS does not know is left out.
+Every difference from the cloud is here: the functions run under this machine's Python and processor, and resources that
+the local AWS does not know are left out.
 """
 
 import json
@@ -14,20 +14,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from loading_bay.stack.deployed import STACK_NAME
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import make
 from loading_bay.stack.template import ROOT, read_definition, read_template
 
 from .processes import MARK
 
-# What the endpoint and the functions run under, whichever Python runs this command.
+# The endpoint and the functions run under this Python, whichever runs the command.
 PYTHON = ROOT / ".venv" / "bin" / "python"
 SAM = PYTHON.parent / "sam"
 
-# The local AWS calls functions of an own runtime as AWS does, through AWS's runtime client: exceptions then reach
-# Step Functions under their own class names, which its Python runtimes do not give.
+# The local AWS calls functions with a custom runtime as AWS does, through the AWS runtime client: exceptions then reach
+# Step Functions under their class names, which its Python runtimes do not give.
 BOOTSTRAP = """#!/bin/sh
 export PYTHONPATH="$LAMBDA_TASK_ROOT" AWS_LAMBDA_LOG_FORMAT=JSON
 exec "{python}" -m awslambdaric "$_HANDLER"
@@ -46,7 +45,7 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     # Paths count from where a template lies, and the rendered one lies elsewhere.
     function["CodeUri"] = str(ROOT / function["CodeUri"])
     function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
-    # Alarms on metric math are refused there, and AWS's own metrics do not exist.
+    # It refuses alarms on metric math, and has none of the metrics that AWS itself writes.
     template["Resources"] = {
         name: resource
         for name, resource in template["Resources"].items()
@@ -104,38 +103,49 @@ def _as_paths(fields: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str]) -> None:
-    """Build the template into `folder` and deploy it to the local AWS that `env` points at.
+def build(folder: Path, parameters: Mapping[str, str]) -> None:
+    """Build the template into `folder`.
 
     Raises:
         UserError: SAM is missing, or failed; its output lies in `folder`.
     """
     if not SAM.exists():
-        raise UserError("SAM CLI is not installed here; run: make setup")
-    rendered = folder / "template.yaml"
-    built = folder / "build"
-    sam_env = dict(os.environ) | dict(env) | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_POLL_DELAY": "0.3"}
-    sam_env |= {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1", MARK: str(folder)}
-    rendered.write_text(yaml.safe_dump(render_local(read_template(), parameters), sort_keys=False))
-    _sam(["build", "--template", str(rendered), "--build-dir", str(built)], folder / "sam-build.log", sam_env)
+        raise UserError(f"SAM CLI is not installed here; run: {make('setup')}")
+    rendered, built = folder / "template.json", folder / "build"
+    rendered.write_text(json.dumps(render_local(read_template(), parameters)))
+    env = {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1"}
+    _sam(folder, ["build", "--template", str(rendered), "--build-dir", str(built)], env)
     for function in built.glob("*Function"):
         bootstrap = function / "bootstrap"
         bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
         bootstrap.chmod(0o755)
+    # SAM reads a template a dozen times: JSON in milliseconds, YAML in half a second.
+    template = built / "template.yaml"
+    template.write_text(json.dumps(read_template(template)))
+
+
+def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str], bucket: str) -> None:
+    """Deploy the template built in `folder` to the local AWS that `env` points at; the code goes through the bucket.
+
+    Raises:
+        UserError: SAM failed; its output lies in `folder`.
+    """
+    built = folder / "build"
     command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", STACK_NAME]
-    command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
+    command += ["--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
     command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
-    _sam(command, folder / "sam-deploy.log", sam_env)
+    _sam(folder, command, {**env, "SAM_CLI_POLL_DELAY": "0.3"})
     shutil.rmtree(built)
 
 
-def _sam(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
+def _sam(folder: Path, arguments: list[str], env: Mapping[str, str]) -> None:
+    log = folder / f"sam-{arguments[0]}.log"
     with log.open("w") as output:
         done = subprocess.run(
             [str(SAM), *arguments],
             check=False,
             cwd=ROOT,
-            env=dict(env),
+            env={**os.environ, **env, "SAM_CLI_TELEMETRY": "0", MARK: str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,55 +1,50 @@
-"""The local AWS behind a guard, which lets nothing through that is not signed with this stack's secret.
+"""A guard in front of the local AWS, which obeys anyone who reaches its port.
 
-Runs in the local AWS's own environment, in the place of its command. MiniStack checks no signature of its owner and
-answers any page in a browser: without the guard, whoever reaches its port creates a function and runs it as the
-developer. What AWS itself leaves open to browsers stays open: the routes of a deployed HTTP API, and Cognito's sign-in.
+Runs in place of the local AWS's command. It passes on requests that are signed with a secret of this stack, presigned
+links and forms for S3, and requests that AWS takes from any browser: for the stack's HTTP APIs and for signing in.
+MiniStack finds the service of a request by its headers, query and body as much as by its path, so requests without a
+signature are passed on in a form that leaves it no choice.
 """
 
+import hmac
 import html
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from ministack import app as ministack
-from ministack.core import sigv4
-from ministack.core.iam_evaluator import resolve_credential
-from ministack.core.responses import set_request_account_id
+from ministack.core.iam_evaluator import ResolvedCredential, resolve_credential
+from ministack.services.s3 import _parse_multipart_form
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loading_bay.local.sign_in import keep_groups_when_refreshed
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-HEALTH = "/_ministack/health"
-API_HOST = re.compile(r"([0-9a-f]+)\.execute-api\.localhost")
-# Cognito's sign-in and, for whoever checks its tokens, the public keys of a user pool (its id has an underscore, which
-# no bucket's name may have).
-SIGN_IN = {
-    ("GET", "/oauth2/authorize"),
-    ("POST", "/oauth2/token"),
-    ("POST", "/oauth2/revoke"),
-    ("POST", "/login"),
-    ("GET", "/logout"),
-}
-PUBLIC_KEYS = re.compile(r"/[\w-]+_\w+/\.well-known/jwks\.json")
-# The field of a form: its name and, after any other headers and an empty line, its value.
-FORM_FIELD = re.compile(rb'name="([^"]+)"\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--', re.DOTALL)
+ACCOUNT = "000000000000"
+AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=(.+), ?SignedHeaders=([a-z\d;-]+), ?Signature=([a-f\d]{64})")
+BUCKET = re.compile(r"/[a-z\d][a-z\d.-]{2,62}")
+API_HOST = re.compile(r"([a-f\d]{8})\.execute-api\.localhost")
+# The sign-in of Cognito, the keys that its tokens are checked with, and the health that `up` waits for.
+OPEN = re.compile(
+    r"POST /(oauth2/token|login)|GET /(oauth2/authorize|logout|[a-z\d-]+_\w+/\.well-known/jwks\.json|_ministack/health)"
+)
+OAUTH = re.compile("client_id|code_challenge(_method)?|logout_uri|nonce|redirect_uri|response_type|scope|state")
 
 
 class Refused(Exception):
-    """A request that the guard does not let through: AWS's name for the error, and why."""
+    """A request that is not passed on: the name that AWS gives to the error, and the reason."""
 
 
 class Guard:
-    """Passes on to the local AWS what is signed with a secret that it gave out, and what is open to everybody."""
+    """Passes a request on to the local AWS if it is signed, or if AWS would take it from anyone."""
 
-    def __init__(self, app: App, port: int) -> None:
+    def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app
         self._port = port
 
@@ -57,172 +52,150 @@ class Guard:
         """Serve one ASGI request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            headers = _headers(scope)
-            try:
-                receive = await self._checked(scope, headers, receive)
-            except Refused as refused:
-                await _refuse(send, headers, *refused.args)
-            else:
-                await self._app(scope, receive, send)
-
-    async def _checked(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
-        if self._is_open(scope["method"], scope["path"], headers):
-            return receive
-        query = parse_qs(scope["query_string"].decode(), keep_blank_values=True)
-        if "X-Amz-Signature" in query:
-            _check_presigned(scope, headers, query)
-        elif "authorization" in headers:
-            if "x-amz-content-sha256" in headers:  # S3's, which signs the body's digest and may be large
-                _check_header(scope, headers, query, b"")
-            else:
-                body = await _read(receive)
-                _check_header(scope, headers, query, body)
-                return _again(body, receive)
-        elif headers.get("content-type", "").startswith("multipart/form-data"):
-            body = await _read(receive)
-            _check_form(body)
-            return _again(body, receive)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
         else:
-            raise Refused("MissingAuthenticationToken", "sign the request: loading-bay env prints with what")
-        return receive
+            request = Request(scope, receive)
+            body = await request.body()
+            try:
+                passed = self._opened(request) or _signed(request, body)
+            except Refused as refused:
+                await _refusal(request, *refused.args)(scope, receive, send)
+            else:
+                await self._app(passed, _again(body, receive), send)
 
-    def _is_open(self, method: str, path: str, headers: dict[str, str]) -> bool:
-        """Tell whether AWS takes this request from anybody, and it comes from no page but the stack's own."""
-        host = headers.get("host", "").lower()
-        hostname, _, port = host.rpartition(":")
-        if port != str(self._port):
-            return False
-        if "origin" in headers:
-            origin = urlsplit(headers["origin"])
-            ours = origin.hostname == "localhost" or API_HOST.fullmatch(origin.hostname or "")
-            if not ours or origin.port != self._port:
-                return False
-        if api := API_HOST.fullmatch(hostname):
-            return _has_route(api[1], method, path)
-        if hostname not in {"localhost", "127.0.0.1"}:
-            return False
-        if method == "GET" and (path == HEALTH or PUBLIC_KEYS.fullmatch(path)):
-            return True
-        return (method, path) in SIGN_IN
+    def _opened(self, request: Request) -> Scope | None:
+        """Return how a request that needs no signature is passed on, if it is one.
+
+        Raises:
+            Refused: a page of another site sends it.
+        """
+        scope, headers = request.scope, request.scope["headers"]
+        host = self._host(request.headers.get("host", ""))
+        if api := API_HOST.fullmatch(host):
+            # MiniStack gives such a path to the API before it looks at anything else.
+            path = f"/_aws/execute-api/{api[1]}/$default"
+            passed = {"path": path + scope["path"], "raw_path": path.encode() + scope["raw_path"]}
+            headers = [each for each in headers if each[0] != b"host" and not each[0].startswith(b"x-amz-")]
+        elif host in {"localhost", "127.0.0.1"} and OPEN.fullmatch(f"{request.method} {scope['path']}"):
+            query = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
+            passed = {"query_string": urlencode([each for each in query if OAUTH.fullmatch(each[0])]).encode()}
+            kept = {b"content-type", b"content-length"} if request.method == "POST" else set()
+            headers = [each for each in headers if each[0] in kept]
+        else:
+            return None
+        if self._is_foreign(request):
+            raise Refused("AccessDenied", "a page of another site asks for this")
+        return {**scope, **passed, "headers": [(b"host", f"localhost:{self._port}".encode()), *headers]}
+
+    def _is_foreign(self, request: Request) -> bool:
+        """Tell whether a page of another site sends a request, other than by leading a person here."""
+        asked = request.headers
+        if "origin" in asked:
+            host = self._host(urlsplit(asked["origin"]).netloc)
+            return host != "localhost" and not API_HOST.fullmatch(host)
+        leads_here = request.method == "GET" and asked.get("sec-fetch-dest") == "document"
+        return asked.get("sec-fetch-site", "none") not in {"none", "same-origin"} and not leads_here
+
+    def _host(self, address: str) -> str:
+        """Return the name in an address at this port; nothing for another port."""
+        name, _, port = address.lower().rpartition(":")
+        return name if port == str(self._port) else ""
 
 
-def _has_route(api: str, method: str, path: str) -> bool:
-    """Tell whether an HTTP API has a route for the request; a catch-all is none, as it would cover all of AWS."""
-    from ministack.services import apigateway  # noqa: PLC0415 - see the imports at the top
+def _signed(request: Request, body: bytes) -> Scope:
+    """Return how a signed request is passed on.
 
-    route = None if path.startswith("/_") else apigateway._match_route(api, method, path)
-    return route is not None and route["routeKey"] != "$default"
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    """Return the headers, those that came several times joined as a signature wants them."""
-    headers: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        key, text = name.decode("latin-1").lower(), sigv4.decode_header_value(value)
-        headers[key] = f"{headers[key]},{text}" if key in headers else text
-    return headers
-
-
-def _check_header(scope: Scope, headers: dict[str, str], query: dict[str, list[str]], body: bytes) -> None:
-    signature = sigv4.parse_header_signature(headers)
-    if isinstance(signature, tuple):
-        raise Refused(*signature)
-    if skewed := sigv4.request_time_failure(signature):
-        raise Refused(*skewed)
-    _compare(signature, scope, headers, query, body)
+    Raises:
+        Refused: it is not signed, or not with a secret of this stack.
+    """
+    headers, query = request.headers, request.query_params
+    if found := AUTHORIZATION.fullmatch(headers.get("authorization", "")):
+        credential, names, signature = found.groups()
+        auth = _auth(S3SigV4Auth if "/s3/" in credential else SigV4Auth, credential)
+        _compare(auth, request, headers.get("x-amz-date", ""), names, body, signature)
+        return request.scope
+    if "authorization" not in headers and BUCKET.match(request.scope["path"]):
+        if "X-Amz-Signature" in query:
+            return _link(request)
+        if headers.get("content-type", "").startswith("multipart/form-data") and not query:
+            return _form(request, body)
+    raise Refused("MissingAuthenticationToken", "sign the request: loading-bay env prints the credentials")
 
 
-def _check_presigned(scope: Scope, headers: dict[str, str], query: dict[str, list[str]]) -> None:
-    signature = sigv4.parse_query_signature(query)
-    if isinstance(signature, tuple):
-        raise Refused(*signature)
+def _link(request: Request) -> Scope:
+    """Return how a presigned link is passed on: to S3, as it was signed, until it expires."""
+    link = request.query_params
+    date, seconds = link.get("X-Amz-Date", ""), link.get("X-Amz-Expires", "")
     try:
-        expired = sigv4.presigned_request_is_expired(signature.amz_date, query["X-Amz-Expires"][0])
-    except (KeyError, ValueError):
-        expired = True
-    if expired:
+        expires = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=int(seconds))
+    except (ValueError, OverflowError):
+        raise Refused("AccessDenied", "the link does not say when it expires") from None
+    if expires < datetime.now(UTC):
         raise Refused("AccessDenied", "Request has expired")
-    _compare(signature, scope, headers, query, b"", presigned=True)
+    auth = _auth(S3SigV4QueryAuth, link.get("X-Amz-Credential", ""), "s3")
+    _compare(auth, request, date, link.get("X-Amz-SignedHeaders", ""), b"", link["X-Amz-Signature"])
+    # A form in the body could name another service.
+    kept = [each for each in request.scope["headers"] if not each[1].startswith(b"application/x-www-form-urlencoded")]
+    return {**request.scope, "headers": kept}
 
 
-def _compare(
-    signature: Any,
-    scope: Scope,
-    headers: dict[str, str],
-    query: dict[str, list[str]],
-    body: bytes,
-    *,
-    presigned: bool = False,
-) -> None:
-    secret = _secret(signature.access_key_id)
-    path = scope["raw_path"].decode("latin-1")
-    failure = sigv4.header_signature_failure(
-        signature, secret, scope["method"], path, query, headers, body, presigned=presigned
-    )
-    if failure:
-        raise Refused(*failure)
+def _form(request: Request, body: bytes) -> Scope:
+    """Return how a presigned form is passed on: to S3, which holds it to its policy and to the end of that."""
+    parts = _parse_multipart_form(request.headers["content-type"], body)
+    fields = {name.lower(): value.decode(errors="replace") for name, _, _, value in parts if name != "file"}
+    credential = fields.get("x-amz-credential", "")
+    policy = AWSRequest()
+    policy.context["timestamp"] = fields.get("x-amz-date", "")
+    expected = _auth(SigV4Auth, credential, "s3").signature(fields.get("policy", ""), policy)
+    if not hmac.compare_digest(expected, fields.get("x-amz-signature", "")):
+        raise Refused("SignatureDoesNotMatch", "the form is not signed with a secret of this stack")
+    if any(name.startswith("x-amz-") for name in request.headers):
+        raise Refused("AccessDenied", "a header is not signed")
+    to_s3 = f"AWS4-HMAC-SHA256 Credential=local/{credential.partition('/')[2]}"
+    return {**request.scope, "headers": [*request.scope["headers"], (b"authorization", to_s3.encode())]}
 
 
-def _check_form(body: bytes) -> None:
-    """Check the signed policy of an upload by form; S3 takes no field that comes after the file."""
-    before_file = body.partition(b'name="file"')[0]
-    fields = {name.decode().lower(): value.decode() for name, value in FORM_FIELD.findall(before_file)}
-    try:
-        key, date, region, service, _ = fields["x-amz-credential"].split("/")
-        policy, signature = fields["policy"], fields["x-amz-signature"]
-    except (KeyError, ValueError):
-        raise Refused("AccessDenied", "the form is not signed") from None
-    expected = sigv4.calculate_signature(_secret(key), date, region, service, policy)
-    if not sigv4.signatures_match(expected, signature):
-        raise Refused("SignatureDoesNotMatch", sigv4.SIGNATURE_MISMATCH)
+def _auth(kind: type[SigV4Auth], credential: str, service: str = r"[a-z\d-]+") -> SigV4Auth:
+    """Return the signer of a credential: this stack's, or that of a session which the local AWS gave out."""
+    found = re.fullmatch(rf"([^/]+)/\d{{8}}/([a-z\d-]+)/({service})/aws4_request", credential)
+    owner = resolve_credential(found[1], ACCOUNT) if found else None
+    if not found or not isinstance(owner, ResolvedCredential):
+        raise Refused("InvalidClientTokenId", "the access key is not one of this stack")
+    return kind(Credentials(owner.access_key_id, owner.secret_access_key), found[3], found[2])
 
 
-def _secret(access_key_id: str) -> str:
-    """Return the secret of an access key: the stack's own, or one that a role's session got."""
-    set_request_account_id(access_key_id)
-    credential = resolve_credential(access_key_id)
-    if not hasattr(credential, "secret_access_key"):
-        raise Refused("InvalidClientTokenId", credential.message)
-    return str(credential.secret_access_key)
-
-
-async def _read(receive: Receive) -> bytes:
-    chunks, more = [], True
-    while more:
-        message = await receive()
-        chunks.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(chunks)
+def _compare(auth: SigV4Auth, request: Request, date: str, names: str, body: bytes, signature: str) -> None:
+    """Sign a request again, and compare."""
+    headers = {name: ",".join(request.headers.getlist(name)) for name in names.split(";")}
+    if any(name.startswith("x-amz-") and name not in headers for name in request.headers):
+        raise Refused("AccessDenied", "a header is not signed")
+    query = re.sub("&X-Amz-Signature=[^&]*", "", request.scope["query_string"].decode())
+    path = request.scope["raw_path"].decode()
+    again = AWSRequest(request.method, f"http://{request.headers.get('host')}{path}?{query}", headers, body)
+    again.context["timestamp"] = date
+    expected = auth.signature(auth.string_to_sign(again, auth.canonical_request(again)), again)
+    if not hmac.compare_digest(expected, signature):
+        raise Refused("SignatureDoesNotMatch", "not signed with the secret of this stack; see: loading-bay env")
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that has been read a second time, and then whatever comes."""
-    given = False
+    """Return a channel that gives a body that was read once again, and then goes on."""
+    messages = iter([{"type": "http.request", "body": body}])
 
     async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return next(messages, None) or await receive()
 
     return again
 
 
-async def _refuse(send: Send, headers: dict[str, str], code: str, message: str) -> None:
-    """Answer 403 in the form that the caller's client reads: S3 and the query protocol XML, the others JSON."""
-    as_form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-    if as_form or "/s3/" in headers.get("authorization", "/s3/"):
-        media_type = b"text/xml"
-        said = f"<Code>{code}</Code><Message>{html.escape(message)}</Message>"
-        text = f"<ErrorResponse><Error>{said}</Error></ErrorResponse>"
-    else:
-        media_type = b"application/json"
-        text = json.dumps({"__type": code, "message": message})
-    start = {"type": "http.response.start", "status": 403, "headers": [(b"content-type", media_type)]}
-    await send(start)
-    await send({"type": "http.response.body", "body": text.encode()})
+def _refusal(request: Request, code: str, reason: str) -> Response:
+    """Answer in the form that the caller's client reads: S3 and the query protocol XML, the others JSON."""
+    as_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    if as_form or "/s3/" in request.headers.get("authorization", "/s3/"):
+        said = f"<Code>{code}</Code><Message>{html.escape(reason)}</Message>"
+        return Response(f"<ErrorResponse><Error>{said}</Error></ErrorResponse>", 403, media_type="text/xml")
+    return Response(json.dumps({"__type": code, "message": reason}), 403, media_type="application/json")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from loading_bay.stack.deployed import STACK_NAME
 
 from .stack import Stack
 
-# What came out, or in one line why nothing did.
+# The result, or in one line why there is none.
 Result = tuple[Any, str]
 
 

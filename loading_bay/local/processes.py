@@ -1,10 +1,11 @@
 """Starts and ends the processes of a local stack.
 
-Which ones are a stack's the system knows, not a file: each carries the stack's folder in its environment, and so does
-whatever it starts. So a process that outlived a `kill -9` is found again, and a stranger's is never taken for ours.
+The system knows which processes belong to a stack, not a file: each carries the stack's folder in its environment, and
+so does every process that it starts. So a process that outlived a `kill -9` is found again, and no other is ended.
 """
 
 import fcntl
+import os
 import socket
 import subprocess
 import time
@@ -38,12 +39,15 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another command holds it, or the folder cannot be written.
     """
+    usual = os.umask(0o077)  # the folder holds photos and the stack's secret
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)  # it holds photos and the stack's secret
+        folder.chmod(0o700)
         lock = (folder / "lock").open("w")
     except OSError as error:
         raise UserError(f"the local stack is kept in {folder}, which cannot be written: {error.strerror}") from None
+    finally:
+        os.umask(usual)
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
@@ -114,5 +118,5 @@ def end(folder: Path, *, seconds: float = 2) -> bool:
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(alive)
+        psutil.wait_procs(alive, timeout=seconds)  # one that nobody reaps stays as a zombie, which holds nothing
     return any_found

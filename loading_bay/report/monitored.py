@@ -1,5 +1,6 @@
 """What a report is on: captures, decisions, and what is known of the model, of a deployed stack or from files."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ class Monitored:
 
 def _captures(deployed: Deployed) -> str:
     name = deployed.outputs["EndpointName"]
-    if deployed.endpoint_url is not None:  # the endpoint of this machine writes beside the record of its stack
-        return str(LOCAL_RECORD.parent / "capture")
+    if deployed.endpoint_url is not None:
+        return str(json.loads(LOCAL_RECORD.read_text())["captures"])
     with explained(f"look at endpoint {name}"):
         endpoint = deployed.client("sagemaker").describe_endpoint(EndpointName=name)
     capture = endpoint.get("DataCaptureConfig", {})

@@ -1,7 +1,6 @@
 """A deployed stack, on AWS or on this machine: its outputs, and clients for what it consists of."""
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .errors import UserError, describe, explained
+from .hints import command
 from .template import ROOT
 
 STACK_NAME = "loading-bay"
@@ -66,7 +66,7 @@ class Deployed:
             content = json.loads(record.read_text())
             return cls.on_this_machine(content["environment"], content["outputs"], content["parameters"])
         except (OSError, ValueError, KeyError) as error:
-            raise UserError("no local stack is running; start one with: loading-bay up") from error
+            raise UserError(f"no local stack is running; start one with: {command('up')}") from error
 
     @classmethod
     def on_this_machine(
@@ -82,7 +82,7 @@ class Deployed:
 
     def command(self, *words: str) -> str:
         """Return a command for this stack, quoted for a shell, as hints print it."""
-        return shlex.join(["loading-bay", *words, *self.options])
+        return command(*words, *self.options)
 
     def client(self, service: str, **config: Any) -> Any:
         """Return a boto3 client for one of the stack's services."""

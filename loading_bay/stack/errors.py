@@ -16,6 +16,8 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from .hints import command
+
 # Everything that a call to AWS may raise.
 AWS_ERRORS = (ClientError, BotoCoreError, Boto3Error)
 
@@ -67,7 +69,7 @@ def describe(error: Exception) -> str:
         return f"{error}; aws configure list-profiles shows which exist"
     if isinstance(error, EndpointConnectionError):
         here = urlsplit(error.kwargs["endpoint_url"]).hostname in {"127.0.0.1", "localhost"}
-        remedy = "start the local stack with: loading-bay up" if here else "check the network and the region"
+        remedy = f"start the local stack with: {command('up')}" if here else "check the network and the region"
         return f"{error}; {remedy}"
     return " ".join(str(error).split())
 

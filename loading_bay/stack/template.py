@@ -34,7 +34,7 @@ def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
 
 def read_definition(path: Path) -> dict[str, Any]:
     """Return a state machine as its file defines it, before its substitutions."""
-    definition: dict[str, Any] = yaml.safe_load(path.read_text())
+    definition: dict[str, Any] = yaml.load(path.read_text(), yaml.CSafeLoader)
     return definition
 
 

@@ -1,7 +1,7 @@
 """Text from captures, keys and decisions, made fit to show; numbers and times as a person reads them."""
 
 import math
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
         return f"{seconds:.2f} s"
     if seconds < 60:
         return f"{seconds:.1f} s"
-    left = int(timedelta(seconds=seconds).total_seconds())
+    left = int(seconds)
     for large, small, ratio in (("d", "h", 86_400), ("h", "min", 3_600), ("min", "s", 60)):
         if left >= ratio:
             rest = left % ratio // {"h": 3_600, "min": 60, "s": 1}[small]

@@ -1,4 +1,4 @@
-"""What the demonstration calls as expected, and what it says of the model's test images."""
+"""Outcomes that the demonstration expects, and its sentence on the model's test images."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What `up` refuses before it starts anything."""
+"""Options that `up` refuses before it starts anything."""
 
 from pathlib import Path
 
@@ -38,10 +38,12 @@ def test_the_model_that_ships_fits() -> None:
 
 
 def test_a_file_that_is_no_model_is_refused() -> None:
-    with pytest.raises(UserError, match="is no model for this endpoint"):
+    with pytest.raises(UserError, match="is not a model for this endpoint"):
         check_model(Path(__file__), {})
 
 
 def test_a_model_with_other_classes_is_refused() -> None:
-    with pytest.raises(UserError, match=r"tells bicycle, motorcycle apart, and the stack motorcycle, bicycle"):
+    with pytest.raises(
+        UserError, match=r"was trained for bicycle, motorcycle, but the stack expects motorcycle, bicycle"
+    ):
         check_model(MODEL, {"VehicleClasses": "motorcycle:2:far,bicycle:1:near"})
