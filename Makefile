@@ -1,144 +1,158 @@
-# Two commands do it all: `make demo` runs the main job, `make test` the tests. `make help` lists the rest.
+# `make demo` runs the main job and `make test` the tests; `make help` lists the rest.
 
 PYTHON ?= python3
-VENV = .venv/bin/python
-# Environments are installed side by side.
-MAKEFLAGS += --jobs=3
-DEMO = .venv/installed .tools/sam/installed
+BIN = .venv/bin
+UV = .tools/uv/bin/uv
+# pip only brings uv and PyTorch; a user's pip.conf may have settings that no virtual environment allows.
+export PIP_USER = 0
+export PIP_REQUIRE_VIRTUALENV = 0
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export SAM_CLI_TELEMETRY = 0
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: .venv/bin/loading-bay .venv/installed-dev .tools/sam/installed-lint ## install what demo and test need
+setup: .venv/installed-dev ## install everything that demo and test need
 
-demo: $(DEMO) ## classify photos with the whole stack on this machine, and report on the predictions
-	$(VENV) -m local demo
-	$(VENV) -m monitoring report .local/demo/capture --decisions .local/decisions.json --output .local/report
+demo: .venv/installed ## classify photos with the whole stack on this machine, and report on the predictions
+	$(BIN)/loading-bay demo
+	$(BIN)/loading-bay report .local/demo/capture --decisions .local/decisions.json --output .local/report
 
 test: setup ## unit, integration and e2e tests
-	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/unit
-	$(VENV) -m pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
 
-setup-training: .venv-training/installed ## install PyTorch and the SageMaker SDK
+setup-training: .venv/installed-training ## also install PyTorch and the SageMaker SDK
 
-test-training: setup setup-training ## types and tests of what needs PyTorch or the SageMaker SDK
-	$(VENV) -m mypy --python-executable .venv-training/bin/python training/container/*.py tests/training/*.py
-	.venv-training/bin/python -m pytest tests/training
+test-training: setup-training ## types and tests of the code that needs PyTorch or the SageMaker SDK
+	$(BIN)/mypy training/container/*.py tests/training/*.py
+	$(BIN)/pytest tests/training
 
 soak: setup ## thousands of photos under faults, and a thousand through an hour without the endpoint
-	CAMPAIGN_PHOTOS=3000 $(VENV) -m pytest tests/integration/test_campaign.py tests/integration/test_outage.py
+	CAMPAIGN_PHOTOS=3000 $(BIN)/pytest tests/integration/test_campaign.py tests/integration/test_outage.py
 
-bench: setup .venv/installed-bench ## every benchmark beside its baseline, and what changed since the last kept run
-	$(VENV) -m benchmarks run
-	$(VENV) -m benchmarks document
-	$(VENV) -m benchmarks cost --plot
-	$(VENV) -m benchmarks simulation --plot
+bench: .venv/installed-bench ## every benchmark beside its baseline, and changes since the last kept run
+	$(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks document
+	$(BIN)/python -m benchmarks cost --plot
+	$(BIN)/python -m benchmarks simulation --plot
 
-fuzz: setup .tools/fuzz/installed ## 100,000 spoilt photos, then five minutes guided by coverage (Linux)
-	FUZZ_EXAMPLES=100000 $(VENV) -m pytest tests/unit/test_fuzz_*.py
+fuzz: setup .tools/fuzz/installed ## 100,000 damaged photos, a family beside Chromium, then five minutes guided by coverage (Linux)
+	FUZZ_EXAMPLES=100000 $(BIN)/pytest tests/unit/test_fuzz_*.py tests/unit/test_photo_family.py tests/e2e/test_photo_colours.py
 	@mkdir -p .local/fuzz
 	.tools/fuzz/bin/python -m tests.fuzz.photo -max_total_time=300 .local/fuzz
 
 lint: setup ## style, types, template
-	$(VENV) -m ruff check .
-	$(VENV) -m ruff format --check .
-	$(VENV) -m mypy
-	SAM_CLI_TELEMETRY=0 .tools/sam/bin/sam validate --lint
-	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
-	.venv/bin/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yaml
-	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sam validate --lint
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-page; \
+	elif [ -n "$$CI" ]; then echo "the pages' scripts cannot be checked: install Node, which brings npm" >&2; exit 1; \
+	else echo "NOT CHECKED: the pages' scripts, as this needs Node (npm)"; fi
+
+lint-page: .tools/node/installed
+	.tools/node/node_modules/.bin/biome check --config-path=.ci/biome.json functions
+	.tools/node/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target es2024 --module esnext \
+		--moduleResolution bundler --lib es2024,dom,dom.iterable functions/*/page/main.js
 
 scan: setup .tools/scan/installed ## scanners of template, code and dependencies
 	.ci/scan
 
 sbom: .tools/scan/installed ## bills of materials (CycloneDX) in .local/sbom
 	@mkdir -p .local/sbom
-	for function in serialize inference threshold review; do \
-		.tools/scan/bin/cyclonedx-py requirements functions/$$function/requirements.txt --output-reproducible \
-			--of JSON --outfile .local/sbom/$$function.json; \
+	for lock in functions/*/requirements.txt requirements/lock.txt; do \
+		.tools/scan/bin/cyclonedx-py requirements $$lock --output-reproducible --of JSON \
+			--outfile .local/sbom/$$(basename $$(dirname $$lock)).json; \
 	done
-	.tools/scan/bin/cyclonedx-py requirements requirements/dev.txt --output-reproducible --of JSON --outfile .local/sbom/dev.json
 
 licences: setup .tools/scan/installed ## list the licence of every dependency in docs/licences.md
 	@mkdir -p .local
-	@{ sed '/^|/d' docs/licences.md; .tools/scan/bin/pip-licenses --python $(VENV) --from mixed --order license \
+	@{ sed '/^|/d' docs/licences.md; .tools/scan/bin/pip-licenses --python $(BIN)/python --from mixed --order license \
 		--format markdown --with-urls --packages \
-		$$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements/dev.txt); } > .local/licences.md
+		$$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements/lock.txt); } > .local/licences.md
 	@mv .local/licences.md docs/licences.md
 
-pictures: setup ## photograph the report that make demo left, for this page (needs chromium)
-	$(VENV) docs/pictures.py .local/report/report.html docs/images
+setup-browser: ## install the browser in which the tests open pages (Debian)
+	@command -v apt-get >/dev/null || { echo "install chromium and pdftoppm (poppler-utils) as this system does"; exit 1; }
+	@as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); $$as_root apt-get update && \
+		$$as_root apt-get install --yes --no-install-recommends chromium poppler-utils
 
-lock: ## pin every dependency of every environment, with hashes, from pyproject.toml and the .in files
-	$(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv==0.13.8
-	$(LOCK) pyproject.toml --extra local --extra monitoring --extra dev --output-file requirements/dev.txt
-	$(LOCK) pyproject.toml --extra local --extra monitoring --constraints requirements/dev.txt \
-		--output-file requirements/demo.txt
-	$(LOCK) pyproject.toml --extra bench --output-file requirements/bench.txt
-	$(LOCK) pyproject.toml requirements/training.in --extra training --extra sagemaker \
-		--excludes requirements/torch.in --output-file requirements/training.txt
-	$(LOCK) requirements/sam.in --overrides requirements/sam-overrides.in --output-file requirements/sam-lint.txt
-	$(LOCK) requirements/sam.in --overrides requirements/sam-overrides.in --excludes requirements/sam-excludes.in \
-		--output-file requirements/sam.txt
-	$(LOCK) requirements/scan.in --output-file requirements/scan.txt
-	$(LOCK) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.txt
-	for function in serialize inference threshold review; do \
-		$(LOCK) functions/$$function/requirements.in --output-file functions/$$function/requirements.txt; \
+pictures: setup ## take the screenshots for the docs from the report that make demo left (needs chromium)
+	$(BIN)/python docs/pictures.py .local/report/report.html docs/images
+
+recording: setup ## record the demo for the README
+	$(BIN)/python docs/recording.py docs/images/demo.svg
+
+lock: $(UV) ## pin every dependency with its hash, from pyproject.toml and the .in files
+	$(COMPILE) pyproject.toml --all-extras --output-file requirements/lock.txt
+	for source in requirements/*.in tests/fuzz/requirements.in functions/*/requirements.in; do \
+		$(COMPILE) --no-config $$source --output-file $${source%.in}.txt; \
 	done
+	@command -v npm >/dev/null || { echo "requirements/node is not pinned again, as this needs Node (npm)" >&2; exit 1; }
+	npm install --prefix requirements/node --package-lock-only --no-audit --no-fund
 
-clean: ## remove what was built and installed
-	rm -rf .venv .venv-training .tools .local .aws-sam
+clean: ## stop the local stack, and remove everything that was built and installed
+	@! $(BIN)/python -c 'import loading_bay.local.stack' 2>/dev/null || $(BIN)/loading-bay down
+	rm -rf .venv .tools .local .aws-sam loading_bay.egg-info
 
-LOCK = .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--custom-compile-command "make lock"
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+# The lock's hashes hold for the packages that these ask for, too.
+INSTALL = $(UV) pip install --python $(BIN)/python --constraint requirements/lock.txt --requirement pyproject.toml
 
 # An environment is installed once, and again when its pins change.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or later is needed; give one with: make PYTHON=python3.12 …"; exit 1; }
+		{ echo "Python 3.11 or later is needed; choose one with: make PYTHON=python3.12 …"; exit 1; }
 	@$(PYTHON) -m venv .venv
 
-.venv/installed: requirements/demo.txt | .venv/bin/python
-	$(call install,.venv,$<)
+$(UV): requirements/uv.txt | .venv/bin/python
+	@test -x .tools/uv/bin/python || $(PYTHON) -m venv .tools/uv
+	@.tools/uv/bin/python -m pip install --quiet --require-hashes --requirement $<
+	@touch $@
 
-.venv/installed-dev: requirements/dev.txt .venv/installed
-	$(call install,.venv,$<)
+.venv/installed: requirements/lock.txt pyproject.toml $(UV)
+	@echo "installing the packages of the demo into .venv …"
+	@$(INSTALL) --require-hashes --extra local --extra report --excludes requirements/demo-excludes.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
 
-# Every command under one name, from any folder: put .venv/bin on your PATH, or link this file into a folder there.
-.venv/bin/loading-bay: .venv/installed
-	@printf '%s\n' '#!/bin/sh' 'bin=$$(dirname "$$(readlink -f "$$0")")' \
-		'exec "$$bin/python" "$$bin/../../loading_bay.py" "$$@"' > $@
-	@chmod +x $@
+.venv/installed-dev: .venv/installed
+	@echo "installing the packages of the tests into .venv …"
+	@$(INSTALL) --require-hashes --extra local --extra report --extra dev
+	@touch $@
 
-# What the benchmarks compare with: too much for everybody's environment.
-.venv/installed-bench: requirements/bench.txt .venv/installed-dev
-	$(call install,.venv,$<)
+.venv/installed-bench: .venv/installed-dev
+	@$(INSTALL) --require-hashes --extra local --extra bench
+	@touch $@
 
 # PyTorch's build differs by platform, so its version is pinned and its hash is not.
-.venv-training/installed: requirements/training.txt requirements/torch.in | .venv/bin/python
-	@test -x .venv-training/bin/python || $(PYTHON) -m venv .venv-training
-	$(call install,.venv-training,$<)
-	@.venv-training/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/torch.in
+.venv/installed-training: requirements/torch.txt .venv/installed-dev
+	@echo "installing PyTorch and the SageMaker SDK into .venv …"
+	@$(INSTALL) --require-hashes --extra local --extra report --extra dev --extra training
+	@$(BIN)/python -m pip install --quiet --requirement $<
+	@touch $@
 
-.tools/fuzz/installed: tests/fuzz/requirements.txt | .venv/bin/python
-	$(call install,.tools/fuzz,$<)
+.tools/fuzz/installed: tests/fuzz/requirements.txt $(UV)
+	$(call install_tools,.tools/fuzz,$<)
 
-.tools/sam/installed-lint: requirements/sam-lint.txt .tools/sam/installed
-	$(call install,.tools/sam,$<)
+.tools/scan/installed: requirements/scan.txt $(UV)
+	$(call install_tools,.tools/scan,$<)
 
-.tools/%/installed: requirements/%.txt | .venv/bin/python
-	$(call install,.tools/$*,$<)
+.tools/node/installed: requirements/node/package-lock.json
+	@echo "installing requirements/node into .tools/node …"
+	@mkdir -p .tools/node && cp requirements/node/*.json .tools/node
+	@npm ci --prefix .tools/node --silent --no-audit --no-fund
+	@touch $@
 
-# Says which package it is at, and how many there are. Bytecode is made of what is used, when it is used.
-define install
-	@echo "installing $< into $(1) …"
-	@test -x $(1)/bin/python || $(PYTHON) -m venv --without-pip $(1)
-	@rm -f $@
-	@{ .venv/bin/python -m pip --python $(1)/bin/python install --disable-pip-version-check --no-compile \
-		--progress-bar off --require-hashes --no-deps --requirement $< && touch $@; } | awk -v of=$$(grep -c == $<) -v shown=$$(test -t 1 && echo 1) \
-		'shown && /^(Collecting|Processing|Requirement already)/ { sub(/.*\//, "", $$2); printf "\r\033[K  %d of %d: %s", ++n, of, $$2; fflush() } \
-		shown && /^Installing/ { printf "\r\033[K  unpacking"; fflush() } END { if (shown) printf "\r\033[K" }'
-	@test -e $@
+define install_tools
+	@echo "installing $(2) into $(1) …"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(1)
+	@$(UV) pip install --no-config --python $(1)/bin/python --require-hashes --requirement $(2)
+	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-training soak bench fuzz lint scan sbom licences pictures lock clean
+.PHONY: help setup setup-training demo test test-training soak bench fuzz lint lint-page scan sbom licences setup-browser pictures recording lock clean

@@ -7,14 +7,14 @@ from typing import cast
 import click
 from rich.console import Console
 
-from stack.commands import CommandLine
+from loading_bay.cli.commands import CommandLine
 
 from . import cost, simulation
 from .document import DOCUMENT, write_tables
 from .results import FOLDER, Result, save, show
 
 # The order of a full run: what is quick first.
-NAMES = ("packages", "serialize", "preview", "cold_start", "sizing", "endpoint", "path", "batch", "growth", "captures")
+NAMES = ("packages", "serialize", "cold_start", "sizing", "endpoint", "path", "batch")
 console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=180)  # in a file or a pipe, tables need not fit a screen

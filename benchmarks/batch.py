@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 
-from local import processes
-from local.stack import AWS_COMMAND, Options, Stack
-from operate.batch import Batch
+from loading_bay.local import processes
+from loading_bay.local.stack import AWS_COMMAND, Options, Stack
+from loading_bay.operations.batch import Batch
 
 from . import machine
 from .figures import ROOT, Figure
@@ -91,7 +91,7 @@ class Watch:
 
     def __init__(self, stack: Stack) -> None:
         by_program = {process.cmdline()[2]: process for process in processes.of_stack(stack.folder)}
-        self._emulator, self._endpoint = by_program[AWS_COMMAND[2]], by_program["local.endpoint"]
+        self._emulator, self._endpoint = by_program[AWS_COMMAND[2]], by_program["loading_bay.local.endpoint"]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.peak_ours = self.peak_emulator = self.cpu = 0.0

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from stack.template import read_template
+from loading_bay.stack.template import read_template
 
 from . import machine
 from .figures import ROOT, Figure, interleave, processor_seconds
@@ -57,6 +57,7 @@ SETTINGS = {
     "AWS_LAMBDA_LOG_FORMAT": "JSON",
     "CONFIDENCE_THRESHOLD": "0.9",
     "ENDPOINT_NAME": "loading-bay",
+    "IMAGE_SHAPE": str(read_template()["Parameters"]["ImageShape"]["Default"]),
     "IMAGE_SIZE": str(read_template()["Parameters"]["ImageSize"]["Default"]),
     "MAX_PHOTO_BYTES": "26214400",
     "MAX_PHOTO_PIXELS": "50000000",

@@ -18,8 +18,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from stack.prices import HOURS_A_MONTH, Prices
-from stack.template import read_definition, read_template
+from loading_bay.stack.prices import HOURS_A_MONTH, Prices
+from loading_bay.stack.template import read_definition, read_template
 
 from .figures import ROOT
 from .results import FOLDER
@@ -33,12 +33,10 @@ SECONDS_A_MONTH = HOURS_A_MONTH * 3600
 # Step Functions bills Express in steps of 64 MB and 100 ms; this state never fills the first 64 MB.
 EXPRESS_GB = 64 / 1024
 EXPRESS_STEP = 0.1
-# One rule measures every five minutes how long reviews have waited, another runs again every minute what is due.
-WATCHES_A_MONTH = SECONDS_A_MONTH // 300
+# RunAgain starts every minute and reads sixteen shards of both queues; a small read is half a unit.
 SWEEPS_A_MONTH = SECONDS_A_MONTH // 60
-# Each of both looks into sixteen shards of a queue, a sweep at the last recovery too; a small read is half a unit.
-READS_OF_A_LOOK = 16 * 0.5
-READS_OF_A_SWEEP = READS_OF_A_LOOK + 0.5
+READS_OF_A_QUEUE = 16 * 0.5
+READS_OF_A_SWEEP = 2 * READS_OF_A_QUEUE
 # X-Ray's default rule: the first request of a second, and of the others 5 %.
 # https://docs.aws.amazon.com/xray/latest/devguide/xray-console-sampling.html
 TRACED_BEYOND_THE_FIRST = 0.05
@@ -153,15 +151,19 @@ OUTCOMES: Mapping[str, str | None] = {
 def states_on_the_way(definition: Mapping[str, Any], outcome: str, fails_at: str | None = None) -> list[str]:
     """Return the states of one execution that ends in the state `outcome`, where one of them may fail.
 
-    An S3 event takes the first branch of a choice, unless another leads to the outcome.
+    A choice is left towards the outcome, or else by its first branch that does not end the execution.
     """
+    states, ends = definition["States"], {"Succeed", "Fail"}
     way = [definition["StartAt"]]
-    while (state := definition["States"][way[-1]])["Type"] not in {"Succeed", "Fail"}:
+    while (state := states[way[-1]])["Type"] not in ends:
         if way[-1] == fails_at:
             following = state["Catch"][0]["Next"]
         elif state["Type"] == "Choice":
             branches = [choice["Next"] for choice in state["Choices"]]
-            following = outcome if outcome in branches else branches[0]
+            following = next(
+                (name for name in branches if name == outcome),
+                next((name for name in branches if states[name]["Type"] not in ends), branches[0]),
+            )
         else:
             following = state["Next"]
         way.append(following)
@@ -258,7 +260,7 @@ def review(load: Workload, prices: Prices) -> dict[str, float]:
     way = states_on_the_way(read_definition(REVIEW_DEFINITION), "Announced")
     memory = resources()["ReviewFunction"]["Properties"]["MemorySize"] / 1024
     calls = 3 * (prices["http_api_request"] + prices["lambda_request"]) + 0.7 * memory * prices["lambda_gb_second"]
-    writes, reads = 4 + 4 + 1, READS_OF_A_LOOK + 100  # a look at the queue reads up to a hundred records
+    writes, reads = 4 + 4 + 1, READS_OF_A_QUEUE + 100  # a look at the queue reads up to a hundred records
     label_months = load.item_days / (HOURS_A_MONTH / 24)
     return {
         "calls": photos * calls,
@@ -280,7 +282,7 @@ def _logs(load: Workload, setup: Setup, prices: Prices) -> float:
 
 def log_level(workflow: str) -> str:
     """Return what the template lets a workflow of this type log."""
-    _, express, standard = resources()["ClassifyPhoto"]["Properties"]["Logging"]["Level"]["Fn::If"]
+    _, express, standard = resources()["ClassifyPhoto"]["Properties"]["LoggingConfiguration"]["Level"]["Fn::If"]
     return str(express if workflow == "Express" else standard)
 
 
@@ -298,7 +300,7 @@ def _sweep(prices: Prices) -> float:
 
 
 def _watching(prices: Prices) -> float:
-    """Alarms and the dashboard are in the template; custom metrics are named by the functions and the review watch."""
+    """Alarms and the dashboard are in the template; the functions and RunAgain name the custom metrics."""
     deployed = resources().values()
     alarms = [resource["Properties"] for resource in deployed if resource["Type"] == "AWS::CloudWatch::Alarm"]
     watched = sum(
@@ -307,16 +309,10 @@ def _watching(prices: Prices) -> float:
     dashboards: int = sum(resource["Type"] == "AWS::CloudWatch::Dashboard" for resource in deployed)
     sources = [*(ROOT / "functions").rglob("*.py"), *(ROOT / "statemachine").iterdir()]
     named = {name for path in sources for name in re.findall(METRIC, path.read_text())}
-    return (
-        watched * prices["alarm_metric"]
-        + dashboards * prices["dashboard"]
-        + (len(named) + 1) * prices["metric"]  # VehiclesRouted is one per class
-        + _express(WATCHES_A_MONTH, 0.3, prices)
-        + WATCHES_A_MONTH * READS_OF_A_LOOK * prices["dynamodb_read"]
-    )
+    return watched * prices["alarm_metric"] + dashboards * prices["dashboard"] + len(named) * prices["metric"]
 
 
-METRIC = re.compile(r'(?:add_metric\("|single_metric\("|MetricName: )(\w+)')
+METRIC = re.compile(r"(?:add_metric\(\"|\$metric\('|\$count\(')(\w+)")
 
 
 def cheapest(bills: Mapping[Setup, Mapping[str, float]]) -> Setup:

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from local.processes import end, free_port, start, wait_until_healthy
+from loading_bay.local.processes import end, free_port, start, wait_until_healthy
 from training.container.looking import Model, read_photo
 
 from . import machine

@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from local.deployment import SAM
+from loading_bay.local.deployment import SAM
 
 from . import machine
 from .figures import ROOT, Figure

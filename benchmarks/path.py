@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from local.deployment import BOOTSTRAP
-from local.stack import Options, Stack
+from loading_bay.local.deployment import BOOTSTRAP
+from loading_bay.local.stack import Options, Stack
 
 from . import machine
 from .figures import ROOT, Figure

@@ -13,7 +13,7 @@ import simplejpeg
 from PIL import Image, ImageOps
 from pillow_heif import register_heif_opener
 
-from functions.serialize.decoder import Decoder
+from functions.photo.decoder import Decoder
 
 from . import machine
 from .figures import ROOT, cpu_milliseconds, fresh_process, interleave, processor_seconds
@@ -45,7 +45,7 @@ statuses = [Path(f"/proc/{{each}}/status").read_text() for each in processes]
 print(sum(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) for status in statuses) / 1024)
 """
 PEAK_OURS = """
-from functions.serialize.decoder import Decoder
+from functions.photo.decoder import Decoder
 decoder = Decoder(max_pixels=50_000_000)
 decoder.square(Path(sys.argv[1]).read_bytes(), 64)
 processes.append(decoder.start())

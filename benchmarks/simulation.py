@@ -22,8 +22,8 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
-from stack.prices import Prices
-from stack.template import read_definition
+from loading_bay.stack.prices import Prices
+from loading_bay.stack.template import read_definition
 
 from .cost import (
     DEFINITION,
@@ -95,7 +95,7 @@ class Quotas:
 
 @dataclass(frozen=True)
 class Hosting:
-    """How the endpoint scales: target tracking on calls a minute and instance, as `python -m training deploy` sets it.
+    """How the endpoint scales: target tracking on calls a minute and instance, as `loading-bay model deploy` sets it.
 
     It acts when the target was exceeded for three minutes; a new instance then takes a few minutes to serve.
     """
@@ -131,10 +131,11 @@ class Retries:
     def __init__(self, state: str, error: str) -> None:
         retriers = read_definition(DEFINITION)["States"][state]["Retry"]
         retry = next(each for each in retriers if error in each["ErrorEquals"])
-        growing = (
-            retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt for attempt in range(retry["MaxAttempts"])
-        )
-        self.waits: list[float] = [min(wait, retry["MaxDelaySeconds"]) for wait in growing]
+        first, rate = retry.get("IntervalSeconds", 1), retry.get("BackoffRate", 2)
+        longest = retry.get("MaxDelaySeconds", math.inf)
+        self.waits: list[float] = [
+            min(first * rate**attempt, longest) for attempt in range(retry.get("MaxAttempts", 3))
+        ]
 
     @property
     def patience(self) -> float:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stack.prices import Prices
-from stack.template import read_template
+from loading_bay.stack.prices import Prices
+from loading_bay.stack.template import read_template
 
 from . import machine
 from .cold_start import FUNCTIONS, SETTINGS, LambdaService, subjects

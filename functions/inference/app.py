@@ -1,4 +1,4 @@
-"""InferVehicle: the small picture in, one probability per class out."""
+"""InferVehicle: the reduced picture in, one probability per class out."""
 
 import base64
 import os
@@ -11,11 +11,13 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 
+from functions.decisions.classes import parse_classes
+
 from .endpoint import EndpointUnavailable, InvalidPrediction, predict
 
 logger = Logger(use_rfc3339=True)
 metrics = Metrics()
-# Step Functions does the long retrying, so that a waiting photo costs nothing.
+# Step Functions does the long retrying, so a waiting photo costs nothing.
 runtime = boto3.client(
     "sagemaker-runtime",
     config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"}),
@@ -24,10 +26,10 @@ runtime = boto3.client(
 
 @dataclass(frozen=True)
 class Settings:
-    """Which endpoint to ask and how many classes it knows."""
+    """The endpoint to ask, and the class names in the order of its answer."""
 
     endpoint_name: str = os.environ["ENDPOINT_NAME"]
-    class_count: int = len(os.environ["VEHICLE_CLASSES"].split(","))
+    class_names: tuple[str, ...] = tuple(parse_classes(os.environ["VEHICLE_CLASSES"]))
 
 
 settings = Settings()
@@ -36,7 +38,7 @@ settings = Settings()
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Replace `image_data` in the record by `inferences` and `variant`.
+    """Replace `image_data` and `content_type` by `inferences`, `probabilities` (the same by class name) and `variant`.
 
     Raises:
         EndpointUnavailable: worth another try.
@@ -49,7 +51,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             runtime,
             settings.endpoint_name,
             base64.b64decode(event["image_data"]),
-            class_count=settings.class_count,
+            content_type=event["content_type"],
+            class_count=len(settings.class_names),
             inference_id=event.get("claim"),
         )
     except (EndpointUnavailable, InvalidPrediction) as error:
@@ -58,5 +61,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         raise
     metrics.add_metric("EndpointLatency", MetricUnit.Milliseconds, (time.perf_counter() - asked) * 1000)
     logger.info("vehicle inferred", extra=about | {"inferences": prediction.probabilities})
-    record = {name: value for name, value in event.items() if name != "image_data"}
-    return record | {"inferences": prediction.probabilities, "variant": prediction.variant}
+    record = {name: value for name, value in event.items() if name not in {"image_data", "content_type"}}
+    probabilities = dict(zip(settings.class_names, prediction.probabilities, strict=True))
+    return record | {
+        "inferences": prediction.probabilities,
+        "probabilities": probabilities,
+        "variant": prediction.variant,
+    }

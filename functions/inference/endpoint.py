@@ -1,4 +1,4 @@
-"""Asks the SageMaker endpoint what a picture shows, and checks that the answer is one."""
+"""Asks the SageMaker endpoint for the probabilities of a picture's classes, and checks its answer."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 MAX_ANSWER_BYTES = 64 * 1024
 # Single-precision softmax outputs, printed with few digits, still sum to one within this.
 SUM_TOLERANCE = 0.01
-# DynamoDB, where probabilities are recorded, holds no number between 0 and this.
+# The smallest positive number of DynamoDB, where probabilities are recorded.
 SMALLEST = 1e-130
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html#API_runtime_InvokeEndpoint_Errors
 TRANSIENT = {
@@ -40,11 +40,17 @@ class Prediction:
 
 
 def predict(
-    runtime: Any, endpoint_name: str, image: bytes, *, class_count: int, inference_id: str | None = None
+    runtime: Any,
+    endpoint_name: str,
+    image: bytes,
+    *,
+    content_type: str,
+    class_count: int,
+    inference_id: str | None = None,
 ) -> Prediction:
-    """Send one PNG to the endpoint and read its `class_count` probabilities.
+    """Send one picture of `content_type` to the endpoint and read its `class_count` probabilities.
 
-    Data capture keeps `inference_id` (1 to 64 ASCII characters), so that a captured picture can be traced to its photo.
+    Data capture keeps `inference_id` (1 to 64 ASCII characters), so a captured picture can be traced to its photo.
 
     Raises:
         EndpointUnavailable: worth another try.
@@ -53,7 +59,7 @@ def predict(
     named = {"InferenceId": inference_id} if inference_id else {}
     try:
         answer = runtime.invoke_endpoint(
-            EndpointName=endpoint_name, ContentType="image/png", Accept="application/json", Body=image, **named
+            EndpointName=endpoint_name, ContentType=content_type, Accept="application/json", Body=image, **named
         )
         body = answer["Body"].read(MAX_ANSWER_BYTES + 1)
         answer["Body"].read(1)  # only at its end does botocore say that an answer broke off
@@ -68,7 +74,7 @@ def predict(
 
 
 def _named(error: ClientError, endpoint_name: str) -> Exception:
-    # What something between us and SageMaker made up need not even be text.
+    # A proxy's made-up error may not even be text.
     code, message = str(error.response["Error"]["Code"]), str(error.response["Error"]["Message"])
     said = f"endpoint {endpoint_name} answered {code}: {message}"[:500]
     if code == "ModelError":

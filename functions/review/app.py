@@ -1,37 +1,50 @@
-"""Review: serves the page on which a person decides, and the calls that it makes."""
+"""Serves the page on which people decide photos, and the calls that it makes."""
 
+import base64
 import html
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
+import msgspec
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import BadRequestError, ForbiddenError, NotFoundError
 from botocore.config import Config
 
-from ..serialize.decoder import Decoder, DecoderFailed
-from ..serialize.refusals import PhotoTooLarge, UnreadablePhoto
-from ..serialize.storage import PhotoNotFound, StorageUnavailable, fetch_photo
-from .reviews import Conflict, Desk, InvalidAnswer, Place, Record, UnknownPhoto, answer_of
-from .waiting import decisions_since, hold, release
+from functions.decisions.classes import parse_classes
+from functions.decisions.decision import Decision, timestamp
+from functions.decisions.reviews import Desk, InvalidAnswer
+from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
+from functions.decisions.waiting import decisions_since, hold, release
+from functions.photo.decoder import Decoder
+from functions.photo.errors import (
+    DecoderFailed,
+    PhotoNotFound,
+    PhotoTooLarge,
+    StorageUnavailable,
+    UnreadablePhoto,
+)
+from functions.photo.storage import fetch_photo
+
+from . import calls
+from .driver import DriversPhotos
 
 GROUP = "reviewers"
 SCOPE = "review/decide"
-MOST_HELD = 8
-MOST_SKIPPED = 80
 RECENT = 12
 LONGEST_SIDE = 1280  # pixels of a picture; more than most screens give it
+THUMBNAIL_SIDE = 320
 QUALITY = 82
 PAGE = Path(__file__).parent / "page"
-ASSETS = {"page.js": "text/javascript; charset=utf-8", "page.css": "text/css; charset=utf-8"}
+TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+ASSETS = {path.name: TYPES[path.suffix] for path in PAGE.iterdir() if path.suffix in TYPES}
 
-# What is wrong with a request, or with the photo that it is about, and what the page is told.
+# The status that the page gets when a request, or the photo that it is about, is refused.
 REFUSALS: dict[type[Exception], int] = {
     InvalidAnswer: 400,
     UnknownPhoto: 404,
@@ -42,19 +55,15 @@ REFUSALS: dict[type[Exception], int] = {
     DecoderFailed: 503,
     StorageUnavailable: 503,
 }
+Form = TypeVar("Form", bound=calls.Call)
 
 logger = Logger(use_rfc3339=True)
 quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, max_pool_connections=10)
 
 
-def _classes(text: str) -> dict[str, Place]:
-    entries = (entry.split(":") for entry in text.split(","))
-    return {name: Place(bay, orders) for name, bay, orders in entries}
-
-
 @dataclass(frozen=True)
 class Settings:
-    """Who may call, where they sign in, what they are told, and the limits of an accepted photo (bytes, pixels)."""
+    """The page's own sign-in client, its texts, and the limits of an accepted photo (bytes, pixels)."""
 
     client_id: str = os.environ["CLIENT_ID"]
     sign_in_url: str = os.environ["SIGN_IN_URL"]
@@ -67,18 +76,18 @@ class Settings:
 
 settings = Settings()
 decoder = Decoder(max_pixels=settings.max_pixels)
-decoder.start()  # before the clients, so that all get ready at once
+decoder.start()  # before the clients, so all get ready at once
 s3 = boto3.client("s3", config=quick)
 desk = Desk(
-    dynamodb=boto3.client("dynamodb", config=quick),
+    table=DecisionsTable(boto3.client("dynamodb", config=quick), os.environ["DECISIONS_TABLE"]),
     stepfunctions=boto3.client("stepfunctions", config=quick),
-    table=os.environ["DECISIONS_TABLE"],
     workflow=os.environ["ANNOUNCE_REVIEW_ARN"],
-    classes=_classes(os.environ["VEHICLE_CLASSES"]),
+    classes=parse_classes(os.environ["VEHICLE_CLASSES"]),
 )
+drivers = DriversPhotos(s3, desk.table, settings.upload_prefix)
 app = APIGatewayHttpResolver()
 
-# The page runs its own script and style, shows pictures that the script fetched, and talks to this API and to the
+# The page runs its own scripts and style, shows pictures that a script fetched, and talks to this API and to the
 # sign-in: nothing else, in no frame, and no text ever becomes markup.
 HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -117,7 +126,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @app.get("/")
 def page() -> Response[str]:
-    """Return the page; what its script has to know before anybody signed in is in its head."""
+    """Return the page; its head holds the settings that its scripts need before anybody has signed in."""
     public = {"signIn": settings.sign_in_url, "clientId": settings.client_id, "scope": SCOPE}
     text = (PAGE / "index.html").read_text("utf-8").replace("{settings}", html.escape(json.dumps(public)))
     return Response(200, "text/html; charset=utf-8", text)
@@ -125,7 +134,7 @@ def page() -> Response[str]:
 
 @app.get("/<name>")
 def asset(name: str) -> Response[str]:
-    """Return the page's script or style."""
+    """Return one of the page's scripts, or its style."""
     if name not in ASSETS:
         raise NotFoundError("there is no such page")
     return Response(200, ASSETS[name], (PAGE / name).read_text("utf-8"))
@@ -135,9 +144,8 @@ def asset(name: str) -> Response[str]:
 
 
 def reviewers_only(app: APIGatewayHttpResolver, next_middleware: Callable[..., Any]) -> Any:
-    """Let nobody but a reviewer's access token through, whatever API Gateway has checked; say why a call is refused."""
+    """Let only a reviewer's access token through, even if API Gateway checked nothing; say why a call is refused."""
     claims = _claims(app)
-    groups = str(claims.get("cognito:groups", "")).strip("[]").replace(",", " ").split()
     granted = (
         claims.get("token_use") == "access"
         and claims.get("client_id") == settings.client_id
@@ -145,37 +153,32 @@ def reviewers_only(app: APIGatewayHttpResolver, next_middleware: Callable[..., A
     )
     if not granted or not claims.get("username"):
         raise ForbiddenError("sign in to the review page")
-    if GROUP not in groups:
+    if GROUP not in _groups(str(claims.get("cognito:groups", ""))):
         raise ForbiddenError(f"{claims['username']} is not in the group {GROUP}")
     try:
         return next_middleware(app)
     except tuple(REFUSALS) as error:
-        decision = _decided(error.record) if isinstance(error, Conflict) and "review_id" in error.record else None
+        decision = _decided(error.decision) if isinstance(error, Conflict) and error.decision.review_id else None
         body = json.dumps({"message": str(error), "decision": decision})
         return Response(REFUSALS[type(error)], "application/json", body)
 
 
 @app.post("/api/queue", middlewares=[reviewers_only])
 def queue() -> dict[str, Any]:
-    """Hand out photos that wait, and say what else is going on."""
-    asked = _body()
-    have, skipped = _photos(asked, "have", MOST_HELD), _photos(asked, "skipped", MOST_SKIPPED)
-    want = asked.get("want", 0)
-    if not isinstance(want, int) or not 0 <= want <= MOST_HELD:
-        raise BadRequestError(f"want must be a number from 0 to {MOST_HELD}")
-    release(desk, _reviewer(), _photos(asked, "release", MOST_HELD))
-    held = hold(desk, _reviewer(), have=have, skipped=skipped, want=want)
-    day = decisions_since(desk, _reviewer(), _moment(asked.get("since")))
+    """Hand out photos that need review, with how many wait, who else is at work, and the day's decisions."""
+    asked = _body(calls.Queue)
+    release(desk.table, _reviewer(), asked.release)
+    held = hold(desk.table, _reviewer(), have=asked.have, skipped=asked.skipped, want=asked.want)
+    day = decisions_since(desk.table, _reviewer(), asked.since)
     return {
-        "photos": [_described(record) for record in held.photos],
+        "photos": [_described(decision) for decision in held.photos],
         "waiting": held.waiting,
         "more": held.more,
         "colleagues": held.colleagues,
         "decided": len(day.decisions),
         "seconds": day.seconds,
-        "recent": [_decided(record) for record in day.decisions[:RECENT]],
-        "reviewer": _reviewer(),
-        "classes": list(desk.classes),
+        "recent": [_decided(decision) for decision in day.decisions[:RECENT]],
+        "answers": list(desk.answers),
         "guidelines": settings.guidelines,
         "undoSeconds": settings.undo_seconds,
     }
@@ -183,37 +186,62 @@ def queue() -> dict[str, Any]:
 
 @app.post("/api/picture", middlewares=[reviewers_only])
 def picture() -> Response[bytes]:
-    """Return a photo that is, or was, in review, upright, as a JPEG; the table says where it lies, not the browser."""
-    record = desk.read(_text(_body(), "photo"))
-    version, etag = record.get("version_id"), record.get("etag")
-    bucket, key = record["s3_bucket"], record["s3_key"]
-    stored = fetch_photo(s3, bucket, key, version_id=version, etag=etag, max_bytes=settings.max_bytes)
-    return Response(200, "image/jpeg", decoder.upright(stored.data, LONGEST_SIDE).encode("JPEG", quality=QUALITY))
+    """Return a photo, upright, as a JPEG: one that is, or was, in review, or a thumbnail of one that stands beside it.
+
+    The table says where a photo lies, not the browser.
+    """
+    asked = _body(calls.Picture)
+    if asked.beside is None:
+        decision, side = desk.read(asked.photo), LONGEST_SIDE
+    else:
+        decision, side = drivers.read(asked.photo, desk.read(asked.beside)), THUMBNAIL_SIDE
+    stored = fetch_photo(
+        s3,
+        decision.bucket,
+        decision.key,
+        version_id=decision.version_id,
+        etag=decision.etag,
+        max_bytes=settings.max_bytes,
+    )
+    return Response(200, "image/jpeg", decoder.upright(stored.data, side).encode("JPEG", quality=QUALITY))
+
+
+@app.post("/api/beside", middlewares=[reviewers_only])
+def beside() -> dict[str, Any]:
+    """Return the driver's other photos of the day, without their pictures."""
+    found = drivers.beside(desk.read(_body(calls.Beside).photo))
+    return {
+        "photos": [
+            {
+                "photo": decision.photo,
+                "at": timestamp(decision.uploaded_at or decision.claimed_at),
+                "outcome": "in review" if decision.status == "REVIEW" else decision.vehicle or decision.status.lower(),
+            }
+            for decision in found
+        ]
+    }
 
 
 @app.post("/api/decide", middlewares=[reviewers_only])
 def decide() -> dict[str, Any]:
     """Record a decision, or the correction of one."""
-    asked = _body()
-    photo, answer, review_id = (_text(asked, name) for name in ("photo", "answer", "review_id"))
-    if "corrects" in asked:
-        record = desk.correct(
-            photo, answer, review_id=review_id, reviewer=_reviewer(), corrects=_text(asked, "corrects")
-        )
+    asked = _body(calls.Decide)
+    given = {"review_id": asked.review_id, "reviewer": _reviewer()}
+    if asked.corrects is None:
+        decision = desk.decide(asked.photo, asked.answer, **given)
     else:
-        record = desk.decide(photo, answer, review_id=review_id, reviewer=_reviewer())
-    logger.info("decided", extra={"photo": photo, "answer": answer, "reviewer": _reviewer(), "review_id": review_id})
-    return _decided(record)
+        decision = desk.correct(asked.photo, asked.answer, **given, corrects=asked.corrects)
+    logger.info("decided", extra={"photo": asked.photo, "answer": asked.answer, **given})
+    return _decided(decision)
 
 
 @app.post("/api/undo", middlewares=[reviewers_only])
 def undo() -> dict[str, Any]:
     """Take a decision back; the photo waits again, held by the same person."""
-    asked = _body()
-    photo, review_id = _text(asked, "photo"), _text(asked, "review_id")
-    record = desk.undo(photo, review_id=review_id, reviewer=_reviewer())
-    logger.info("undone", extra={"photo": photo, "reviewer": _reviewer(), "review_id": review_id})
-    return _described(record)
+    asked = _body(calls.Undo)
+    decision = desk.undo(asked.photo, review_id=asked.review_id, reviewer=_reviewer())
+    logger.info("undone", extra={"photo": asked.photo, "reviewer": _reviewer(), "review_id": asked.review_id})
+    return _described(decision)
 
 
 def _claims(app: APIGatewayHttpResolver) -> dict[str, Any]:
@@ -222,65 +250,44 @@ def _claims(app: APIGatewayHttpResolver) -> dict[str, Any]:
     return claims
 
 
+def _groups(claim: str) -> list[str]:
+    """Return the groups of a claim as API Gateway writes it, `[one two]`; a name may hold brackets but not spaces."""
+    return (claim[1:-1] if claim.startswith("[") and claim.endswith("]") else claim).split(" ")
+
+
 def _reviewer() -> str:
     return str(_claims(app)["username"])
 
 
-def _body() -> dict[str, Any]:
+def _body(form: type[Form]) -> Form:
+    body = app.current_event.body or ""
     try:
-        body = json.loads(app.current_event.decoded_body or "{}")
-    except ValueError as error:
-        raise BadRequestError("the body must be JSON") from error
-    if not isinstance(body, dict):
-        raise BadRequestError("the body must be a JSON object")
-    return body
+        content = base64.b64decode(body) if app.current_event.is_base64_encoded else body.encode()
+        return msgspec.json.decode(content, type=form)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"the body is not a call's JSON: {error}") from error
 
 
-def _text(asked: dict[str, Any], name: str) -> str:
-    value = asked.get(name)
-    if not isinstance(value, str) or not 0 < len(value.encode("utf-8", "replace")) <= 2048:
-        raise BadRequestError(f"{name} must be text")
-    return value
-
-
-def _photos(asked: dict[str, Any], name: str, most: int) -> list[str]:
-    photos = asked.get(name, [])
-    if not isinstance(photos, list) or len(photos) > most:
-        raise BadRequestError(f"{name} must be a list of {most} photos at most")
-    return list(dict.fromkeys(_text({name: photo}, name) for photo in photos))
-
-
-def _moment(value: Any) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise BadRequestError("since must be a time such as 2026-11-25T00:00:00+01:00") from error
-    if moment.tzinfo is None:
-        raise BadRequestError("since must name its time zone")
-    return moment
-
-
-def _described(record: Record) -> dict[str, Any]:
-    """Return what a person has to know of a waiting photo."""
-    inside = record["s3_key"].removeprefix(settings.upload_prefix)
-    scores = record.get("probabilities", {})
+def _described(decision: Decision) -> dict[str, Any]:
+    """Return the facts of a waiting photo that a person needs."""
+    scores = decision.probabilities or {}
     return {
-        "photo": record["photo"],
-        "key": record["s3_key"],
-        "driver": inside.rpartition("/")[0],
-        "since": record.get("uploaded_at", record["claimed_at"]),
+        "photo": decision.photo,
+        "key": decision.key,
+        "driver": drivers.driver(decision),
+        "since": timestamp(decision.uploaded_at or decision.claimed_at),
         "scores": {name: scores[name] for name in desk.classes if name in scores},
     }
 
 
-def _decided(record: Record) -> dict[str, Any]:
-    """Return what a person has to know of a decision."""
+def _decided(decision: Decision) -> dict[str, Any]:
+    """Return the facts of a decision that a person needs."""
     return {
-        "photo": record["photo"],
-        "key": record.get("s3_key", ""),
-        "answer": answer_of(record),
-        "by": record["reviewed_by"],
-        "at": record["reviewed_at"],
-        "id": record["review_id"],
-        "revision": record["revision"],
+        "photo": decision.photo,
+        "key": decision.key,
+        "answer": decision.answer,
+        "by": decision.reviewed_by,
+        "at": timestamp(decision.reviewed_at or decision.claimed_at),
+        "id": decision.review_id,
+        "revision": decision.revision,
     }

@@ -1,7 +1,9 @@
-"""SerializePhoto: S3 object in, the small square that the model sees out (base64 PNG)."""
+"""SerializePhoto: S3 object in, the upright picture that the model sees out (base64)."""
 
 import base64
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +12,14 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 
-from .decoder import Decoder
-from .refusals import PhotoTooLarge, UnreadablePhoto
-from .storage import PhotoNotFound, fetch_photo
+from functions.photo.decoder import Decoder
+from functions.photo.errors import PhotoNotFound, PhotoTooLarge, UnreadablePhoto
+from functions.photo.image import Photo
+from functions.photo.storage import fetch_photo
+
+# With base64 and the rest of the record, a state of the workflow stays below 200 of the 256 KiB that it may have.
+MOST_JPEG_BYTES = 145_000
+ORDER = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 logger = Logger(use_rfc3339=True)
 metrics = Metrics()
@@ -20,24 +27,26 @@ metrics = Metrics()
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of an accepted photo (bytes, pixels) and the side of the model's input (pixels)."""
+    """Limits of an accepted photo (bytes, pixels), and the picture made of it: its longest side (pixels) and shape."""
 
-    image_size: int = int(os.environ["IMAGE_SIZE"])
     max_bytes: int = int(os.environ["MAX_PHOTO_BYTES"])
     max_pixels: int = int(os.environ["MAX_PHOTO_PIXELS"])
+    image_size: int = int(os.environ.get("IMAGE_SIZE", "416"))
+    is_square: bool = {"WHOLE": False, "SQUARE": True}[os.environ.get("IMAGE_SHAPE", "WHOLE")]
 
 
 settings = Settings()
 decoder = Decoder(max_pixels=settings.max_pixels)
-decoder.start()  # before the client, so that both get ready at once
-# Step Functions does the long retrying, so that a waiting photo costs nothing.
+decoder.start()  # before the client, so both get ready at once
+# Step Functions does the long retrying, so a waiting photo costs nothing.
 s3 = boto3.client("s3", config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}))
+decoder.wait_until_ready()  # a function without its decoder does not start, rather than fail photo by photo
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Add `image_data`, `photo` and `uploaded_at` to the record.
+    """Add `image_data`, its `content_type`, `photo`, `uploaded_at` and, if it was uploaded with one, `order`.
 
     Takes `s3_bucket`, `s3_key` and optionally `version_id`, `etag`.
 
@@ -55,7 +64,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             etag=event.get("etag"),
             max_bytes=settings.max_bytes,
         )
-        reduced = decoder.square(stored.data, settings.image_size)
+        reduced = (decoder.square if settings.is_square else decoder.upright)(stored.data, settings.image_size)
     except (PhotoNotFound, PhotoTooLarge, UnreadablePhoto) as error:
         metrics.add_metric("PhotosRejected", MetricUnit.Count, 1)
         logger.warning("photo rejected", extra=about | {"error": type(error).__name__, "reason": str(error)})
@@ -68,8 +77,33 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     }
     metrics.add_metric("PhotoBytes", MetricUnit.Bytes, len(stored.data))
     logger.info("photo serialized", extra=about | {"photo": photo})
-    return event | {
-        "image_data": base64.b64encode(reduced.encode("PNG", compress_level=3)).decode(),
-        "photo": photo,
-        "uploaded_at": stored.uploaded_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-    }
+    image, content_type = encode(reduced)
+    record = {name: value for name, value in event.items() if name != "order"}
+    return (
+        record
+        | {
+            "image_data": base64.b64encode(image).decode(),
+            "content_type": content_type,
+            "photo": photo,
+            "uploaded_at": stored.uploaded_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        }
+        | order_of(stored.metadata)
+    )
+
+
+def encode(reduced: Photo) -> tuple[bytes, str]:
+    """Return the picture as the endpoint takes it, and its content type."""
+    if settings.is_square:
+        return reduced.encode("PNG", compress_level=3), "image/png"
+    return reduced.encode_jpeg(MOST_JPEG_BYTES), "image/jpeg"
+
+
+def order_of(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the `order` that a photo was uploaded with (x-amz-meta-order), if it has a valid one."""
+    order = metadata.get("order")
+    if order is None:
+        return {}
+    if not ORDER.fullmatch(order):
+        metrics.add_metric("OrdersInvalid", MetricUnit.Count, 1)
+        return {}
+    return {"order": order}

@@ -4,8 +4,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+
+from functions.decisions.classes import VehicleClass, parse_classes
 
 from .confidence import LowConfidence, choose_vehicle
 
@@ -15,10 +17,10 @@ metrics = Metrics()
 
 @dataclass(frozen=True)
 class Settings:
-    """The lowest accepted confidence (0 to 1) and the class names in the model's order."""
+    """The lowest accepted confidence (0 to 1) and the classes in the model's order."""
 
     threshold: float = float(os.environ["CONFIDENCE_THRESHOLD"])
-    class_names: tuple[str, ...] = tuple(entry.split(":")[0] for entry in os.environ["VEHICLE_CLASSES"].split(","))
+    classes: tuple[VehicleClass, ...] = tuple(parse_classes(os.environ["VEHICLE_CLASSES"]).values())
 
 
 settings = Settings()
@@ -27,21 +29,24 @@ settings = Settings()
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Add `vehicle` and `confidence` to the record.
+    """Add `vehicle`, `confidence`, `bay` and `order_range` to the record.
 
     Raises:
-        LowConfidence: a person has to look.
+        LowConfidence: a person decides.
     """
     about = {"s3_key": event.get("s3_key"), "execution_arn": event.get("execution_arn")}
     metrics.add_metric("Confidence", MetricUnit.NoUnit, max(event["inferences"]))
     try:
-        choice = choose_vehicle(event["inferences"], settings.class_names, settings.threshold)
+        choice = choose_vehicle(event["inferences"], settings.classes, settings.threshold)
     except LowConfidence as error:
         metrics.add_metric("PhotosInReview", MetricUnit.Count, 1)
         logger.warning("photo needs review", extra=about | {"error": "LowConfidence", "reason": str(error)})
         raise
     metrics.add_metric("PhotosRouted", MetricUnit.Count, 1)
-    with single_metric("VehiclesRouted", MetricUnit.Count, 1) as by_vehicle:
-        by_vehicle.add_dimension("vehicle", choice.vehicle)
-    logger.info("vehicle chosen", extra=about | {"vehicle": choice.vehicle, "confidence": choice.confidence})
-    return event | {"vehicle": choice.vehicle, "confidence": choice.confidence}
+    logger.info("vehicle chosen", extra=about | {"vehicle": choice.vehicle.name, "confidence": choice.confidence})
+    return event | {
+        "vehicle": choice.vehicle.name,
+        "confidence": choice.confidence,
+        "bay": choice.vehicle.bay,
+        "order_range": choice.vehicle.order_range,
+    }

@@ -1,20 +1,25 @@
-"""A checkout of its own for each test run, with the environments that are installed already."""
+"""A separate checkout for each test run, with the environments that are installed already."""
 
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from stack.template import ROOT
+from loading_bay.stack.template import ROOT
 
-from .browser import find_chromium
+from .browser import MISSING, find_chromium
 
 MADE_HERE = re.compile(r"\.(aws-sam|coverage|hypothesis|local|tools|venv.*|.*_cache)|data|evaluation|report")
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Running = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
+SECONDS = 600  # more than the slowest command needs on a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +34,20 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copy2(ROOT / name, folder / name)
     for environment in (".venv", ".tools"):
         (folder / environment).symlink_to(ROOT / environment)
+    for pins in ("pyproject.toml", "requirements/lock.txt", "requirements/uv.txt"):
+        os.utime(folder / pins, (0, 0))  # make must not install into this checkout's environment
     yield folder
-    subprocess.run([".venv/bin/python", "-m", "local", "down"], cwd=folder, check=False, capture_output=True)
+    subprocess.run(
+        [".venv/bin/loading-bay", "down"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        check=False,
+        capture_output=True,
+    )
 
 
 def _files_of_a_clone() -> list[str]:
-    """Return what git says or, in a copy without git, all but what is made here."""
+    """Return the files that git knows or, in a copy without git, all but those that are made here."""
     if (ROOT / ".git").exists():
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
@@ -45,25 +58,81 @@ def _files_of_a_clone() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def run(checkout: Path) -> Run:
-    """Run a command in the checkout, as a user would."""
+def environment(checkout: Path) -> dict[str, str]:
+    """Return the variables of a user of the checkout."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTEST_"))}
-    env |= {"PATH": f"{checkout / '.venv/bin'}:{env['PATH']}", "COLUMNS": "120"}
+    # The environment's own installation is of this checkout; PYTHONPATH puts the copy before it.
+    return env | {"PATH": f"{checkout / '.venv/bin'}:{env['PATH']}", "PYTHONPATH": str(checkout), "COLUMNS": "120"}
 
-    def run(*command: str, **more_env: str) -> subprocess.CompletedProcess[str]:
+
+@pytest.fixture(scope="session")
+def run(checkout: Path, environment: dict[str, str]) -> Run:
+    """Run a command in the checkout, as a user would."""
+
+    def run(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=checkout,
-            env=env | more_env,
+            env=environment | more,
             check=False,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=SECONDS,
         )
 
     return run
 
 
 @pytest.fixture(scope="session")
+def running(checkout: Path, environment: dict[str, str]) -> Running:
+    """Run a command in its own session, and enter the block when a line of its output matches."""
+
+    @contextmanager
+    def running(*command: str, until: str) -> Iterator["subprocess.Popen[str]"]:
+        # A shell's background job ignores SIGINT, one under nohup SIGHUP, and children inherit that.
+        inherited = {
+            each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+        }
+        process = subprocess.Popen(
+            command,
+            cwd=checkout,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        for each, handler in inherited.items():
+            signal.signal(each, handler)
+        assert process.stdout
+        said = ""
+        too_late = threading.Timer(SECONDS, process.kill)
+        too_late.start()
+        try:
+            for line in process.stdout:
+                said += line
+                if re.search(until, line):
+                    break
+            else:
+                pytest.fail(f"{command} never said {until!r}:\n{said}")
+            yield process
+        finally:
+            too_late.cancel()
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    return running
+
+
+@pytest.fixture(scope="session")
 def chromium_path() -> str:
     return find_chromium()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close with the number of tests that had no browser, and with the command that brings one."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [each for each in reporter.stats.get("skipped", []) if MISSING in str(each.longrepr)] if reporter else []
+    if skipped:
+        print(f"{len(skipped)} tests were skipped: {MISSING}")

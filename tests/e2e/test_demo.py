@@ -1,14 +1,21 @@
-"""make demo, as somebody who has just cloned the repository runs it."""
+"""make demo, as somebody who has just cloned the repository runs it, and all that can end it early."""
 
 import json
 import os
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
 
-from tests.e2e.conftest import Run
-from training.dataset import read_cifar
+import psutil
+import pytest
+
+from loading_bay.local import processes
+from loading_bay.model.dataset import read_cifar
+
+from .conftest import Run, Running
+
+LOADING_BAY = "loading-bay"
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -21,7 +28,6 @@ def assert_nothing_is_left(checkout: Path) -> None:
     assert processes_in(checkout) == []
     assert not (checkout / ".local/demo/run").exists()
     assert not (checkout / ".local/demo/stack.json").exists()
-    assert not list(checkout.glob(".template.*"))
 
 
 def test_the_demo_classifies_every_sample_as_expected_and_leaves_nothing_behind(run: Run, checkout: Path) -> None:
@@ -59,16 +65,64 @@ def test_the_demo_classifies_every_sample_as_expected_and_leaves_nothing_behind(
     assert_nothing_is_left(checkout)
 
 
-def test_ctrl_c_while_the_demo_runs_leaves_nothing_behind(checkout: Path) -> None:
-    command = [str(checkout / ".venv/bin/python"), "-m", "local", "demo"]
-    demo = subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert demo.stdout
-    for line in demo.stdout:
-        if "sam build" in line:
-            break
-    time.sleep(1)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+def test_ctrl_c_a_closed_terminal_or_a_request_to_end_leaves_nothing_behind(
+    running: Running, checkout: Path, number: signal.Signals, code: int
+) -> None:
+    with running(LOADING_BAY, "demo", until="sam build") as demo:
+        # As a terminal does: to the command and to its children.
+        os.killpg(demo.pid, number)
+        assert demo.wait(timeout=120) == code
 
-    os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: to the command and to what runs in its foreground
-
-    assert demo.wait(timeout=30) != 0
     assert_nothing_is_left(checkout)
+
+
+def test_down_stops_what_a_killed_demo_left_and_leaves_strangers_alone(
+    run: Run, running: Running, checkout: Path
+) -> None:
+    with running(LOADING_BAY, "demo", until="sam build") as demo:
+        demo.kill()
+    folder = checkout / ".local"
+    command = [sys.executable, "-c", "input()", str(folder / "aws.log")]
+    stranger = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE)
+    (folder / "stack.json").write_text(f'{{"pids": {{"aws": {stranger.pid}, "endpoint": {stranger.pid}}}}}')
+    assert processes.of_stack(folder / "demo")
+    try:
+        assert "stopped" in run(LOADING_BAY, "down").stdout
+
+        assert psutil.Process(stranger.pid).status() != psutil.STATUS_ZOMBIE
+    finally:
+        stranger.communicate(b"")
+    assert_nothing_is_left(checkout)
+
+
+def test_make_clean_ends_what_runs_and_removes_what_was_made(run: Run, running: Running, checkout: Path) -> None:
+    with running(LOADING_BAY, "up", until="sam build") as up:
+        up.kill()
+    assert processes.of_stack(checkout / ".local")
+    installed = {name: (checkout / name).readlink() for name in (".venv", ".tools")}
+    try:
+        done = run("make", "clean")
+
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert processes_in(checkout) == []
+        assert not [name for name in (".local", ".aws-sam", *installed) if (checkout / name).exists()]
+    finally:
+        for name, target in installed.items():
+            (checkout / name).unlink(missing_ok=True)
+            (checkout / name).symlink_to(target)
+
+
+def test_a_folder_that_cannot_be_written_gets_one_line(run: Run, checkout: Path) -> None:
+    (checkout / ".local").mkdir(exist_ok=True)
+    (checkout / ".local").rename(checkout / ".elsewhere")
+    (checkout / ".local").touch()
+    try:
+        up = run(LOADING_BAY, "up")
+    finally:
+        (checkout / ".local").unlink()
+        (checkout / ".elsewhere").rename(checkout / ".local")
+
+    assert up.returncode == 1
+    assert f"the local stack is kept in {checkout}/.local, which cannot be written" in up.stderr
+    assert "Traceback" not in up.stderr

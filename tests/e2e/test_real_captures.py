@@ -9,7 +9,7 @@ import pytest
 from arro3.io import read_parquet
 from click.testing import CliRunner
 
-from monitoring.__main__ import main
+from loading_bay.cli.main import main
 
 FOLDER = os.environ.get("CAPTURES_DIR")
 

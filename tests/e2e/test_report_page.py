@@ -13,7 +13,7 @@ from PIL import Image
 
 from docs.pictures import QUIET, SHOTS
 from docs.pictures import main as take_pictures
-from monitoring.__main__ import main
+from loading_bay.cli.main import main
 from tests.unit.captures import baseline, lines, photo, place, record, write
 
 pytestmark = pytest.mark.usefixtures("chromium_path")

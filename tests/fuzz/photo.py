@@ -1,7 +1,7 @@
-"""Fuzzes the photo reader, guided by the coverage of it and of Pillow's Python code: python -m tests.fuzz.photo.
+"""Fuzzes the photo reader, guided by its coverage and that of Pillow in Python: python -m tests.fuzz.photo.
 
-Takes libFuzzer's options, such as -max_total_time=300, and a folder in which what was found interesting is kept.
-The C decoders are not instrumented; the sanitizers of their own projects do that.
+Takes libFuzzer's options, such as -max_total_time=300, and a folder for the files that reached new code.
+The C decoders are not instrumented; their own projects run sanitizers.
 """
 
 import random
@@ -11,7 +11,7 @@ from pathlib import Path
 import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
 with atheris.instrument_imports():
-    from tests.fuzz.pictures import check, seeds, spoil
+    from .pictures import check, seeds, spoil
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Pictures of every kind that a decoder knows, and the ways to spoil them: what the photo reader is fuzzed with."""
+"""Pictures of every kind that a decoder knows, and the ways to spoil them, for fuzzing the photo reader."""
 
 import io
 import random
@@ -10,12 +10,13 @@ from collections.abc import Callable
 import pillow_heif
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import central_square
-from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
-from tests.fuzz.poison import FAMILIES, exif_array
+from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.image import central_square
+
+from .poison import FAMILIES, exif_array
 
 pillow_heif.register_heif_opener()
-MAX_PIXELS = 2_000_000  # small, so that a fuzzer meets the limit often and never waits for a decoder
+MAX_PIXELS = 2_000_000  # small: a fuzzer meets the limit often and never waits for a decoder
 Mutation = Callable[[random.Random, bytearray], None]
 
 
@@ -113,8 +114,8 @@ def _repeat(rng: random.Random, data: bytearray) -> None:
     data[start:start] = piece * rng.choice([1, 2, 50])
 
 
-def _mend_checksums(rng: random.Random, data: bytearray) -> None:
-    """Make the checksums of a spoilt PNG right again, so that its decoder reads on."""
+def _fix_checksums(rng: random.Random, data: bytearray) -> None:
+    """Correct the checksums of a spoilt PNG; otherwise its decoder stops at the first."""
     position = 8
     while data[:4] == b"\x89PNG" and position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
@@ -125,7 +126,7 @@ def _mend_checksums(rng: random.Random, data: bytearray) -> None:
         position = end + 4
 
 
-MUTATIONS: list[Mutation] = [_flip, _overwrite, _overwrite, _cut, _remove, _repeat, _mend_checksums]
+MUTATIONS: list[Mutation] = [_flip, _overwrite, _overwrite, _cut, _remove, _repeat, _fix_checksums]
 
 
 def spoil(seed: bytes, rng: random.Random, times: int) -> bytes:
@@ -134,12 +135,12 @@ def spoil(seed: bytes, rng: random.Random, times: int) -> bytes:
     for _ in range(times):
         if data:
             rng.choice(MUTATIONS)(rng, data)
-    _mend_checksums(rng, data)
+    _fix_checksums(rng, data)
     return bytes(data)
 
 
 def check(data: bytes) -> str:
-    """Assert that the photo reader keeps its contract with these bytes; returns what became of them."""
+    """Assert that the photo reader keeps its contract with these bytes; return the outcome."""
     try:
         reduced = central_square(data, size=32, max_pixels=MAX_PIXELS)
     except (PhotoTooLarge, UnreadablePhoto) as refusal:
@@ -153,5 +154,5 @@ def check(data: bytes) -> str:
     assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
     assert reduced.format in {"JPEG", "PNG", "WEBP", "HEIF", "AVIF"}
     assert 0 < reduced.width * reduced.height <= MAX_PIXELS
-    assert set(picture.info) == set(), "what the photo carried with it went on to the model"
+    assert set(picture.info) == set(), "metadata went on to the model"
     return "picture"

@@ -1,6 +1,7 @@
 """Files that are small or well-formed and ask a decoder for minutes of work or gigabytes: one builder a family."""
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -75,7 +76,9 @@ def _grid(count: int) -> bytes:
     start = single.index(b"hvcC") - 4
     (length,) = struct.unpack_from(">I", single, start)
     coded = single[single.index(b"mdat") + 4 :]
-    grid = struct.pack(">BBBBHH", 0, 0, 0, min(count, 256) - 1, 1000, 1000)
+    columns = min(count, 256)
+    rows = math.ceil(count / columns)
+    grid = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, 1000, 1000)
     sizes = [box(b"ispe", bytes(4), struct.pack(">II", side, side)) for side in (1024, 1000)]
     association = struct.pack(">IIHBBBHBB", 0, 2, 1, 2, 0x81, 2, 2, 1, 3)
     items = [
@@ -94,7 +97,11 @@ def _grid(count: int) -> bytes:
             box(b"pitm", struct.pack(">IH", 0, 2)),
             box(b"iloc", places),
             box(b"iinf", struct.pack(">IH", 0, 2), *items),
-            box(b"iref", bytes(4), box(b"dimg", struct.pack(f">HH{count}H", 2, count, *[1] * count))),
+            box(
+                b"iref",
+                bytes(4),
+                box(b"dimg", struct.pack(f">HH{rows * columns}H", 2, rows * columns, *[1] * rows * columns)),
+            ),
             box(b"iprp", box(b"ipco", single[start : start + length], *sizes), box(b"ipma", association)),
         )
 

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from local.stack import Stack
-from stack.decisions import OUTCOMES, Decision, DecisionsTable
-from stack.deployed import STACK_NAME
+from functions.decisions.decision import OUTCOMES, Decision
+from functions.decisions.table import DecisionsTable
+from loading_bay.local.stack import Stack
+from loading_bay.stack.decisions import all_decisions
+from loading_bay.stack.deployed import STACK_NAME
 
 T = TypeVar("T")
 
@@ -113,11 +115,11 @@ class Bay:
 
     def decisions(self, key: str) -> list[Decision]:
         """Return every record of photos under this key."""
-        return [decision for decision in DecisionsTable(self.dynamodb, self.table).all() if decision.key == key]
+        return [decision for decision in self.all_decisions() if decision.key == key]
 
     def all_decisions(self) -> list[Decision]:
         """Return every record."""
-        return DecisionsTable(self.dynamodb, self.table).all()
+        return all_decisions(DecisionsTable(self.dynamodb, self.table))
 
     def waits(self, key: str) -> bool:
         """Tell whether the one photo under this key waits for a person, and its wait has been announced."""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from local.stack import Options, Stack
-from tests.integration.bay import Bay
-from tests.integration.endpoint import Endpoint
-from tests.integration.faults import FaultyAws
+from loading_bay.local.stack import Options, Stack
+
+from .bay import Bay
+from .endpoint import Endpoint
+from .faults import FaultyAws
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: py
     wait_scale = 0.3 if "CAMPAIGN_PHOTOS" in os.environ else 0.02
     options = Options(endpoint_url=endpoint.url, wait_scale=wait_scale, parameters={"WorkflowType": "EXPRESS"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("local.stack.AWS_COMMAND", express_aws.command)
+        patch.setattr("loading_bay.local.stack.AWS_COMMAND", express_aws.command)
         stack = Stack.up(folder, options, say=print)
     yield Bay(stack, express_aws.folder)
     stack.down()
@@ -71,7 +72,7 @@ def troubled_bay(aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.Te
     folder: Path = tmp_path_factory.mktemp("stack")
     options = Options(endpoint_url=endpoint.url, wait_scale=0.05)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("local.stack.AWS_COMMAND", aws.command)
+        patch.setattr("loading_bay.local.stack.AWS_COMMAND", aws.command)
         stack = Stack.up(folder, options, say=print)
     yield Bay(stack, aws.folder)
     stack.down()

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.processes import free_port
+from loading_bay.local.processes import free_port
 
 Answer = Callable[[bytes], Response | Awaitable[Response]]
 

@@ -16,10 +16,12 @@ from typing import Any
 import psutil
 from starlette.responses import Response
 
-from local import processes
-from local.stack import MINISTACK, Stack
-from tests.integration.bay import lines_of
-from tests.integration.endpoint import by_colour, failure
+from loading_bay.local import processes
+from loading_bay.local.deployment import PYTHON
+from loading_bay.local.stack import Stack
+
+from .bay import lines_of
+from .endpoint import by_colour, failure
 
 FAULTY_AWS = Path(__file__).parent / "faulty_aws.py"
 
@@ -41,7 +43,7 @@ class Fault:
 
 
 # What the request of each of a photo's three writes holds, and the others' do not.
-CLAIM, RECORD, CONFIRM = '"CLAIMED"', "#decided_at = :decided_at", "SET announced_at"
+CLAIM, RECORD, CONFIRM = '"CLAIMED"', "decided_at = :decided_at", "SET announced_at"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class FaultyAws:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        self.command = (str(MINISTACK), "-P", str(FAULTY_AWS), str(folder))
+        self.command = (str(PYTHON), "-P", str(FAULTY_AWS), str(folder))
         (folder / "journal.jsonl").touch()
         self.inject()
 

@@ -95,10 +95,10 @@ if __name__ == "__main__":
     (FOLDER / "environment.json").write_text(json.dumps(dict(os.environ)))
     os.environ.update(PERSISTENCE)
     sys.path.append(str(Path(__file__).parents[2]))
-    from ministack import app  # type: ignore[import-not-found]
-    from ministack.services import cloudwatch_logs, stepfunctions  # type: ignore[import-not-found]
+    from ministack import app
+    from ministack.services import cloudwatch_logs, stepfunctions
 
-    from local import guard
+    from loading_bay.local import guard
     from tests.integration.express import Express
 
     tap(stepfunctions)

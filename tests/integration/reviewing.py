@@ -11,8 +11,8 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from local.stack import Stack
-from stack.reviewers import Reviewer
+from loading_bay.local.stack import Stack
+from loading_bay.operations.reviewers import Reviewer
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -23,7 +23,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class ReviewApi:
-    """The review page's API in a deployed stack, as seen by whoever has a token or not."""
+    """The review page's API in a deployed stack, called with or without a token."""
 
     def __init__(self, stack: Stack) -> None:
         self.url = stack.outputs["ReviewUrl"]
@@ -35,7 +35,7 @@ class ReviewApi:
         self.client_id: str = json.loads(html.unescape(settings))["clientId"]
 
     def tokens(self, person: Reviewer, *, client_id: str | None = None) -> dict[str, str]:
-        """Return what a sign-in gives: `access_token`, `refresh_token`."""
+        """Return the tokens of a sign-in: `access_token`, `refresh_token`."""
         client_id, verifier = client_id or self.client_id, secrets.token_urlsafe(48)
         digest = hashlib.sha256(verifier.encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -55,6 +55,11 @@ class ReviewApi:
         _, body, _ = self._post_form("/oauth2/token", grant | {"redirect_uri": self.url, "code_verifier": verifier})
         answer: dict[str, str] = json.loads(body)
         return answer
+
+    def refreshed(self, refresh_token: str) -> str:
+        """Return the access token that a refresh gives."""
+        grant = {"grant_type": "refresh_token", "client_id": self.client_id, "refresh_token": refresh_token}
+        return str(json.loads(self._post_form("/oauth2/token", grant)[1])["access_token"])
 
     def call(self, name: str, body: object, token: str | None) -> tuple[int, dict[str, Any]]:
         """Call the API; returns status and answer, which is empty for a picture."""
@@ -76,7 +81,7 @@ class ReviewApi:
         request.add_header("Host", split.netloc)
         request.full_url = split._replace(netloc=f"127.0.0.1:{split.port}").geturl()
         try:
-            with urllib.request.build_opener(NoRedirect).open(request, timeout=30) as answer:
+            with urllib.request.build_opener(NoRedirect).open(request, timeout=180) as answer:
                 return answer.status, answer.read(), {name.lower(): value for name, value in answer.headers.items()}
         except urllib.error.HTTPError as error:
             return error.code, error.read(), {name.lower(): value for name, value in error.headers.items()}

@@ -4,17 +4,21 @@ import json
 import threading
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from starlette.responses import Response
 
-from functions.serialize.photo import central_square
-from operate.batch import Batch, new_name
-from stack.deployed import Deployed
-from stack.errors import UserError
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, by_colour, failure
+from functions.photo.image import central_square
+from loading_bay.cli.main import main
+from loading_bay.operations.batch import Batch, new_name
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.errors import UserError
+
+from .bay import Bay, picture, wait_for
+from .endpoint import Endpoint, by_colour, failure
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,7 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, e
     # and the batch failed, saying how many and what to do
     described = bay.ended(str(summary["execution_arn"]))
     assert (described["status"], described["error"]) == ("FAILED", "SomePhotosFailed")
-    assert f"python -m operate batch retry {batch.name}" in described["cause"]
+    assert f"loading-bay batch retry {batch.name}" in described["cause"]
     (announced,) = wait_for(lambda: _summaries(bay, batch))
     assert announced["photos"] == 100
 
@@ -120,7 +124,6 @@ def _summaries(bay: Bay, batch: Batch) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("photos.csv", ["s3_key,driver", "{0},Ann", "{1},Bob"]),
         ("photos.jsonl", ['{{"s3_key": "{0}"}}', '{{"s3_bucket": "{bucket}", "s3_key": "{1}", "driver": "Bob"}}']),
     ],
 )
@@ -137,16 +140,20 @@ def test_a_manifest_names_the_photos(bay: Bay, deployed: Deployed, name: str, li
     assert bay.outcome(keys[0]).vehicle == "bicycle"
 
 
-def test_the_plain_list_of_the_classroom_is_taken(bay: Bay) -> None:
-    put(bay, "list/", {"one.jpg": picture("red", size=(70, 70)), "two.jpg": picture("blue", size=(70, 70))})
-    machine = bay.stack.outputs["BatchStateMachineArn"]
-    given = [{"s3_bucket": bay.bucket, "s3_key": f"list/{name}.jpg"} for name in ("one", "two")]
+@pytest.mark.parametrize("form", ["keys", "csv"])
+def test_keys_and_csv_files_are_given_to_the_command(
+    bay: Bay, deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr("loading_bay.cli.commands.find_stack", lambda *_: deployed)
+    put(bay, f"{form}/", {"a b+c.jpg": picture("red", size=(70, 70)), "two.jpg": picture("blue", size=(70, 70))})
+    keys = [f"{form}/a b+c.jpg", f"s3://{bay.bucket}/{form}/two.jpg"]
+    (tmp_path / "photos.csv").write_text("driver, s3_key\n" + "".join(f"Ann, {key}\n" for key in keys))
 
-    started = bay.sfn.start_execution(stateMachineArn=machine, input=json.dumps(given))
+    given = keys if form == "keys" else ["--manifest", str(tmp_path / "photos.csv")]
+    done = CliRunner(mix_stderr=False).invoke(main, ["batch", "start", *given, "--wait", "--json"])
 
-    ended = bay.ended(started["executionArn"])
-    assert ended["status"] == "SUCCEEDED"
-    assert json.loads(ended["output"])["routed"] == {"bicycle": 1, "motorcycle": 1}
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["routed"] == {"bicycle": 1, "motorcycle": 1}
 
 
 def test_an_upload_and_a_batch_of_the_same_photo_decide_it_once(bay: Bay, deployed: Deployed) -> None:
@@ -171,14 +178,15 @@ def test_an_empty_prefix_is_a_batch_of_nothing(deployed: Deployed) -> None:
 @pytest.mark.parametrize(
     ("given", "error"),
     [
-        ({"manifest": "manifests/none.csv"}, "BatchUnreadable"),
+        ({"manifest": "manifests/none.jsonl"}, "BatchUnreadable"),
+        ({"manifest": "manifests/photos.csv"}, "InvalidInput"),
         ({"manifest": "manifests/photos.xlsx"}, "InvalidInput"),
         ({"prefix": 7}, "InvalidInput"),
         ({"max_concurrency": "8"}, "InvalidInput"),
         ({"max_concurrency": 0}, "InvalidInput"),
         ("backfill/", "InvalidInput"),
     ],
-    ids=["missing manifest", "unknown manifest", "number", "concurrency as text", "no concurrency", "text"],
+    ids=["missing manifest", "CSV", "unknown manifest", "number", "concurrency as text", "no concurrency", "text"],
 )
 def test_what_cannot_be_a_batch_says_so(bay: Bay, given: object, error: str) -> None:
     machine = bay.stack.outputs["BatchStateMachineArn"]
@@ -200,13 +208,14 @@ def test_what_a_map_run_could_not_start_is_retried_though_no_record_tells_of_it(
     # Given a Map run's results as AWS writes them, which the local AWS does not
     batch = run(deployed, prefix="there/is/nothing/here/")
     put(bay, "retried/", {"a b+c.jpg": picture("red", size=(91, 92)), "unsure.jpg": picture("grey", size=(91, 92))})
-    shared = {"url_encoded": False, "batch_id": batch.name}
+    shared = {"batch_id": batch.name}
     never = {"Error": "StepFunctions.ExecutionLimitExceededException", "Cause": "The maximum has been exceeded"}
     unsure = {"Error": "States.TaskFailed", "Cause": json.dumps({"Error": "LowConfidence", "Status": "FAILED"})}
     results = [
-        {"Input": json.dumps(shared | {"photo": {"Key": "retried/a b+c.jpg", "Etag": '"0"', "Size": 9}}), **never},
-        {"Input": json.dumps({"photo": {"Key": "retried%2Fz.jpg"}, "url_encoded": True}), **never},
-        {"Input": json.dumps(shared | {"photo": {"Key": "retried/unsure.jpg"}}), **unsure},
+        {"Input": json.dumps(shared | {"item": {"Key": "retried/a b+c.jpg", "Etag": '"0"', "Size": 9}}), **never},
+        {"Input": json.dumps({"item": {"Bucket": bay.bucket, "Key": "retried%2Fz.jpg"}}), **never},
+        {"Input": json.dumps(shared | {"item": {"driver": "Ann"}}), **never},
+        {"Input": json.dumps(shared | {"item": {"Key": "retried/unsure.jpg"}}), **unsure},
     ]
     folder = f"batches/{batch.name}/0f8fad5b"
     put(bay, folder, {"/FAILED_0.json": json.dumps(results).encode()})
@@ -214,9 +223,10 @@ def test_what_a_map_run_could_not_start_is_retried_though_no_record_tells_of_it(
     put(bay, folder, {"/manifest.json": json.dumps(manifest).encode()})
 
     assert list(batch.failed_photos()) == [
-        {"s3_key": "retried/a b+c.jpg", "etag": '"0"'},
-        {"s3_key": "retried/z.jpg"},
+        {"s3_key": "retried/a b+c.jpg", "etag": "0"},
+        {"s3_bucket": bay.bucket, "s3_key": "retried/z.jpg"},
     ]
+    assert batch.unnamed == [{"driver": "Ann"}]
     again = batch.retry()
 
     assert again

@@ -26,12 +26,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from operate.review import decide, waiting_photos
-from stack.decisions import Decision, DecisionsTable
-from stack.errors import UserError
-from tests.integration.bay import Bay, wait_for
-from tests.integration.endpoint import Endpoint
-from tests.integration.faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
+from loading_bay.operations.review import decide, waiting_photos
+from loading_bay.stack.decisions import all_decisions
+from loading_bay.stack.errors import UserError
+
+from .bay import Bay, wait_for
+from .endpoint import Endpoint
+from .faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
 
 PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "40"))
 PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
@@ -51,7 +54,7 @@ CALL_FAULTS = [
     Fault("events:putEvents", "EventBridge.SdkClientException", 0.03, lost_answer=True),
     Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.05),
     Fault("lambda:invoke", "Lambda.SdkClientException", 0.02, lost_answer=True),
-    Fault("s3:headObject", "S3.SdkClientException", 0.1),
+    Fault("s3:listObjectsV2", "S3.SdkClientException", 0.1),
     # An error that nobody expects, so that the workflow gives up at once.
     Fault("dynamodb:updateItem", "DynamoDB.ValidationException", 0.01),
 ]
@@ -198,7 +201,7 @@ class Settled:
 
 def by_photo(bay: Bay) -> dict[tuple[str, str], Decision]:
     found: dict[tuple[str, str], Decision] = {}
-    for decision in DecisionsTable(bay.dynamodb, bay.table).all():
+    for decision in all_decisions(DecisionsTable(bay.dynamodb, bay.table)):
         etag = decision.photo.rpartition("#")[2]
         assert (decision.key, etag) not in found, f"two records of {decision.key}"
         found[decision.key, etag] = decision

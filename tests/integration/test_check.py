@@ -1,4 +1,4 @@
-"""`python -m operate check` passes on a stack that works, and says what to do where one thing does not."""
+"""`loading-bay check` passes on a stack that works, and says what to do where one thing does not."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from operate.__main__ import main
-from stack.decisions import DecisionsTable
-from tests.integration.bay import Bay
-from tests.integration.endpoint import Endpoint, failure
+from functions.decisions.table import DecisionsTable
+from loading_bay.cli.main import main
+from loading_bay.stack.decisions import all_decisions
+
+from .bay import Bay
+from .endpoint import Endpoint, failure
 
 Checked = Callable[..., Result]
 
@@ -20,7 +22,7 @@ def check(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checked]:
     for name, value in bay.stack.environment().items():
         monkeypatch.setenv(name, value)
     with bay.swept():
-        yield lambda *options: CliRunner().invoke(main, ["check", *options], prog_name="python -m operate")
+        yield lambda *options: CliRunner(mix_stderr=False).invoke(main, ["check", *options], prog_name="loading-bay")
 
 
 def left_behind(bay: Bay) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def left_behind(bay: Bay) -> dict[str, Any]:
             for each in objects.get(kind, [])
             if "check-" in each["Key"]
         ],
-        "decisions": [each.photo for each in table.all() if "check-" in each.photo],
+        "decisions": [each.photo for each in all_decisions(table) if "check-" in each.photo],
     }
 
 
@@ -117,7 +119,7 @@ def test_a_stack_with_undelivered_events_is_told_what_to_do(bay: Bay, check: Che
         sqs.purge_queue(QueueUrl=queue)
 
     assert list(failed(done)) == ["dead-letter queue"]
-    assert "python -m operate replay" in failed(done)["dead-letter queue"]
+    assert "loading-bay replay" in failed(done)["dead-letter queue"]
 
 
 def physical_id(bay: Bay, logical_id: str) -> str:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.integration.bay import Bay, picture, wait_for
+from .bay import Bay, picture, wait_for
 
 AN_HOUR = 3600
 

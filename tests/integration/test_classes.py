@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 
-from local.stack import Options, Stack
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, scores
+from loading_bay.local.stack import Options, Stack
+
+from .bay import Bay, picture, wait_for
+from .endpoint import Endpoint, scores
 
 CLASSES = "bicycle:A:near,cargo-bike:B2:mid-range,motorcycle:C:far"
 

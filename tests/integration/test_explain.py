@@ -7,9 +7,10 @@ import pytest
 from click.testing import CliRunner, Result
 from starlette.responses import Response
 
-from operate.__main__ import main
-from tests.integration.bay import Bay, picture
-from tests.integration.endpoint import Endpoint, by_colour, failure
+from loading_bay.cli.main import main
+
+from .bay import Bay, picture
+from .endpoint import Endpoint, by_colour, failure
 
 Explain = Callable[[str], Result]
 WAY = ["ReadInput", "ClaimPhoto", "SerializePhoto", "InferVehicle", "CheckConfidence"]

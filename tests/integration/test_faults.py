@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.bay import Bay, picture
-from tests.integration.faults import CLAIM, CONFIRM, RECORD, Fault, FaultyAws
+from .bay import Bay, picture
+from .faults import CLAIM, CONFIRM, RECORD, Fault, FaultyAws
 
 UNAVAILABLE = "DynamoDB.InternalServerErrorException"
 
@@ -97,8 +97,8 @@ def test_an_announcement_that_could_not_be_confirmed_still_ends_the_execution_as
     ("fault", "why"),
     [
         (Fault("dynamodb:updateItem", UNAVAILABLE, 1, about=CLAIM), "could not be claimed"),
-        (Fault("s3:headObject", "S3.SdkClientException", 1), "could not be looked up"),
-        (Fault("s3:headObject", "S3.S3Exception", 1), "could not be looked up"),
+        (Fault("s3:listObjectsV2", "S3.SdkClientException", 1), "could not be looked up"),
+        (Fault("s3:listObjectsV2", "S3.S3Exception", 1), "could not be looked up"),
     ],
     ids=["claim", "lookup", "lookup 5xx"],
 )
@@ -127,7 +127,7 @@ def test_what_cannot_even_be_claimed_is_set_aside_and_nothing_is_said(
 def test_one_503_from_s3_does_not_decide_a_photo_under_another_name(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "looked-up-twice.jpg")
     troubled_bay.ended(troubled_bay.start(photo))
-    aws.inject(Fault("s3:headObject", "S3.S3Exception", 1, limit=1))
+    aws.inject(Fault("s3:listObjectsV2", "S3.S3Exception", 1, limit=1))
 
     ended = troubled_bay.ended(troubled_bay.start(photo))
 

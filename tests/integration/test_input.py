@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from tests.integration.bay import Bay, picture, wait_for
+from .bay import Bay, picture, wait_for
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_another_photo_under_the_same_key_is_a_photo_of_its_own(bay: Bay) -> Non
         {"s3_bucket": "INBOX", "s3_key": 5},
         {"s3_bucket": "INBOX", "s3_key": ""},
         {"s3_bucket": "INBOX", "s3_key": "k" * 1025},
-        {"s3_bucket": "INBOX", "s3_key": "uploads/photo.jpg", "batch_id": ""},
+        {"s3_bucket": "INBOX", "s3_key": "uploads/photo.jpg", "batch_id": 5},
         {"s3_bucket": "INBOX", "s3_key": "uploads/photo.jpg", "version_id": 5},
         {"s3_bucket": "another-bucket", "s3_key": "uploads/photo.jpg"},
         {"s3_bucket": "Not A Bucket", "s3_key": "uploads/photo.jpg"},
@@ -119,7 +119,7 @@ def test_any_other_input_fails_with_a_clear_message_and_claims_nothing(bay: Bay,
     ended = bay.ended(bay.start(json.loads(json.dumps(given).replace("INBOX", bay.bucket))))
 
     assert (ended["status"], ended["error"]) == ("FAILED", "InvalidInput")
-    assert "s3_bucket" in ended["cause"]
+    assert "s3_key" in ended["cause"]
     assert bay.dynamodb.scan(TableName=bay.table, Select="COUNT")["Count"] == before
 
 
@@ -133,6 +133,22 @@ def test_a_version_and_a_batch_that_are_null_count_as_not_given(bay: Bay) -> Non
     assert bay.outcome(key).status == "ROUTED"
 
 
+@pytest.mark.parametrize("name", ["new/", "old_$folder$"])
+def test_the_marker_of_a_folder_is_not_a_photo(bay: Bay, name: str) -> None:
+    bay.s3.put_object(Bucket=bay.bucket, Key=f"uploads/{name}", Body=b"")
+
+    (execution,) = wait_for(lambda: bay.executions_of(f"uploads/{name}"))
+
+    assert json.loads(bay.ended(execution["executionArn"])["output"]) == {"status": "NOT_A_PHOTO"}
+    assert bay.decisions(f"uploads/{name}") == []
+
+
+def test_a_version_without_its_etag_is_refused(bay: Bay) -> None:
+    ended = bay.ended(bay.start({"s3_key": "uploads/photo.jpg", "version_id": "v1"}))
+
+    assert (ended["status"], ended["error"]) == ("FAILED", "InvalidInput")
+
+
 def test_photos_outside_the_upload_prefix_are_left_alone(bay: Bay) -> None:
     bay.s3.put_object(Bucket=bay.bucket, Key="backfill/photo.jpg", Body=picture("red"))
 
@@ -141,9 +157,9 @@ def test_photos_outside_the_upload_prefix_are_left_alone(bay: Bay) -> None:
     assert not bay.executions_of("backfill/photo.jpg")
 
 
-def test_the_state_stays_below_32_kib_for_any_photo(bay: Bay) -> None:
+def test_the_state_stays_below_200_kib_for_any_photo(bay: Bay) -> None:
     noise = io.BytesIO()
-    Image.frombytes("RGB", (64, 64), random.Random(0).randbytes(64 * 64 * 3)).save(noise, "PNG")
+    Image.frombytes("RGB", (700, 700), random.Random(0).randbytes(700 * 700 * 3)).save(noise, "PNG")
     key = bay.upload(noise.getvalue(), "é" * 440 + ".png")
 
     execution = bay.outcome(key).execution_arn
@@ -153,4 +169,4 @@ def test_the_state_stays_below_32_kib_for_any_photo(bay: Bay) -> None:
     events = [event for page in pages for event in page["events"]]
     assert len(events) > 10
     largest = max(len(json.dumps(event, default=str).encode()) for event in events)
-    assert largest < 32 * 1024
+    assert largest < 200 * 1024

@@ -3,11 +3,13 @@
 from functools import partial
 from pathlib import Path
 
-from operate.review import decide
-from stack.addresses import Address
-from stack.labels import NEITHER, PREFIX
-from tests.integration.bay import Bay, picture, wait_for
-from training.labels import fetch, read_labels
+from functions.decisions.classes import NEITHER
+from loading_bay.model.labels import fetch, read_labels
+from loading_bay.operations.review import decide
+from loading_bay.stack.addresses import Address
+from loading_bay.stack.labels import PREFIX
+
+from .bay import Bay, picture, wait_for
 
 
 def kept(bay: Bay, key: str) -> bool:

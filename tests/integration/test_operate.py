@@ -1,4 +1,4 @@
-"""The commands of python -m operate, as a user runs them, against the deployed stack."""
+"""The commands of loading-bay, as a user runs them, against the deployed stack."""
 
 import json
 import uuid
@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from operate.__main__ import main
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, failure
+from loading_bay.cli.main import main
+
+from .bay import Bay, picture, wait_for
+from .endpoint import Endpoint, failure
 
 Operate = Callable[..., Result]
 
@@ -22,7 +23,7 @@ def operate(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Operate:
         monkeypatch.setenv(name, value)
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(main, arguments, prog_name="python -m operate")
+        return CliRunner().invoke(main, arguments, prog_name="loading-bay")
 
     return run
 
@@ -56,7 +57,7 @@ def test_a_batch_with_failed_photos_exits_with_1_and_its_retry_with_0(
         done = operate("batch", "start", "--prefix", "cli-failing/", "--name", "cli-failing", "--wait")
 
     assert done.exit_code == 1
-    assert "python -m operate batch retry cli-failing" in done.output
+    assert "loading-bay batch retry cli-failing" in done.output
     again = operate("batch", "retry", "cli-failing", "--wait", "--json")
     assert again.exit_code == 0
     assert json.loads(again.stdout)["routed"]["bicycle"] == 1

@@ -4,8 +4,9 @@ import pytest
 from starlette.responses import Response
 
 from tests.fuzz.poison import FAMILIES
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Answer, Endpoint, by_colour, failure, scores
+
+from .bay import Bay, picture, wait_for
+from .endpoint import Answer, Endpoint, by_colour, failure, scores
 
 
 @pytest.fixture

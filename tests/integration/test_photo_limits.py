@@ -1,4 +1,4 @@
-"""The largest photos that are accepted fit the function's memory and time, whatever format they come in."""
+"""The largest photos that are accepted fit the function's memory and time in every format."""
 
 import json
 import subprocess
@@ -9,19 +9,19 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from stack.template import ROOT, read_template
+from loading_bay.stack.template import ROOT, read_template
 
 pillow_heif.register_heif_opener()
 TEMPLATE = read_template()
-MAX_PIXELS = TEMPLATE["Parameters"]["MaxPhotoPixels"]["MaxValue"]
 FUNCTION = TEMPLATE["Resources"]["SerializeFunction"]["Properties"]
-# What Lambda's runtime and the rest of the handler's imports take; measured 75 MB, and the file itself up to 26 MB.
+MAX_PIXELS = int(FUNCTION["Environment"]["Variables"]["MAX_PHOTO_PIXELS"])
+# Memory of the runtime and the rest of the handler's imports, measured 75 MB, and of the file itself, up to 26 MB.
 ELSEWHERE_MB = 130
 SECONDS = 10  # of processor time, the decoder's bound
 
 MEASURE = """
 import json, sys, time
-from functions.serialize.decoder import Decoder
+from functions.photo.decoder import Decoder
 data = open(sys.argv[1], "rb").read()
 decoder = Decoder(max_pixels=int(sys.argv[2]))
 its_time = (~decoder.start() << 3) | 2  # Linux's clock of another process's time, as clock_getcpuclockid gives it
@@ -36,7 +36,7 @@ print(json.dumps({"mb": peak, "seconds": time.clock_gettime(its_time), "format":
 @pytest.mark.parametrize(
     ("mode", "format", "size", "options"),
     [
-        # The decoder of WebP keeps two pictures of its own, and takes no side longer than 16,383.
+        # libwebp keeps two more pictures, and takes no side longer than 16,383.
         ("RGBA", "WEBP", (16_383, MAX_PIXELS // 16_383), {"quality": 10, "method": 0}),
         ("RGBA", "AVIF", (8192, MAX_PIXELS // 8192), {"quality": 10, "speed": 10}),
         ("I;16", "PNG", (8192, MAX_PIXELS // 8192), {"compress_level": 1}),
@@ -56,5 +56,5 @@ def test_the_largest_photo_fits_the_function(
 
     assert measured["format"] == format
     assert measured["mb"] + ELSEWHERE_MB < FUNCTION["MemorySize"], measured
-    # Lambda's processor may be a third as fast as this one.
+    # The processor of a function may be a third as fast as this one.
     assert measured["seconds"] * 3 < SECONDS, measured

@@ -8,8 +8,9 @@ import uuid
 import pytest
 import requests
 
-from operate.presign import PresignedUpload, presign_upload
-from tests.integration.bay import Bay, picture
+from loading_bay.operations.presign import PresignedUpload, presign_upload
+
+from .bay import Bay, picture
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""People's decisions on the real stack: what a stranger may not, and what is announced once whatever happens."""
+"""People's decisions on the real stack: strangers are refused, and each decision is announced once."""
 
 import time
 import uuid
@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from functions.review.reviews import Conflict, Desk, Place
-from local.stack import Stack
-from stack.decisions import Decision, DecisionsTable
-from stack.reviewers import Reviewer, add_reviewer, remove_reviewer, reviewers
-from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.reviewing import ReviewApi, changed, unsigned
+from functions.decisions.classes import NEITHER, parse_classes
+from functions.decisions.decision import Decision
+from functions.decisions.reviews import Desk
+from functions.decisions.table import Conflict, DecisionsTable
+from loading_bay.local.stack import Stack
+from loading_bay.operations.reviewers import Reviewer, add_reviewer, remove_reviewer, reviewers
 
-CLASSES = {"bicycle": Place("1", "near"), "motorcycle": Place("2", "far")}
+from .bay import Bay, picture, wait_for
+from .reviewing import ReviewApi, changed, unsigned
+
+CLASSES = parse_classes("bicycle:1:near,motorcycle:2:far")
 SINCE = "2026-11-25T00:00:00Z"
+CALLS = ("queue", "picture", "beside", "decide", "undo")
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +47,8 @@ def desk(bay: Bay) -> Desk:
 
 
 def desk_of(stack: Stack) -> Desk:
-    clients = stack.client("dynamodb"), stack.client("stepfunctions")
-    return Desk(*clients, stack.outputs["DecisionsTable"], stack.outputs["AnnounceReviewArn"], CLASSES)
+    table = DecisionsTable(stack.client("dynamodb"), stack.outputs["DecisionsTable"])
+    return Desk(table, stack.client("stepfunctions"), stack.outputs["AnnounceReviewArn"], CLASSES)
 
 
 def waiting(bay: Bay, name: str | None = None, size: tuple[int, int] | None = None) -> tuple[str, str]:
@@ -56,7 +60,7 @@ def waiting(bay: Bay, name: str | None = None, size: tuple[int, int] | None = No
 
 
 def told(bay: Bay, key: str) -> list[dict[str, Any]]:
-    """Return what was announced of a photo as a person's decision."""
+    """Return the announcements of a person's decisions about a photo."""
     return [event["detail"] for event in bay.announced(key) if "reviewed_by" in event["detail"]]
 
 
@@ -98,7 +102,7 @@ def stored(bay: Bay, photo: str) -> Decision:
 def test_without_a_signed_token_nothing_is_said(
     api: ReviewApi, token: str, spoilt: Callable[[str], str | None]
 ) -> None:
-    for name in ("queue", "picture", "decide", "undo"):
+    for name in CALLS:
         assert api.call(name, {"since": SINCE}, spoilt(token))[0] == 401
 
 
@@ -120,6 +124,12 @@ def test_another_client_s_token_is_refused(api: ReviewApi, ana: Reviewer) -> Non
 
 def test_a_refresh_token_opens_nothing(api: ReviewApi, ana: Reviewer) -> None:
     assert api.call("queue", {"since": SINCE}, api.tokens(ana)["refresh_token"])[0] in {401, 403}
+
+
+def test_a_refreshed_token_is_as_good_as_the_first(api: ReviewApi, ana: Reviewer) -> None:
+    refreshed = api.refreshed(api.tokens(ana)["refresh_token"])
+
+    assert api.call("queue", {"since": SINCE}, refreshed)[0] == 200
 
 
 def test_an_expired_token_opens_nothing(api: ReviewApi, ana: Reviewer) -> None:
@@ -157,7 +167,7 @@ def test_who_is_in_no_group_sees_nothing(bay: Bay, api: ReviewApi) -> None:
 
     outsider = api.tokens(eve)["access_token"]
 
-    for name in ("queue", "picture", "decide", "undo"):
+    for name in CALLS:
         status, answer = api.call(name, {"since": SINCE, "photo": photo}, outsider)
         assert (status, answer["message"]) == (403, "eve is not in the group reviewers")
 
@@ -172,6 +182,7 @@ def test_a_photo_that_never_was_in_review_is_nobody_s_business(bay: Bay, api: Re
         ("undo", {"photo": photo, "review_id": str(uuid.uuid4())}),
         ("picture", {"photo": f"s3://{bay.bucket}/labels/x#{'0' * 32}"}),
         ("picture", {"photo": "../../etc/passwd"}),
+        ("beside", {"photo": photo}),
     ]:
         assert api.call(name, body, token)[0] == 404
 
@@ -220,8 +231,27 @@ def test_twenty_photos_each_decided_twice_at_once_are_announced_once_each(bay: B
     assert [len(told(bay, key)) for key in photos] == [1] * 20
 
 
+def test_a_decision_that_was_undone_never_counts_again(bay: Bay, desk: Desk) -> None:
+    _, photo = waiting(bay)
+
+    for review_id in [undone(desk, photo) for _ in range(3)]:
+        with pytest.raises(Conflict, match="was undone"):
+            desk.decide(photo, "bicycle", review_id=review_id, reviewer="ana")
+
+
+def test_one_id_for_two_photos_delays_neither(bay: Bay, desk: Desk) -> None:
+    (_, first), (_, second) = waiting(bay), waiting(bay)
+    review_id = str(uuid.uuid4())
+
+    for photo in (first, second):
+        desk.decide(photo, "bicycle", review_id=review_id, reviewer="ana")
+
+    settled(bay, first, second)
+
+
 def test_the_event_tells_the_decision_and_nothing_that_only_the_table_needs(bay: Bay, desk: Desk) -> None:
     key, photo = waiting(bay)
+    undone(desk, photo)
     desk.decide(photo, "motorcycle", review_id=str(uuid.uuid4()), reviewer="ana")
     settled(bay, photo)
 
@@ -239,14 +269,13 @@ def test_the_event_tells_the_decision_and_nothing_that_only_the_table_needs(bay:
     }
     assert detail["claim"] == unsure["detail"]["claim"]
     assert detail["scores"] == unsure["detail"]["scores"]
-    assert not {"queue", "due_at", "expires_at", "lease_by", "reviewed_on", "label"} & set(detail)
+    assert not {"queue", "due_at", "expires_at", "lease_by", "reviewed_on", "undone_ids", "label"} & set(detail)
 
 
 def test_what_a_function_did_not_live_to_announce_is_announced_by_whoever_starts_it_again(bay: Bay, desk: Desk) -> None:
     key, photo = waiting(bay)
     review_id = str(uuid.uuid4())
-    dead = Desk(desk.dynamodb, Unreachable(), desk.table, desk.workflow, desk.classes)
-    dead.decide(photo, "bicycle", review_id=review_id, reviewer="ana")
+    silent(desk).decide(photo, "bicycle", review_id=review_id, reviewer="ana")
     assert bay.outcome(key).queue is not None
 
     run = partial(
@@ -268,13 +297,26 @@ class Unreachable:
         raise ClientError({"Error": {"Code": "ServiceUnavailable", "Message": ""}}, "StartExecution")
 
 
+def silent(desk: Desk) -> Desk:
+    """Return the same desk, except that it cannot start announcements."""
+    return Desk(desk.table, Unreachable(), desk.workflow, desk.classes)
+
+
+def undone(desk: Desk, photo: str) -> str:
+    """Decide and undo before anything is announced (the waits of this stack are over at once); returns the id."""
+    review_id = str(uuid.uuid4())
+    silent(desk).decide(photo, "bicycle", review_id=review_id, reviewer="ana")
+    desk.undo(photo, review_id=review_id, reviewer="ana")
+    return review_id
+
+
 # --------------------------------------------------------------------------------------------------------- labels ---
 
 
 def test_the_label_is_the_photo_that_was_decided_about_even_if_it_was_overwritten_since(bay: Bay, desk: Desk) -> None:
     key, photo = waiting(bay, size=(321, 123))
     version = bay.s3.head_object(Bucket=bay.bucket, Key=key)["VersionId"]
-    # The local AWS's events name no version; those of AWS do.
+    # On the local AWS, events name no version; on AWS they do.
     bay.dynamodb.update_item(
         TableName=bay.table,
         Key={"photo": {"S": photo}},
@@ -310,7 +352,7 @@ def test_any_name_becomes_a_label(bay: Bay, desk: Desk, name: str) -> None:
     settled(bay, photo)
 
     label = bay.outcome(key).label or ""
-    assert label.startswith("labels/neither/")
+    assert label.startswith(f"labels/{NEITHER}/")
     assert label.endswith(name.rpartition("/")[2][-64:])
     bay.s3.head_object(Bucket=bay.bucket, Key=label)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.dataset import Origin, Photo, Vehicle, encoded
+from loading_bay.model.dataset import Origin, Photo, Vehicle, encoded
 
 NAMES = ["bicycle", "motorcycle"]
 SIDE = 32

@@ -10,12 +10,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from loading_bay.model.dataset import Origin as StagedOrigin
+from loading_bay.model.dataset import encoded
 from tests.training.pictures import draw
 from training.container.augment import Augmenter
 from training.container.examples import Example, Origin, draw_weights, validation_weights
 from training.container.squares import Squares
-from training.dataset import Origin as StagedOrigin
-from training.dataset import encoded
 
 SIDE = 64
 SMALL, STREET = Origin("small", "cifar", "whole"), Origin("street", "openimages", "whole")

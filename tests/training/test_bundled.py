@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stack.errors import UserError
+from loading_bay.model import bundled, staging
+from loading_bay.model.dataset import Dataset, Photo
+from loading_bay.stack.errors import UserError
 from tests.training.pictures import NAMES, noise, scene, small
-from training import bundled, staging
-from training.dataset import Dataset, Photo
 
 MODEL = Path("training/model/model.onnx")
 OPTIONS = ["--epochs", "1", "--steps-per-epoch", "16", "--square-side", "32", "--threads", "1"]
@@ -70,5 +70,5 @@ def test_a_failing_run_ends_in_its_last_line(staged: Path, tmp_path: Path) -> No
 
 
 def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="python -m training stage"):
+    with pytest.raises(UserError, match="loading-bay model stage"):
         bundled.train(tmp_path, tmp_path, [1], [], lambda epoch: None)

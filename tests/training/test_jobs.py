@@ -11,10 +11,10 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from stack.errors import UserError
-from training import jobs
-from training.jobs import JobSettings
-from training.staging import Manifest
+from loading_bay.model import jobs
+from loading_bay.model.jobs import JobSettings
+from loading_bay.model.staging import Manifest
+from loading_bay.stack.errors import UserError
 
 ROLE = "arn:aws:iam::123456789012:role/trainer"
 SETTINGS = JobSettings(

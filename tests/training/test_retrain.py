@@ -12,14 +12,16 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from local.stack import Options, Stack
-from operate.review import decide
-from stack.decisions import Decision, DecisionsTable
-from training import bundled, history, staging
-from training.__main__ import main
-from training.commands import retrain
-from training.commands.options import console
-from training.dataset import Dataset, Origin, Photo, Pixels, encoded
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable
+from loading_bay.cli.main import main
+from loading_bay.cli.model import retrain
+from loading_bay.cli.model.options import console
+from loading_bay.local.stack import Options, Stack
+from loading_bay.model import bundled, staging
+from loading_bay.model.dataset import Dataset, Origin, Photo, Pixels, encoded
+from loading_bay.operations.review import decide
+from loading_bay.stack.decisions import all_decisions
 
 NAMES = ["bicycle", "motorcycle"]
 SMALL = Origin("small", "own")
@@ -82,18 +84,18 @@ def png(pixels: Pixels) -> bytes:
 def settled(decisions: DecisionsTable, count: int, right: Callable[[Decision], bool]) -> list[Decision]:
     """Wait until so many photos are right; returns all."""
     deadline = time.monotonic() + 240
-    found = decisions.all()
+    found = all_decisions(decisions)
     while sum(map(right, found)) < count:
         assert time.monotonic() < deadline, Counter((each.status, each.reason) for each in found if not right(each))
         time.sleep(1)
-        found = decisions.all()
+        found = all_decisions(decisions)
     return found
 
 
 @pytest.fixture
 def stack(champion: Path, tmp_path: Path) -> Iterator[Stack]:
     """A stack whose endpoint serves the champion, and where a person decides every photo, however sure the model is."""
-    parameters = {"ImageSize": "32", "ReviewUndoSeconds": "1", "ConfidenceThreshold": "1"}
+    parameters = {"ImageSize": "32", "ConfidenceThreshold": "1"}
     options = Options(model=champion / "model/model.onnx", parameters=parameters, wait_scale=0)
     folder = tmp_path / "stack"
     folder.mkdir()
@@ -113,7 +115,7 @@ def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was
         s3.put_object(Bucket=inbox, Key=key, Body=png(photo.pixels))
         if number % 10 == 0:  # drivers do not arrive all at once
             settled(decisions, number, lambda decision: decision.in_queue("REVIEW"))
-    for waiting in decisions.all():
+    for waiting in all_decisions(decisions):
         decide(stack.deployed, waiting.photo, new[waiting.key].label, "ana")
     settled(decisions, len(new), lambda decision: bool(decision.label))
 
@@ -121,7 +123,6 @@ def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was
         bundled.train(staged, output, seeds, OPTIONS, lambda epoch: None)
 
     monkeypatch.setattr(retrain, "train_here", quickly)
-    monkeypatch.setattr(history, "HISTORY", tmp_path / "history.jsonl")
     monkeypatch.setattr(console, "width", 200)
     for name, value in stack.environment().items():
         monkeypatch.setenv(name, value)

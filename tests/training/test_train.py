@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from loading_bay.model import staging
+from loading_bay.model.dataset import Dataset, Photo
 from tests.training.pictures import NAMES, noise, scene, small
-from training import staging
 from training.container import train
 from training.container.examples import Example, Origin, read_examples
 from training.container.looking import Model, Scores, Weights
 from training.container.network import EfficientNetLite0
 from training.container.settings import THRESHOLD, Settings
 from training.container.weighing import Looked, weigh
-from training.dataset import Dataset, Photo
 
 MODEL = Path("training/model/model.onnx")
 ARGUMENTS = ["--seeds", "1", "--epochs", "2", "--steps-per-epoch", "12", "--square-side", "32", "--threads", "1"]

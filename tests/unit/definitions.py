@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from stack.template import ROOT, read_template
+from loading_bay.stack.template import ROOT, read_template
 
 DEFINITIONS = sorted((ROOT / "statemachine").glob("*.asl.*"))
 # arn:PARTITION:states:::[aws-sdk:]SERVICE:ACTION[.PATTERN]; the partition may be a substitution.
@@ -73,18 +73,18 @@ def machines() -> dict[str, dict[str, Any]]:
     return {
         name: resource["Properties"]
         for name, resource in resources
-        if resource["Type"] == "AWS::Serverless::StateMachine"
+        if resource["Type"] == "AWS::StepFunctions::StateMachine"
     }
 
 
 @cache
 def definition_of(machine: str) -> dict[str, Any]:
-    return read(ROOT / machines()[machine]["DefinitionUri"])
+    return read(ROOT / machines()[machine]["DefinitionS3Location"])
 
 
 def machine_of(path: Path) -> str:
     """The name in the template of the state machine that this file defines."""
-    names = [name for name, each in machines().items() if each["DefinitionUri"] == f"statemachine/{path.name}"]
+    names = [name for name, each in machines().items() if each["DefinitionS3Location"] == f"statemachine/{path.name}"]
     assert len(names) == 1, f"the template deploys {names} of {path.name}"
     return names[0]
 

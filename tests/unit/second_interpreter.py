@@ -28,7 +28,7 @@ from moto.stepfunctions.parser.asl.component.intrinsic import jsonata as functio
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.jsonata import validations
 
-from stack.template import read_template
+from loading_bay.stack.template import read_template
 
 from .definitions import Integration, definition_of, machines
 
@@ -90,7 +90,7 @@ class Interpreter:
                     thread.join(20)
         ended = self._sfn.describe_execution(executionArn=started)
         events = self._sfn.get_execution_history(executionArn=started, maxResults=1000)["events"]
-        scheduled = [each["taskScheduledEventDetails"] for each in events if each["type"] == "TaskScheduled"]
+        scheduled: Any = [each["taskScheduledEventDetails"] for each in events if each["type"] == "TaskScheduled"]
         return Run(
             ended["status"],
             ended.get("error"),

@@ -8,10 +8,12 @@ Item = dict[str, Any]
 CONDITION = [
     (r"attribute_not_exists\((\w+)\)", r"('\1' not in item)"),
     (r"attribute_exists\((\w+)\)", r"('\1' in item)"),
+    (r"contains\((\w+), :(\w+)\)", r"(values[':\2'] in item.get('\1', ()))"),
     (r"begins_with\((\w+), :(\w+)\)", r"item.get('\1', '').startswith(values[':\2'])"),
     (r"\b(\w+) <> :(\w+)", r"(item.get('\1') != values[':\2'])"),
     (r"\b(\w+) = :(\w+)", r"(item.get('\1') == values[':\2'])"),
     (r"\b(\w+) < :(\w+)", r"('\1' in item and item['\1'] < values[':\2'])"),
+    (r"\bNOT\b", "not"),
     (r"\bAND\b", "and"),
     (r"\bOR\b", "or"),
 ]
@@ -32,7 +34,7 @@ def update(stored: Item | None, request: Mapping[str, Any]) -> Item | None:
     actions = re.split(r"\b(SET|REMOVE)\b", named(request["UpdateExpression"]))[1:]
     for action, what in zip(actions[::2], actions[1::2], strict=True):
         for part in re.split(r",\s*(?![^(]*\))", what.strip()):
-            name, _, value = part.partition(" = ")
+            name, _, value = part.strip().partition(" = ")
             if action == "REMOVE":
                 item.pop(name, None)
             elif match := re.fullmatch(r"if_not_exists\((\w+), (:\w+)\)", value):
@@ -51,4 +53,6 @@ def holds(condition: str, item: Item, values: Item) -> bool:
 
 def plain(value: Mapping[str, Any]) -> Any:
     ((kind, content),) = value.items()
+    if kind == "L":
+        return tuple(map(plain, content))
     return int(content) if kind == "N" else content

@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from local.capture import CaptureWriter
+from loading_bay.local.capture import CaptureWriter
 
 
 def written(folder: Path) -> list[Path]:

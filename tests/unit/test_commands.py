@@ -1,9 +1,9 @@
 """Every command line ends in one line where something refuses, and is one command from any folder."""
 
 import os
+import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from botocore.exceptions import (
 )
 from click.testing import CliRunner
 
-from loading_bay import main
-from stack.commands import Commands, WritableFolder
-from stack.errors import AWS_ERRORS
-from stack.template import ROOT
+from loading_bay.cli.commands import Commands, WritableFolder
+from loading_bay.cli.main import COMMANDS, main
+from loading_bay.stack.errors import AWS_ERRORS
+from loading_bay.stack.template import ROOT
 
 
 def refusal(code: str, message: str = "no") -> ClientError:
@@ -42,7 +42,7 @@ def refusal(code: str, message: str = "no") -> ClientError:
         (NoRegionError(), "give --region or set AWS_DEFAULT_REGION"),
         (ProfileNotFound(profile="work"), "aws configure list-profiles"),
         (EndpointConnectionError(endpoint_url="https://x"), "check the network and the region"),
-        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1/"), "start the local stack with: python -m local up"),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1/"), "start the local stack with: loading-bay up"),
         (ConnectTimeoutError(endpoint_url="https://x"), "Connect timeout"),
         (PermissionError(13, "Permission denied", "/srv/report"), "/srv/report: Permission denied"),
         (FileNotFoundError(2, "No such file or directory", "gone.json"), "gone.json: No such file"),
@@ -91,16 +91,15 @@ def test_an_unwritable_folder_is_noticed_before_the_work(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("operate watch", "aws configure list-profiles"),
-        ("training status", "aws configure list-profiles"),
-        ("monitoring report s3://bucket/captures", "aws configure list-profiles"),
-        ("monitoring report nothing", "nothing does not exist"),
-        ("monitoring report events --decisions README.md", "is not a list of decisions"),
-        ("monitoring report events --baseline README.md", "is not a baseline"),
-        ("training stage --archive README.md", "not CIFAR-100's Python archive"),
-        ("training stage --folder README.md", "is not a folder"),
-        ("training evaluate --data README.md", "run python -m training stage first"),
-        ("training transform nope --results s3://a/b", "is not an S3 address"),
+        ("watch", "aws configure list-profiles"),
+        ("model status", "aws configure list-profiles"),
+        ("report s3://bucket/captures", "aws configure list-profiles"),
+        ("report nothing", "nothing does not exist"),
+        ("report events --decisions README.md", "is not a list of decisions"),
+        ("report events --baseline README.md", "is not a baseline"),
+        ("model stage --archive README.md", "not CIFAR-100's Python archive"),
+        ("model stage --folder README.md", "is not a folder"),
+        ("model evaluate --data README.md", "run loading-bay model stage first"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -109,7 +108,7 @@ def test_a_mistake_is_one_line(arguments: str, said: str, monkeypatch: pytest.Mo
     for name in ("README.md", "events"):
         (tmp_path / name).symlink_to(ROOT / name)
 
-    done = CliRunner().invoke(main, arguments.split())
+    done = CliRunner(mix_stderr=False).invoke(main, arguments.split())
 
     assert done.exit_code == 1, done.output
     assert said in done.stderr
@@ -117,64 +116,46 @@ def test_a_mistake_is_one_line(arguments: str, said: str, monkeypatch: pytest.Mo
 
 
 def lines(arguments: list[str], folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "loading_bay.py"), *arguments]
+    command = [str(Path(sys.executable).with_name("loading-bay")), *arguments]
     return subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False)
 
 
-def test_one_command_holds_every_room_from_any_folder(tmp_path: Path) -> None:
-    helped = lines(["operate", "batch", "start", "-h"], tmp_path)
+def test_one_command_works_from_any_folder(tmp_path: Path) -> None:
+    helped = lines(["batch", "start", "-h"], tmp_path)
 
     assert helped.returncode == 0, helped.stderr
-    assert "operate batch start --manifest photos.csv" in helped.stdout
-    assert lines(["--version"], tmp_path).stdout == "Loading Bay 1.0.0\n"
+    assert "loading-bay batch start --manifest photos.csv" in helped.stdout
+    assert re.fullmatch(r"Loading Bay \d+\.\d+\.\d+\n", lines(["--version"], tmp_path).stdout)
 
 
-@pytest.mark.parametrize("room", ["benchmarks", "local", "monitoring", "operate", "training"])
-def test_every_room_s_own_command_says_what_it_does_and_which_version_it_is(room: str) -> None:
-    command = import_module(f"{room}.__main__").main
+def test_the_help_lists_every_command_without_importing_it() -> None:
+    steps = ["import sys", "from loading_bay.cli.main import main", "main(['-h'], standalone_mode=False)"]
+    steps.append("print(*sys.modules)")
+    command = [sys.executable, "-c", "; ".join(steps)]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
 
-    helped, version = (CliRunner().invoke(command, [option]) for option in ("-h", "--version"))
-
-    assert (helped.exit_code, version.exit_code) == (0, 0)
-    assert "Commands:" in helped.output
-    assert version.output == "Loading Bay 1.0.0\n"
-
-
-def test_make_installs_the_command_wherever_the_checkout_lies(tmp_path: Path) -> None:
-    checkout = tmp_path / "a checkout"
-    (checkout / ".venv" / "bin").mkdir(parents=True)
-    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
-    (checkout / ".venv" / "installed").touch()
-    (checkout / "loading_bay.py").symlink_to(ROOT / "loading_bay.py")
-    make = ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/installed", ".venv/bin/loading-bay"]
-
-    subprocess.run(make, cwd=checkout, check=True, capture_output=True)
-    done = subprocess.run(
-        [checkout / ".venv/bin/loading-bay", "--version"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-
-    assert done.stdout == "Loading Bay 1.0.0\n", done.stderr
+    *helped, loaded = done.stdout.splitlines()
+    assert all(re.search(rf"^  {name} ", "\n".join(helped), re.MULTILINE) for name in COMMANDS)
+    assert not {f"loading_bay.cli.{module}" for module, _ in COMMANDS.values()} & set(loaded.split())
+    assert not {"matplotlib", "numpy"} & set(loaded.split())
 
 
-def test_a_room_is_loaded_only_when_it_is_asked_for(tmp_path: Path) -> None:
-    program = "import sys, loading_bay; loading_bay.main(['--help'], standalone_mode=False); print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True
-    )
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_says_of_a_command_what_the_command_says_of_itself(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
 
-    loaded = set(done.stdout.split())
-    assert {"local", "operate", "training", "monitoring"} <= loaded  # named in the help,
-    assert not {"local.__main__", "operate.__main__", "training.__main__", "matplotlib", "numpy"} & loaded
+    assert command
+    assert COMMANDS[name][1] == str(command.help).partition("\n")[0]
 
 
-def test_the_shell_completes_rooms_commands_and_options(tmp_path: Path) -> None:
+def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
     def completed(words: str, last: int) -> list[str]:
         env = {"_LOADING_BAY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(last)}
         return [each.partition(",")[2] for each in lines([], tmp_path, **env).stdout.splitlines()]
 
-    assert completed("loading-bay ", 1) == ["local", "operate", "training", "monitoring"]
-    assert "watch" in completed("loading-bay operate ", 2)
-    assert "--manifest" in completed("loading-bay operate batch start --m", 4)
+    assert completed("loading-bay ", 1) == list(COMMANDS)
+    assert "evaluate" in completed("loading-bay model ", 2)
+    assert "--manifest" in completed("loading-bay batch start --m", 3)
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
@@ -192,7 +173,7 @@ EVERY = commands(main)
 
 @pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(path) for path, _ in EVERY])
 def test_every_command_explains_itself(path: tuple[str, ...], command: click.Command) -> None:
-    helped: Any = CliRunner().invoke(main, [*path, "-h"], prog_name="loading-bay", terminal_width=100)
+    helped: Any = CliRunner(mix_stderr=False).invoke(main, [*path, "-h"], prog_name="loading-bay", terminal_width=100)
 
     assert helped.exit_code == 0, helped.output
     assert "Examples:" in helped.output

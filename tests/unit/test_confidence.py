@@ -2,9 +2,10 @@
 
 import pytest
 
+from functions.decisions.classes import VehicleClass, parse_classes
 from functions.threshold.confidence import LowConfidence, choose_vehicle
 
-CLASSES = ("bicycle", "motorcycle")
+CLASSES = tuple(parse_classes("bicycle:1:near,motorcycle:2:far").values())
 
 
 @pytest.mark.parametrize(
@@ -14,7 +15,7 @@ CLASSES = ("bicycle", "motorcycle")
 def test_the_likeliest_class_is_chosen(inferences: list[float], vehicle: str, confidence: float) -> None:
     choice = choose_vehicle(inferences, CLASSES, 0.9)
 
-    assert (choice.vehicle, choice.confidence) == (vehicle, confidence)
+    assert (choice.vehicle.name, choice.confidence) == (vehicle, confidence)
 
 
 @pytest.mark.parametrize("inferences", [[0.52, 0.48], [0.1001, 0.8999], [0.5, 0.5]])
@@ -26,9 +27,11 @@ def test_below_the_threshold_a_person_is_asked_and_told_every_score(inferences: 
 
 
 def test_any_number_of_classes_can_be_chosen_from() -> None:
-    assert choose_vehicle([0.01, 0.02, 0.97], ("bicycle", "motorcycle", "scooter"), 0.9).vehicle == "scooter"
+    classes = (*CLASSES, VehicleClass("scooter", "3", "far"))
+
+    assert choose_vehicle([0.01, 0.02, 0.97], classes, 0.9).vehicle == classes[2]
 
 
 def test_scores_and_classes_must_match() -> None:
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match=r"3 probabilities for 2 classes \(bicycle, motorcycle\)"):
         choose_vehicle([0.01, 0.02, 0.97], CLASSES, 0.9)

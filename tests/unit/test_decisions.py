@@ -1,6 +1,7 @@
-"""The decisions table: what the report counts, read from the table or from a file."""
+"""Decisions, read from the table or from a file, in the form that the report counts."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,10 +14,13 @@ import boto3
 import msgspec
 from click.testing import CliRunner
 
-from monitoring.__main__ import main
-from stack.decisions import Decision, DecisionsTable, decisions_in_file
-from stack.window import Window
-from tests.unit.captures import lines, place, record, write
+from functions.decisions.decision import SHARDS, Decision
+from functions.decisions.table import DecisionsTable
+from loading_bay.cli.main import main
+from loading_bay.stack.decisions import all_decisions, decisions_in_file, decisions_in_table
+from loading_bay.stack.window import Window
+
+from .captures import lines, place, record, write
 
 NAME = "decisions"
 ROOT = Path(__file__).parents[2]
@@ -90,7 +94,7 @@ def test_the_table_gives_the_report_the_same_as_a_file_of_its_items(table: Any, 
 def test_an_item_s_numbers_are_read_as_numbers(table: Any) -> None:
     put(table, "claimed.jpg", "CLAIMED", timedelta(minutes=1), due_at=1767229200, confidence=1)
 
-    (found,) = DecisionsTable(boto3.client("dynamodb"), NAME).all()
+    (found,) = all_decisions(DecisionsTable(boto3.client("dynamodb"), NAME))
 
     assert (found.due_at, found.confidence) == (1767229200, 1.0)
 
@@ -108,10 +112,23 @@ def test_a_queue_is_read_from_all_its_shards_in_the_order_of_claiming(table: Any
     assert decisions.queued("OPEN", due_before=5) == []
 
 
+def test_of_a_long_queue_the_longest_due_of_each_shard_are_listed(table: Any) -> None:
+    for number in range(64):
+        more = {"queue": f"REVIEW#{number % 16:x}", "due_at": 1000 + number}
+        put(table, f"{number:02}.jpg", "REVIEW", timedelta(minutes=number), **more)
+    decisions = DecisionsTable(boto3.client("dynamodb"), NAME)
+
+    assert decisions.names_queued("REVIEW", most=3) == (
+        [f"s3://inbox/{number:02}.jpg#etag" for number in range(48)],
+        True,
+    )
+    assert decisions.names_queued("REVIEW", most=4)[1] is False
+
+
 def test_the_note_of_a_recovery_is_no_decision(table: Any) -> None:
     table.put_item(Item={"photo": "recovery", "recovered_at": "2026-11-20T04:00:00.000Z"})
 
-    assert list(DecisionsTable(boto3.client("dynamodb"), NAME).within(Window())) == []
+    assert list(decisions_in_table(DecisionsTable(boto3.client("dynamodb"), NAME), Window())) == []
 
 
 def test_the_table_and_the_file_keep_to_the_same_window(table: Any, tmp_path: Path) -> None:
@@ -124,7 +141,7 @@ def test_the_table_and_the_file_keep_to_the_same_window(table: Any, tmp_path: Pa
 
     from_table = {
         each.photo
-        for each in DecisionsTable(boto3.client("dynamodb"), NAME).within(window)
+        for each in decisions_in_table(DecisionsTable(boto3.client("dynamodb"), NAME), window)
         if isinstance(each, Decision)
     }
     from_file = {each.photo for each in decisions_in_file(file, window) if isinstance(each, Decision)}
@@ -133,11 +150,11 @@ def test_the_table_and_the_file_keep_to_the_same_window(table: Any, tmp_path: Pa
 
 
 def test_decisions_are_read_by_several_threads_from_the_first_one_on() -> None:
-    """Before, the process crashed in about one run of ten: each run here is the first use in a process of its own."""
+    """Earlier, the process crashed in about one run of ten: each run here is the first use in a new process."""
     program = """
 import sys, threading
-from stack.decisions import decisions_in_file
-from stack.window import Window
+from loading_bay.stack.decisions import all_decisions, decisions_in_file, decisions_in_table
+from loading_bay.stack.window import Window
 from pathlib import Path
 sys.setswitchinterval(1e-6)
 ready = threading.Barrier(12)
@@ -175,3 +192,13 @@ def test_a_person_s_decision_shows_the_model_s_score_for_what_the_person_chose()
     neither = msgspec.structs.replace(routed, status="REJECTED", vehicle=None, reviewed_by="ana")
 
     assert [each.score for each in (routed, against, neither)] == [0.62, 0.38, None]
+
+
+def test_the_definitions_and_the_code_agree_on_the_shards() -> None:
+    named = {
+        digits
+        for file in (ROOT / "statemachine").iterdir()
+        for digits in re.findall(r"\$split\('([^']+)', ''\)", file.read_text())
+    }
+
+    assert named == {SHARDS}

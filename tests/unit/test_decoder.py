@@ -1,21 +1,27 @@
-"""The decoder's process: whatever a photo does to it, the photo is refused and the next one is decoded."""
+"""The decoder's process: a photo that breaks it is refused, and the next one is decoded."""
 
+import errno
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
-from functions.serialize.decoder import Decoder, DecoderFailed
-from functions.serialize.photo import central_square, upright
-from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
+from functions.photo.decoder import Decoder
+from functions.photo.errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
+from functions.photo.image import central_square, upright
 
+from .profiles import ADOBE
+
+pillow_heif.register_heif_opener()
 PHOTO = Path("events/photos/phone-12mp-rotated.jpg").read_bytes()
 
 
@@ -37,12 +43,18 @@ def test_its_pictures_are_those_that_would_be_decoded_here(decoder: Decoder) -> 
 def test_one_process_decodes_photo_after_photo(decoder: Decoder) -> None:
     decoder.square(PHOTO, 32)
     first = decoder.start()
-    for refused in (b"", b"no photo", PHOTO[:5000]):
+    for refused in (b"", b"no photo", PHOTO[:500]):
         with pytest.raises(UnreadablePhoto):
             decoder.square(refused, 32)
     decoder.square(PHOTO, 32)
 
     assert decoder.start() == first
+
+
+def test_a_damaged_photo_is_refused_with_its_reason_by_a_used_process_and_by_a_fresh_one(decoder: Decoder) -> None:
+    for _ in range(2):
+        with pytest.raises(UnreadablePhoto, match=r"^the JPEG photo is damaged \(cut off\)$"):
+            decoder.square(PHOTO[:5000], 32)
 
 
 def test_a_refusal_keeps_its_reason() -> None:
@@ -52,6 +64,7 @@ def test_a_refusal_keeps_its_reason() -> None:
 
 def ended_while_it_decodes(decoder: Decoder, number: signal.Signals) -> None:
     """Have the process that will get the next photo end by a signal, once it has it."""
+    decoder.wait_until_ready()
     process = decoder.start()
     os.kill(process, signal.SIGSTOP)
 
@@ -62,11 +75,22 @@ def ended_while_it_decodes(decoder: Decoder, number: signal.Signals) -> None:
     threading.Timer(0.1, end).start()
 
 
-def test_a_photo_that_crashes_the_process_is_refused_and_the_next_one_decoded(decoder: Decoder) -> None:
+def test_a_photo_that_crashes_a_fresh_process_is_refused_and_the_next_one_decoded(decoder: Decoder) -> None:
+    decoder.close()
     ended_while_it_decodes(decoder, signal.SIGSEGV)
 
     with pytest.raises(UnreadablePhoto, match="crashes its decoder"):
         decoder.square(PHOTO, 32)
+    assert decoder.square(PHOTO, 32).width == 4032
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGPROF])
+def test_a_crash_or_time_out_of_a_used_process_does_not_count_against_the_photo(
+    decoder: Decoder, number: signal.Signals
+) -> None:
+    decoder.square(PHOTO, 32)
+    ended_while_it_decodes(decoder, number)
+
     assert decoder.square(PHOTO, 32).width == 4032
 
 
@@ -83,6 +107,16 @@ def test_a_photo_that_takes_too_long_is_refused() -> None:
         decoder.upright(PHOTO, 4032)
 
 
+def test_time_during_which_the_machine_stood_still_is_no_fault_of_the_photo() -> None:
+    with Decoder(max_pixels=20_000_000, patience=3) as decoder:
+        decoder.wait_until_ready()
+        os.kill(decoder.start(), signal.SIGSTOP)
+
+        with pytest.raises(DecoderFailed, match="not decoded within"):
+            decoder.square(PHOTO, 32)
+        assert decoder.square(PHOTO, 32).width == 4032
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS lets no process limit its memory")
 def test_a_photo_that_needs_too_much_memory_is_refused() -> None:
     large = io.BytesIO()
@@ -90,6 +124,82 @@ def test_a_photo_that_needs_too_much_memory_is_refused() -> None:
 
     with Decoder(max_pixels=20_000_000, megabytes=170) as decoder, pytest.raises(PhotoTooLarge, match="memory"):
         decoder.square(large.getvalue(), 32)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS lets no process limit its memory")
+@pytest.mark.parametrize("format", ["WEBP", "HEIF", "AVIF"])
+def test_photos_do_not_take_memory_from_later_ones(format: str) -> None:
+    # Given a photo for which a fresh process has just enough memory
+    large = io.BytesIO()
+    Image.new("RGB", (5000, 4000)).save(large, "PNG")
+    with Decoder(max_pixels=20_000_000, megabytes=400) as decoder:
+        decoder.square(large.getvalue(), 32)
+        # When others come first, each with another valid colour profile that is megabytes long
+        for number in range(10):
+            padded = io.BytesIO()
+            profile = ADOBE + bytes([number]) * 20_000_000
+            Image.new("RGB", (60, 40)).save(padded, format, icc_profile=profile)
+            decoder.square(padded.getvalue(), 32)
+
+        assert decoder.square(large.getvalue(), 32).width == 5000
+
+
+def stand_in(folder: Path, script: str) -> str:
+    """Return the path of an interpreter that does something else before it starts."""
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\n{script}\nexec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_interpreter_that_finds_its_library_through_the_environment_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an interpreter such as that of Lambda, which is linked to a library outside of the usual places
+    monkeypatch.setattr(sys, "executable", stand_in(tmp_path, 'test -n "$LD_LIBRARY_PATH" || exit 127'))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/var/lang/lib")
+
+    with Decoder(max_pixels=20_000_000) as decoder:
+        assert decoder.square(PHOTO, 32).width == 4032
+
+
+def test_where_no_memory_has_a_file_a_temporary_one_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+
+    with Decoder(max_pixels=20_000_000) as decoder:
+        assert decoder.square(PHOTO, 32).width == 4032
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"), [("exit 127", "ended with status 127"), ("kill -9 $$", "ended with status -9")]
+)
+def test_a_function_whose_decoder_does_not_start_says_so_when_it_starts(
+    script: str, reason: str, tmp_path: Path
+) -> None:
+    start = f"import sys; sys.executable = {stand_in(tmp_path, script)!r}; import functions.serialize.app"
+    settings = {"IMAGE_SIZE": "64", "IMAGE_SHAPE": "SQUARE", "MAX_PHOTO_BYTES": "1000", "MAX_PHOTO_PIXELS": "1000"}
+
+    started = subprocess.run(
+        [sys.executable, "-c", start],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | settings | {"AWS_DEFAULT_REGION": "us-east-1"},
+    )
+
+    assert started.returncode != 0
+    last_line = started.stderr.strip().splitlines()[-1]
+    assert last_line == f"functions.photo.errors.DecoderFailed: the decoding process does not start: it {reason}"
+
+
+def test_an_interpreter_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    with Decoder(max_pixels=20_000_000) as decoder, pytest.raises(DecoderFailed, match="/nowhere/python"):
+        decoder.square(PHOTO, 32)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the environment of a process")

@@ -1,8 +1,8 @@
-"""What the demonstration calls as expected, and what it says of the model's test images."""
+"""Outcomes that the demonstration expects, and its sentence on the model's test images."""
 
 import dataclasses
 
-from local.photos import Photo, line_on_test_images, sample_photos
+from loading_bay.local.photos import Photo, misrouted_test_images, sample_photos
 
 TESTED = Photo("tested.png", b"", frozenset({"ROUTED", "REVIEW"}), "bicycle", is_test=True)
 
@@ -25,9 +25,9 @@ def test_test_images_in_the_wrong_bay_are_counted_and_named() -> None:
     photos = [*sample_photos(), TESTED, dataclasses.replace(TESTED, name="other.png")]
     outcomes = {photo.name: ("ROUTED", "motorcycle") for photo in photos}  # the samples' outcomes do not matter here
 
-    assert line_on_test_images(photos, outcomes | {"other.png": ("REVIEW", "")}) == (
+    assert misrouted_test_images(photos, outcomes | {"other.png": ("REVIEW", "")}) == (
         "of 2 test images the model sent 1 to the wrong bay: tested.png (bicycle)"
     )
-    assert line_on_test_images(photos, dict.fromkeys(outcomes, ("ROUTED", "bicycle"))) == (
+    assert misrouted_test_images(photos, dict.fromkeys(outcomes, ("ROUTED", "bicycle"))) == (
         "of 2 test images the model sent none to the wrong bay"
     )

@@ -10,11 +10,8 @@ import click
 import pytest
 from botocore import xform_name
 
-from local.__main__ import main as local
-from monitoring.__main__ import main as monitoring
-from operate.__main__ import main as operate
-from stack.template import ROOT
-from training.__main__ import main as training
+from loading_bay.cli.main import COMMANDS, main
+from loading_bay.stack.template import ROOT
 
 SESSION = botocore.session.get_session()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -103,8 +100,7 @@ def test_an_image_is_built_and_pushed_in_the_one_form_that_sagemaker_takes(comma
         assert "build --platform linux/amd64 --format docker" in command or "push --format v2s2" in command
 
 
-LINES = {"local": local, "operate": operate, "training": training, "monitoring": monitoring}
-OURS = re.compile(r"(?:python3? -m|loading-bay) (local|operate|training|monitoring)\b ?(.*)")
+OURS = re.compile(r"\bloading-bay (?!is\b)([a-z]+\b.*)")
 
 
 def of_ours() -> list[tuple[str, str]]:
@@ -126,9 +122,9 @@ def left_over(line: str) -> list[str]:
     """
     found = OURS.search(line)
     assert found
-    words = shlex.split(found[2].partition(" | ")[0].partition(" > ")[0].removesuffix("…").strip(' ")'))
-    command: click.Command = LINES[found[1]]
-    context = click.Context(command, info_name=found[1], **command.context_settings)
+    words = shlex.split(found[1].partition(" | ")[0].partition(" > ")[0].removesuffix("…").strip(' ")'))
+    command: click.Command = main
+    context = click.Context(command, info_name="loading-bay", **command.context_settings)
     while True:
         _, words, _ = command.make_parser(context).parse_args(args=words)
         if not isinstance(command, click.Group) or not words:
@@ -146,10 +142,12 @@ def test_a_documented_command_of_ours_is_one_that_there_is(page: str, command: s
 
 
 def hinted() -> list[str]:
-    """Every command that a message of ours tells the user to run; what is filled in counts as one word."""
-    sources = [path for room in LINES for path in sorted((ROOT / room).rglob("*.py"))]
-    text = "\n".join(re.sub(r"\{[^{}]*\}", "VALUE", path.read_text()) for path in sources)
-    return sorted(set(re.findall(r"python -m (?:local|operate|training|monitoring)(?: -{0,2}[A-Za-z][\w.=-]*)*", text)))
+    """Every command that a message tells the user to run; what is filled in counts as one word."""
+    text = "\n".join(
+        re.sub(r"\{[^{}]*\}", "VALUE", path.read_text()) for path in sorted((ROOT / "loading_bay").rglob("*.py"))
+    )
+    found = re.findall(r"\bloading-bay [a-z]+(?: -{0,2}[A-Za-z][\w.=-]*)*", text)
+    return sorted({each for each in found if each.split()[1] in COMMANDS})
 
 
 @pytest.mark.parametrize("command", hinted())
@@ -160,10 +158,10 @@ def test_a_command_that_a_message_names_is_one_that_there_is(command: str) -> No
 @pytest.mark.parametrize(
     "command",
     [
-        "python -m operate bach list",
-        "python -m operate batch start --prefixes a/",
-        "python -m training stage --out data/three",
-        "python -m monitoring report --class-names a,b",
+        "loading-bay bach list",
+        "loading-bay batch start --prefixes a/",
+        "loading-bay model stage --out data/three",
+        "loading-bay report --class-names a,b",
     ],
 )
 def test_a_command_of_ours_that_there_is_not_is_noticed(command: str) -> None:

@@ -34,19 +34,22 @@ def answer(body: bytes) -> dict[str, Any]:
 
 
 def ask(stub: Stubber, class_count: int = 2) -> Prediction:
-    return predict(stub.client, "loading-bay", b"png", class_count=class_count)
+    return predict(stub.client, "loading-bay", b"png", content_type="image/png", class_count=class_count)
 
 
-def test_the_picture_is_sent_as_png_and_the_probabilities_come_back(stub: Stubber) -> None:
+@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg"])
+def test_the_picture_is_sent_as_what_it_is_and_the_probabilities_come_back(stub: Stubber, content_type: str) -> None:
     sent = {
         "EndpointName": "loading-bay",
-        "ContentType": "image/png",
+        "ContentType": content_type,
         "Accept": "application/json",
-        "Body": b"png",
+        "Body": b"picture",
     }
     stub.add_response("invoke_endpoint", answer(b"[0.0073, 0.9927]"), sent)
 
-    assert ask(stub) == Prediction([0.0073, 0.9927], "blue")
+    prediction = predict(stub.client, "loading-bay", b"picture", content_type=content_type, class_count=2)
+
+    assert prediction == Prediction([0.0073, 0.9927], "blue")
 
 
 def test_a_claim_names_the_call_so_that_data_capture_keeps_it(stub: Stubber) -> None:
@@ -59,7 +62,8 @@ def test_a_claim_names_the_call_so_that_data_capture_keeps_it(stub: Stubber) -> 
     }
     stub.add_response("invoke_endpoint", answer(b"[0.0073, 0.9927]"), sent)
 
-    predict(stub.client, "loading-bay", b"png", class_count=2, inference_id="3f0c1b6e-5d1c-4f3c-9a53-0d6a3f0f7d7e")
+    claim = "3f0c1b6e-5d1c-4f3c-9a53-0d6a3f0f7d7e"
+    predict(stub.client, "loading-bay", b"png", content_type="image/png", class_count=2, inference_id=claim)
 
     stub.assert_no_pending_responses()
 

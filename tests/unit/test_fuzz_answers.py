@@ -88,7 +88,7 @@ def test_an_answer_is_a_pair_of_probabilities_or_it_is_none(runtime: object, bod
     Scripted.status, Scripted.headers_sent, Scripted.body = 200, {"Content-Type": "application/json"}, body
 
     try:
-        prediction = predict(runtime, "loading-bay", b"png", class_count=2)
+        prediction = predict(runtime, "loading-bay", b"png", content_type="image/png", class_count=2)
     except InvalidPrediction as refusal:
         reason = str(refusal)
         assert len(reason) < 500, "it goes into the state, the record and a mail"
@@ -113,7 +113,7 @@ def test_a_failure_is_named_and_worth_another_try_if_it_may_pass(
     Scripted.headers_sent = {"Content-Type": "application/json", "x-amzn-ErrorType": name}
 
     with pytest.raises((EndpointUnavailable, InvalidPrediction, ClientError)) as raised:
-        predict(runtime, "loading-bay", b"png", class_count=2)
+        predict(runtime, "loading-bay", b"png", content_type="image/png", class_count=2)
 
     if status >= 500:
         assert raised.type is not ClientError

@@ -1,4 +1,4 @@
-"""Whatever is uploaded, the photo reader gives a small picture or one of its two errors, in bounded time and memory.
+"""For any upload the photo reader gives a small picture or one of its two errors, in bounded time and memory.
 
 `FUZZ_EXAMPLES` makes it long. tests/fuzz does the same guided by coverage.
 """

@@ -4,8 +4,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from stack.errors import UserError
-from stack.image_size import VARIABLE, hosted_size, require_same, served_size
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.image_size import VARIABLE, hosted_size, require_same, served_size
 
 MODEL = {
     "ModelName": "bay-model",

@@ -8,7 +8,7 @@ decide again; the announcement of each decision may die too, and RunAgain starts
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 from unittest.mock import Mock
@@ -18,7 +18,9 @@ import pytest
 from boto3.dynamodb.types import TypeSerializer
 from botocore.exceptions import ClientError
 
-from functions.review.reviews import Conflict, Desk, Place, UnknownPhoto
+from functions.decisions.classes import parse_classes
+from functions.decisions.reviews import Desk
+from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 
 from .definitions import definition_of
 from .tables import Item, update
@@ -31,7 +33,7 @@ NOW_MILLIS = 979084800000
 DECISIONS = 2
 # What the model keeps of a record.
 FAILING = ("first_failed_at", "failure_announced_at")
-REVIEW = ("reviewed_by", "review_id", "review_closed_at", "revision", "undone_id")
+REVIEW = ("reviewed_by", "review_id", "review_closed_at", "revision", "undone_ids")
 KEPT = ("photo", "status", "claim", "queue", "due_at", "announced_at", *REVIEW, *FAILING)
 
 
@@ -45,7 +47,6 @@ class Execution(NamedTuple):
     status: str = ""
     since: str = ""
     failure_announced: bool = False
-    given_up: bool = False
     tried: bool = False
 
 
@@ -62,25 +63,50 @@ class World(NamedTuple):
     aside: bool = False
 
 
-LIVE = ("ClaimPhoto", "Classify", "RecordOutcome", "RecordFailure", "AnnounceOutcome", "ConfirmAnnouncement")
+LIVE = ("ClaimPhoto", "Classify", "RecordOutcome", "AnnounceOutcome", "ConfirmAnnouncement")
+
+
+def evaluated(value: Any, variables: Mapping[str, Any]) -> Any:
+    """Return part of a definition with its expressions evaluated."""
+    if isinstance(value, dict):
+        return {name: evaluated(each, variables) for name, each in value.items()}
+    if not isinstance(value, str) or not value.startswith("{%"):
+        return value
+    compiled = jsonata.Jsonata(value[2:-2])
+    frame = compiled.create_frame()
+    for name, each in variables.items():
+        frame.bind(name, each)
+    compiled.register_lambda("millis", lambda: NOW_MILLIS)
+    return compiled.evaluate(None, frame)
+
+
+@cache
+def state_of(name: str, without: str) -> dict[str, Any]:
+    """Return a state of ClassifyPhoto with its substitutions, `without` some part of it."""
+    text = json.dumps(definition_of("ClassifyPhoto")["States"][name]).replace(without or " ", " ")
+    for substitution, value in SUBSTITUTIONS.items():
+        text = text.replace(f"${{{substitution}}}", value)
+    state: dict[str, Any] = json.loads(text)
+    return state
+
+
+def variables_of(claim: str, execution: Execution, without: str) -> dict[str, Any]:
+    """Return the variables of an execution that carries an outcome; those of a failure are PhotoFailed's."""
+    decision: dict[str, Any] = {"photo": PHOTO, "claim": claim, "claimed_at": NOW}
+    decision |= {"status": execution.status} if execution.status else {}
+    decision |= {"first_failed_at": execution.since} if execution.since else {}
+    states = {"context": {"State": {"EnteredTime": NOW}}}
+    variables = {"decision": decision, "failure_announced": execution.failure_announced, "states": states}
+    if execution.status == "FAILED":
+        variables["failure"] = {"Error": "EndpointUnavailable", "Cause": "it does not answer"}
+        variables["decision"] = evaluated(state_of("PhotoFailed", without)["Assign"]["decision"], variables)
+    return variables
 
 
 @cache
 def request(state: str, claim: str, execution: Execution, without: str) -> dict[str, Any]:
     """Return what a state of the definition, `without` some part of it, asks DynamoDB for."""
-    expression = definition_of("ClassifyPhoto")["States"][state]["Arguments"][2:-2].replace(without or " ", " ")
-    for name, value in SUBSTITUTIONS.items():
-        expression = expression.replace(f"${{{name}}}", value)
-    decision: dict[str, Any] = {"photo": PHOTO, "claim": claim, "claimed_at": NOW, "status": execution.status}
-    decision |= {"first_failed_at": execution.since} if execution.since else {}
-    decision |= {"given_up": True} if execution.given_up else {}
-    compiled = jsonata.Jsonata(expression)
-    frame = compiled.create_frame()
-    frame.bind("decision", decision)
-    frame.bind("failure_announced", execution.failure_announced)
-    frame.bind("states", {"context": {"State": {"EnteredTime": NOW}}})
-    compiled.register_lambda("millis", lambda: NOW_MILLIS)
-    asked: dict[str, Any] = compiled.evaluate(None, frame)
+    asked: dict[str, Any] = evaluated(state_of(state, without)["Arguments"], variables_of(claim, execution, without))
     return asked
 
 
@@ -89,8 +115,8 @@ SUBSTITUTIONS = {
     "ClaimSeconds": "600",
     "DecisionRetentionDays": "365",
     "GiveUpAfterHours": "24",
-    "RetrySeconds": "300",
-    "LongestRetrySeconds": "3600",
+    "RetryMillis": "300000",
+    "LongestRetryMillis": "600000",
 }
 
 
@@ -143,8 +169,7 @@ def execution_steps(world: World, number: int, execution: Execution, rules: Rule
         yield f"{name} dies at {execution.at}", moved(world, number, Execution("dead"), faults=world.faults - 1)
     if execution.at == "Classify":
         for status in OUTCOMES:
-            at = "RecordFailure" if status == "FAILED" else "RecordOutcome"
-            yield f"{name} finds {status}", moved(world, number, execution._replace(at=at, status=status))
+            yield f"{name} finds {status}", moved(world, number, execution._replace(at="RecordOutcome", status=status))
         return
     if execution.at == "AnnounceOutcome":
         news = (rules.claims[number], execution.status)
@@ -190,12 +215,7 @@ def after(execution: Execution, written: Item) -> Execution:
             since = written.get("first_failed_at", "")
             return Execution("Classify", since=since, failure_announced="failure_announced_at" in written)
         case "RecordOutcome":
-            return execution._replace(at="AnnounceOutcome", tried=False)
-        case "RecordFailure":
-            given_up = written["first_failed_at"] == DAYS_AGO
-            news = given_up or not execution.failure_announced
-            at = "AnnounceOutcome" if news else "done"
-            return execution._replace(at=at, since=written["first_failed_at"], given_up=given_up, tried=False)
+            return execution._replace(at="AnnounceOutcome", since=written.get("first_failed_at", ""), tried=False)
     return Execution("done")
 
 
@@ -257,9 +277,9 @@ def announce_request(state: str, review_id: str) -> dict[str, Any]:
     """Return what a state of AnnounceReview asks DynamoDB for."""
     asked: dict[str, Any] = json.loads(json.dumps(definition_of("AnnounceReview")["States"][state]["Arguments"]))
     asked["Key"] = {"photo": {"S": PHOTO}}
-    known = {":review_id": review_id, ":open": "OPEN#"}
+    known = {":review_id": review_id, ":open": "OPEN#", ":due_at": NOW_MILLIS // 1000 + 600}
     values = asked["ExpressionAttributeValues"]
-    asked["ExpressionAttributeValues"] = {name: {"S": known.get(name, NOW)} for name in values}
+    asked["ExpressionAttributeValues"] = {name: TypeSerializer().serialize(known.get(name, NOW)) for name in values}
     return asked
 
 
@@ -288,7 +308,7 @@ def written_by_person(
     item: tuple[tuple[str, Any], ...], act: str, review_id: str
 ) -> tuple[tuple[str, Any], ...] | None:
     table = Table({**dict(item), "claimed_at": NOW})
-    desk = Desk(table, Mock(), "decisions", "AnnounceReview", {"bicycle": Place("1", "near")})
+    desk = Desk(DecisionsTable(table, "decisions"), Mock(), "AnnounceReview", parse_classes("bicycle:1:near"))
     try:
         if act == "decide":
             desk.decide(PHOTO, "bicycle", review_id=review_id, reviewer="ann")
@@ -388,7 +408,7 @@ def test_no_order_of_events_loses_crosses_or_overwrites_an_outcome() -> None:
         "AND attribute_not_exists(reviewed_by)",
         "AND attribute_exists(announced_at)",
         " AND due_at < :now",
-        "'queue': 'OPEN#' & $substring($decision.claim, 0, 1),",
+        " queue = :queue, due_at = :due_at, expires_at = :expires_at,",
         ", queue = :queue, due_at = :due_at",
     ],
 )

@@ -1,12 +1,12 @@
-"""What `up` refuses before it starts anything."""
+"""Options that `up` refuses before it starts anything."""
 
 from pathlib import Path
 
 import pytest
 
-from local.checks import check_model, check_parameters
-from local.stack import MODEL
-from stack.errors import UserError
+from loading_bay.local.checks import check_model, check_parameters
+from loading_bay.local.stack import MODEL
+from loading_bay.stack.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,12 @@ def test_the_model_that_ships_fits() -> None:
 
 
 def test_a_file_that_is_no_model_is_refused() -> None:
-    with pytest.raises(UserError, match="is no model for this endpoint"):
+    with pytest.raises(UserError, match="is not a model for this endpoint"):
         check_model(Path(__file__), {})
 
 
 def test_a_model_with_other_classes_is_refused() -> None:
-    with pytest.raises(UserError, match=r"tells bicycle, motorcycle apart, and the stack motorcycle, bicycle"):
+    with pytest.raises(
+        UserError, match=r"was trained for bicycle, motorcycle, but the stack expects motorcycle, bicycle"
+    ):
         check_model(MODEL, {"VehicleClasses": "motorcycle:2:far,bicycle:1:near"})

@@ -1,5 +1,6 @@
 """A batch's prefix or manifest is looked at before anything starts."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from operate.batch import Batch
-from operate.manifest import checked_manifest, checked_prefix
-from stack.deployed import Deployed
-from stack.errors import UserError
+from loading_bay.operations.batch import Batch
+from loading_bay.operations.manifest import checked_manifest, checked_prefix
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.errors import UserError
 
 
 @pytest.fixture
@@ -23,22 +24,31 @@ def deployed() -> Iterator[Deployed]:
         yield Deployed(session, outputs, {"BatchPrefix": "backfill/"})
 
 
-GOOD = {
-    "photos.csv": b"driver,s3_key\r\nAnn,backfill/1.jpg\r\n",
-    "PHOTOS.CSV": b'"s3_key","driver"\n"backfill/1, 2.jpg",Ann\n',
-    "photos.jsonl": b'{"s3_key": "backfill/1.jpg"}\n',
+ONE = [{"s3_key": "backfill/1.jpg"}]
+GOOD: dict[str, tuple[bytes, list[dict[str, str]]]] = {
+    "photos.csv": (b"driver,s3_key\r\nAnn,backfill/1.jpg\r\n", ONE),
+    "PHOTOS.CSV": (b'"s3_key","driver"\n"backfill/1, 2.jpg",Ann\n', [{"s3_key": "backfill/1, 2.jpg"}]),
+    "padded.csv": (b" driver , s3_key , etag \nAnn , backfill/1.jpg , \n", ONE),
+    "excel.csv": (b"\xef\xbb\xbfs3_key\nbackfill/1.jpg\n", ONE),
+    "mac.csv": (b"s3_key\rbackfill/1.jpg\r", ONE),
+    "uris.csv": (b"s3_key\ns3://inbox/backfill/1.jpg\n", [{"s3_key": "backfill/1.jpg", "s3_bucket": "inbox"}]),
+    "photos.jsonl": (b'{"s3_key": "backfill/1.jpg"}\n', ONE),
+    "excel.jsonl": (b'\xef\xbb\xbf{"s3_key": "backfill/1.jpg"}\n', ONE),
 }
 BAD = {
-    "excel.csv": (b"\xef\xbb\xbfs3_key\nbackfill/1.jpg\n", "begins with a byte-order mark"),
-    "excel.jsonl": (b'\xef\xbb\xbf{"s3_key": "backfill/1.jpg"}\n', "begins with a byte-order mark"),
     "semicolons.csv": (b"driver;s3_key\nAnn;backfill/1.jpg\n", "separates its columns by semicolons"),
+    "tabs.csv": (b"driver\ts3_key\nAnn\tbackfill/1.jpg\n", "separates its columns by semicolons or tabs"),
     "headless.csv": (b"backfill/1.jpg\nbackfill/2.jpg\n", "has no column s3_key"),
     "other.csv": (b"key\nbackfill/1.jpg\n", "has no column s3_key"),
+    "header.csv": (b"s3_key\n", "has a header and no photo"),
+    "gap.csv": (b"s3_key,driver\nbackfill/1.jpg,Ann\n,Bob\n", "line 3: s3_key must be a key"),
+    "latin.csv": ("s3_key\nbackfill/ü.jpg\n".encode("latin-1"), "line 2, is not UTF-8"),
+    "powershell.csv": ("s3_key\nbackfill/1.jpg\n".encode("utf-16"), "is UTF-16"),
     "empty.csv": (b"\n", "is empty"),
     "empty.jsonl": (b"", "is empty"),
-    "list.jsonl": (b'[{"s3_key": "backfill/1.jpg"}]\n', "does not begin with a photo"),
-    "text.jsonl": (b"backfill/1.jpg\n", "does not begin with a photo"),
-    "number.jsonl": (b'{"s3_key": 7}\n', "does not begin with a photo"),
+    "list.jsonl": (b'[{"s3_key": "backfill/1.jpg"}]\n', "line 1: write each photo like"),
+    "text.jsonl": (b"backfill/1.jpg\n", "line 1, is not JSON"),
+    "number.jsonl": (b'{"s3_key": "backfill/1.jpg"}\n{"s3_key": 7}\n', "line 2: s3_key must be a key"),
     "photos.xlsx": (b"PK\x03\x04", "neither .csv"),
 }
 
@@ -46,12 +56,14 @@ BAD = {
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("place", ["here", "inbox"])
 def test_a_manifest_with_photos_is_taken(deployed: Deployed, tmp_path: Path, name: str, place: str) -> None:
-    given = put(deployed, tmp_path, name, GOOD[name], place)
+    content, photos = GOOD[name]
+    given = put(deployed, tmp_path, name, content, place)
 
     key = checked_manifest(deployed, given, "march")
 
-    assert key == (given if place == "inbox" else f"manifests/march{Path(name).suffix.lower()}")
-    assert deployed.client("s3").get_object(Bucket="inbox", Key=key)["Body"].read() == GOOD[name]
+    assert key == "manifests/march.jsonl"
+    taken = deployed.client("s3").get_object(Bucket="inbox", Key=key)["Body"].read().decode()
+    assert [json.loads(line) for line in taken.splitlines()] == photos
 
 
 @pytest.mark.parametrize("name", BAD)

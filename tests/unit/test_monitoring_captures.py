@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.progress import Progress
 
-from monitoring import captures
-from monitoring.predictions import Predictions, read_predictions
-from monitoring.sources import capture_files
-from stack.window import Window
-from tests.unit.captures import HOUR, lines, place, record, write
+from loading_bay.report import captures
+from loading_bay.report.predictions import Predictions, read_predictions
+from loading_bay.report.sources import capture_files
+from loading_bay.stack.window import Window
+
+from .captures import HOUR, lines, place, record, write
 
 
 def read(

@@ -3,16 +3,8 @@
 import numpy as np
 import pytest
 
-from monitoring.baseline import Baseline
-from monitoring.drift import (
-    PSI_THRESHOLD,
-    Check,
-    Floats,
-    compare,
-    histogram,
-    overall,
-    stability_index,
-)
+from loading_bay.report.baseline import Baseline
+from loading_bay.report.drift import PSI_THRESHOLD, Check, Floats, compare, histogram, overall, stability_index
 
 NAMES = ("bicycle", "motorcycle")
 THRESHOLD = 0.9

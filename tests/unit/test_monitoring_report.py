@@ -17,13 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from functions.serialize.decoder import Decoder
-from monitoring import gallery
-from monitoring.__main__ import main
-from monitoring.gallery import Gallery, choose
-from monitoring.predictions import Predictions
-from stack.template import ROOT
-from tests.unit.captures import baseline, lines, photo, place, record, write
+from functions.photo.decoder import Decoder
+from loading_bay.cli.main import main
+from loading_bay.report import gallery
+from loading_bay.report.gallery import Gallery, choose
+from loading_bay.report.predictions import Predictions
+from loading_bay.stack.template import ROOT
+
+from .captures import baseline, lines, photo, place, record, write
 
 SURE = [[0.99, 0.01], [0.02, 0.98]] * 100
 
@@ -226,8 +227,8 @@ def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None
     [
         (["--baseline", "nowhere.json"], "is not a baseline"),
         (["--decisions", "nowhere.json"], "is not a list of decisions"),
-        (["--decisions", "a.json", "--table", "b"], "give one of --table, --decisions"),
-        (["--local"], "give one of SOURCE, --stack-name and --local"),
+        (["--decisions", "a.json", "--table", "b"], "give SOURCE with --table or --decisions"),
+        (["--local"], "give SOURCE or --local, not both"),
         (["--classes", "bicycle"], "two or more"),
         (["--classes", "a,a"], "two or more"),
         (["--expected-shares", "0.5,0.4"], "sum to 1"),
@@ -572,7 +573,7 @@ def test_a_capture_file_that_vanishes_before_the_gallery_costs_only_the_picture(
             Path(file.path).unlink()
         return choose(predictions, threshold, keys)
 
-    monkeypatch.setattr("monitoring.report.choose", vanishing)
+    monkeypatch.setattr("loading_bay.report.report.choose", vanishing)
 
     assert report(source).exit_code == 0
     assert metrics(source)["predictions"] == 3

@@ -16,12 +16,13 @@ from click.testing import CliRunner
 from moto import mock_aws
 from rich.progress import Progress
 
-from monitoring.__main__ import main
-from monitoring.predictions import Predictions, read_predictions
-from monitoring.sources import capture_files
-from stack.errors import UserError
-from stack.window import Window
-from tests.unit.captures import HOUR, lines, place, record
+from loading_bay.cli.main import main
+from loading_bay.report.predictions import Predictions, read_predictions
+from loading_bay.report.sources import capture_files
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.window import Window
+
+from .captures import HOUR, lines, place, record
 
 BUCKET = "captures"
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from rich.progress import Progress
 
-from monitoring.sources import CaptureFile, SkippedFile, capture_files
-from stack.errors import UserError
-from stack.window import Window
-from tests.unit.captures import HOUR, lines, place, record, write
+from loading_bay.report.sources import CaptureFile, SkippedFile, capture_files
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.window import Window
+
+from .captures import HOUR, lines, place, record, write
 
 
 def find(source: Path, window: Window | None = None) -> list[CaptureFile | SkippedFile]:

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 from moto import mock_aws
 
-from monitoring.__main__ import main
-from stack.deployed import Deployed
-from tests.unit.captures import lines, place, record
+from loading_bay.cli.main import main
+from loading_bay.stack.deployed import Deployed
+
+from .captures import lines, place, record
 
 PARAMETERS = {"ConfidenceThreshold": "0.8"}
 OUTPUTS = {

@@ -1,16 +1,17 @@
-"""What people read of a photo's key can neither command their terminal nor forge a line."""
+"""Commands for any stack: a key can neither command the terminal nor forge a line, and a refusal says what to do."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from click.testing import CliRunner
 
-from operate.__main__ import main
-from operate.choice import Choice
-from stack.deployed import Deployed
-from tests.unit.test_decisions import NAME, put
+from loading_bay.cli.main import main
+from loading_bay.stack.deployed import Deployed
+
+from .test_decisions import NAME, put
 
 EVIL = "uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
 ESCAPED = r"uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
@@ -19,8 +20,11 @@ ESCAPED = r"uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
 @pytest.fixture
 def deployed(table: Any, monkeypatch: pytest.MonkeyPatch) -> Deployed:
     queue = boto3.client("sqs").create_queue(QueueName="undelivered")["QueueUrl"]
-    found = Deployed(boto3.Session(), {"DecisionsTable": NAME, "UndeliveredEventsQueue": queue, "StackName": "bay"}, {})
-    monkeypatch.setattr(Choice, "find", lambda choice: found)
+    machine = "arn:aws:states:us-east-1:123456789012:stateMachine:batch"
+    outputs = {"DecisionsTable": NAME, "UndeliveredEventsQueue": queue, "StackName": "bay"}
+    outputs |= {"VehicleClasses": "bicycle:1:near", "AnnounceReviewArn": "", "BatchStateMachineArn": machine}
+    found = Deployed(boto3.Session(), outputs, {}, options=("--stack-name", "bay"))
+    monkeypatch.setattr("loading_bay.cli.commands.find_stack", lambda *_: found)
     return found
 
 
@@ -35,3 +39,35 @@ def test_a_key_is_shown_escaped(table: Any, command: list[str]) -> None:
     assert done.exit_code == 0, done.output
     assert ESCAPED in done.output
     assert not {"\x1b", "\x07", "\u202e"} & set(done.output)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["review", "decide", "nothing.jpg", "bicycle"], "see loading-bay review list --stack-name bay"),
+        (["batch", "follow", "nothing"], "see loading-bay batch list --stack-name bay"),
+    ],
+)
+@pytest.mark.usefixtures("deployed")
+def test_a_refusal_names_the_command_that_helps(table: Any, command: list[str], hint: str) -> None:
+    done = CliRunner().invoke(main, command)
+
+    assert done.exit_code == 1
+    assert hint in done.output
+
+
+@pytest.mark.usefixtures("deployed")
+def test_an_export_says_of_a_decision_that_can_still_be_undone_that_it_is_too_early(table: Any, tmp_path: Path) -> None:
+    reviewed: dict[str, Any] = {"vehicle": "bicycle", "reviewed_by": "ana", "announced_at": "2026-11-25T10:00:00.000Z"}
+    # A decision, and the correction of one whose earlier label is there
+    put(table, "fresh.jpg", "ROUTED", timedelta(minutes=1), **reviewed, queue="OPEN#0", due_at=1)
+    put(table, "again.jpg", "ROUTED", timedelta(minutes=1), **reviewed, queue="OPEN#0", due_at=1, label="labels/x")
+    put(table, "gone.jpg", "ROUTED", timedelta(minutes=1), **reviewed)
+
+    done = CliRunner().invoke(main, ["review", "export", str(tmp_path / "labels")])
+
+    assert done.exit_code == 0, done.output
+    assert "left out: fresh.jpg: not announced yet" in done.output
+    assert "left out: again.jpg: not announced yet" in done.output
+    assert "left out: gone.jpg: the photo was deleted" in done.output
+    assert not (tmp_path / "labels").exists()

@@ -9,8 +9,8 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import Photo, central_square
-from functions.serialize.refusals import PhotoTooLarge, UnreadablePhoto
+from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+from functions.photo.image import Photo, central_square
 
 pillow_heif.register_heif_opener()
 LIMIT = 50_000_000

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from functions.serialize.photo import upright
-from training import dataset
+from functions.photo.image import upright
+from loading_bay.model import dataset
 from training.container.looking import read_photo
 
 from .profiles import ADOBE, ADOBE_COLOURS, SRGB_COLOURS
@@ -39,7 +39,7 @@ def oriented(orientation: int) -> bytes:
 
 
 def png(rows: NDArray[np.uint8], width: int, depth: int, colour_type: int, transparent: bytes = b"") -> bytes:
-    """Write what Pillow cannot: depths of 2, 4 and 16 bits, with a transparent colour; `rows` are packed."""
+    """Write PNGs that Pillow cannot: depths of 2, 4 and 16 bits, with a transparent colour; `rows` are packed."""
     header = struct.pack(">IIBBBBB", width, len(rows), depth, colour_type, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", data), (b"IEND", b"")]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.template import ROOT
+from loading_bay.stack.template import ROOT
 
 
 def pins(lock: Path) -> set[str]:
@@ -17,4 +17,4 @@ def test_a_function_s_packages_are_those_of_the_environment_it_runs_under_here(f
     required = pins(ROOT / "functions" / function / "requirements.txt")
 
     assert required
-    assert required <= pins(ROOT / "requirements" / "demo.txt")
+    assert required <= pins(ROOT / "requirements" / "lock.txt")

@@ -15,10 +15,10 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
-from operate.choice import Choice
-from operate.presign import PresignedUpload, curl, presign, presign_upload
-from stack.deployed import Deployed
-from stack.errors import UserError
+from loading_bay.cli.main import main
+from loading_bay.operations.presign import PresignedUpload, curl, presign_upload
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.errors import UserError
 
 SECRET = "not a real secret"  # noqa: S105
 
@@ -87,14 +87,12 @@ def test_nothing_but_photos_is_signed(deployed: Deployed, content_type: str) -> 
         presign_upload(deployed, "driver-7", content_type)
 
 
-def test_the_command_prints_what_an_app_needs_or_what_a_person_types(deployed: Deployed) -> None:
-    class Found(Choice):
-        def find(self) -> Deployed:
-            return deployed
-
-    choice = Found(local=False, stack_name="loading-bay", region=None, command="operate")
-    as_json = CliRunner().invoke(presign, ["driver-7", "--json"], obj=choice)
-    typed = CliRunner().invoke(presign, ["driver-7"], obj=choice)
+def test_the_command_prints_the_form_for_an_app_or_a_command_for_a_person(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loading_bay.cli.commands.find_stack", lambda *_: deployed)
+    as_json = CliRunner(mix_stderr=False).invoke(main, ["presign", "driver-7", "--json"])
+    typed = CliRunner(mix_stderr=False).invoke(main, ["presign", "driver-7"])
 
     assert set(json.loads(as_json.output)) == {"url", "fields", "key", "expires_at"}
     assert "-F Content-Type=image/jpeg" in typed.output

@@ -1,4 +1,4 @@
-"""The review page's function: who gets in, what goes out, and under which policy, on real events of an HTTP API."""
+"""The review page's function: who gets in, its answers and its content policy, on real events of an HTTP API."""
 
 import base64
 import html
@@ -10,15 +10,21 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from functions.review.reviews import Desk
-from stack.template import ROOT
-from tests.unit.test_reviews import TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
+from functions.decisions.decision import timestamp
+from functions.decisions.reviews import Desk
+from loading_bay.stack.decisions import all_decisions
+from loading_bay.stack.template import ROOT
+
+from .test_reviews import TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
 
 EVENT = json.loads((ROOT / "events" / "review" / "http-api.json").read_text())
 CLIENT = "1example23456789"
@@ -70,10 +76,16 @@ def call(review: ModuleType) -> Call:
 
 
 def request(
-    review: ModuleType, method: str, path: str, body: str | None = None, claims: dict[str, str | None] | None = None
+    review: ModuleType,
+    method: str,
+    path: str,
+    body: str | None = None,
+    claims: dict[str, str | None] | None = None,
+    *,
+    binary: bool = False,
 ) -> dict[str, Any]:
     event = json.loads(json.dumps(EVENT))
-    event |= {"rawPath": path, "routeKey": f"{method} {path}", "body": body}
+    event |= {"rawPath": path, "routeKey": f"{method} {path}", "body": body, "isBase64Encoded": binary}
     event["requestContext"]["http"] |= {"method": method, "path": path}
     authorized = event["requestContext"]["authorizer"]["jwt"]["claims"]
     authorized |= {"client_id": CLIENT, "exp": str(int(time.time()) + 900)}
@@ -99,12 +111,22 @@ def picture(size: tuple[int, int] = (40, 20), form: str = "PNG", **options: Any)
 SINCE = "2026-11-25T00:00:00.000Z"
 
 
-@pytest.mark.parametrize("name", ["queue", "picture", "decide", "undo"])
+CALLS = ["queue", "picture", "beside", "decide", "undo"]
+
+
+@pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize(
     ("claims", "said"),
     [
         ({"cognito_groups": None}, "not in the group reviewers"),
         ({"cognito_groups": "[dispatch reviewers-old]"}, "not in the group reviewers"),
+        ({"cognito_groups": "[x,reviewers]"}, "not in the group reviewers"),
+        ({"cognito_groups": "[reviewers,]"}, "not in the group reviewers"),
+        ({"cognito_groups": "[reviewers]]"}, "not in the group reviewers"),
+        ({"cognito_groups": "[[reviewers]"}, "not in the group reviewers"),
+        ({"cognito_groups": "[[reviewers]]"}, "not in the group reviewers"),
+        ({"cognito_groups": "[a\treviewers b\nreviewers c\u00a0reviewers]"}, "not in the group reviewers"),
+        ({"cognito_groups": "[Reviewers]"}, "not in the group reviewers"),
         ({"token_use": "id"}, "sign in"),
         ({"token_use": "refresh"}, "sign in"),
         ({"token_use": None}, "sign in"),
@@ -136,7 +158,7 @@ def test_a_member_of_several_groups_is_a_reviewer_too(call: Call, groups: str) -
 
 
 def test_every_answer_carries_the_strict_policy(review: ModuleType) -> None:
-    for path in ("/", "/page.js", "/page.css", "/nothing", "/../app.py", "/%2e%2e/app.py"):
+    for path in ("/", "/main.js", "/page.css", "/nothing", "/../app.py", "/%2e%2e/app.py"):
         headers = request(review, "GET", path)["headers"]
 
         policy = dict(each.split(" ", 1) for each in headers["Content-Security-Policy"].split("; "))
@@ -171,13 +193,31 @@ def test_the_page_knows_where_to_sign_in_and_nothing_runs_inside_its_markup(revi
     assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", page)
 
 
-def test_the_script_turns_no_text_into_markup() -> None:
-    script = (ROOT / "functions" / "review" / "page" / "page.js").read_text()
+def test_every_script_and_style_that_the_page_asks_for_is_served(review: ModuleType) -> None:
+    asked, seen = {"/"}, set()
+    while asked:
+        path = asked.pop()
+        seen.add(path)
+        answer = request(review, "GET", path)
+        assert answer["statusCode"] == 200, path
+        kinds = {"js": "text/javascript", "css": "text/css"}
+        assert answer["headers"]["Content-Type"].startswith(kinds.get(path.rpartition(".")[2], "text/html"))
+        named = re.findall(r"""(?:src|href)="([^"]+)"|from '\./([^']+)'""", answer["body"])
+        asked |= {f"/{name}" for names in named for name in names if name} - seen
 
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|cookie", script)
+    assert {path.rpartition(".")[2] for path in seen} == {"/", "css", "js"}
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/app.py", "/page/page.js", "/api", "/page.js/x"])
+def test_no_script_turns_text_into_markup() -> None:
+    scripts = [path.read_text() for path in (ROOT / "functions" / "review" / "page").glob("*.js")]
+
+    for script in scripts:
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|cookie", script
+        )
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/app.py", "/page/main.js", "/index.html", "/api", "/main.js/x"])
 def test_there_is_nothing_else_to_be_had(review: ModuleType, path: str) -> None:
     assert request(review, "GET", path)["statusCode"] == 404
 
@@ -185,7 +225,7 @@ def test_there_is_nothing_else_to_be_had(review: ModuleType, path: str) -> None:
 def test_the_queue_hands_out_photos_and_says_what_else_goes_on(call: Call, desk: Desk) -> None:  # noqa: F811
     scores = {"motorcycle": "0.4", "bicycle": "0.6"}
     photo = put(desk, "driver-7/one.jpg")
-    desk.dynamodb.update_item(
+    desk.table.dynamodb.update_item(
         TableName=TABLE,
         Key={"photo": {"S": photo}},
         UpdateExpression="SET probabilities = :scores",
@@ -204,7 +244,8 @@ def test_the_queue_hands_out_photos_and_says_what_else_goes_on(call: Call, desk:
             "scores": {"bicycle": 0.6, "motorcycle": 0.4},
         }
     ]
-    assert (answer["waiting"], answer["reviewer"], answer["classes"]) == (1, "ana", ["bicycle", "motorcycle"])
+    assert answer["waiting"] == 1
+    assert answer["answers"] == ["bicycle", "motorcycle", "neither"]
     assert answer["guidelines"] == "Look <twice>|Then decide"
     assert call("queue", {"want": 3, "since": SINCE}, username="ben")[1]["colleagues"] == {"ana": 1}
     assert call("queue", {"release": [photo], "since": SINCE})[0] == 200
@@ -246,7 +287,10 @@ def test_what_somebody_else_holds_cannot_be_decided(call: Call, desk: Desk) -> N
         ("decide", {"photo": "x", "answer": "bicycle", "review_id": "1"}),
         ("decide", {"photo": ["x"], "answer": "bicycle", "review_id": str(uuid.UUID(int=1))}),
         ("decide", {"photo": "x" * 2049, "answer": "bicycle", "review_id": str(uuid.UUID(int=1))}),
+        ("decide", {"photo": "€" * 700, "answer": "bicycle", "review_id": str(uuid.UUID(int=1))}),
+        ("decide", {"photo": "", "answer": "bicycle", "review_id": str(uuid.UUID(int=1))}),
         ("undo", {"photo": "x"}),
+        ("beside", {}),
         ("picture", {}),
         ("queue", {}),
         ("queue", {"since": "yesterday"}),
@@ -265,8 +309,49 @@ def test_nonsense_is_refused_in_one_line(call: Call, name: str, body: object) ->
     assert answer["message"]
 
 
-def test_a_body_that_is_no_json_is_refused(review: ModuleType) -> None:
-    assert request(review, "POST", "/api/decide", "{")["statusCode"] == 400
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{",
+        "null",
+        '"x"',
+        DEEP,
+        f'{{"photo": {DEEP}}}',
+        f'{{"x": {DEEP}}}',
+        '{"photo": "\\ud800", "answer": "bicycle", "review_id": "x"}',
+        '{"photo": "\ud800", "answer": "bicycle", "review_id": "x"}',
+        '{"since": NaN}',
+        "\ufeff{}",
+    ],
+    ids=["cut", "null", "text", "deep", "deep photo", "deep field", "escaped surrogate", "surrogate", "NaN", "BOM"],
+)
+def test_a_body_that_is_not_a_call_is_refused(review: ModuleType, name: str, body: str) -> None:
+    assert request(review, "POST", f"/api/{name}", body)["statusCode"] == 400
+
+
+@pytest.mark.parametrize("body", ["!", base64.b64encode(b"\xff{}").decode()], ids=["not base64", "not UTF-8"])
+def test_a_binary_body_that_is_not_a_call_is_refused(review: ModuleType, body: str) -> None:
+    assert request(review, "POST", "/api/undo", body, binary=True)["statusCode"] == 400
+
+
+TEXT = st.text(st.characters(), max_size=20)  # surrogates among them
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+)
+FIELDS = ("photo", "answer", "review_id", "corrects", "beside", "since", "want", "have", "skipped", "release")
+
+
+@given(name=st.sampled_from(CALLS), body=st.dictionaries(st.sampled_from(FIELDS), VALUE), escaped=st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_body_brings_the_function_down(review: ModuleType, name: str, body: dict[str, Any], escaped: bool) -> None:
+    answer = request(review, "POST", f"/api/{name}", json.dumps(body, ensure_ascii=escaped))
+
+    assert answer["statusCode"] in {200, 400, 404}
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF"])
@@ -321,3 +406,76 @@ def test_a_photo_that_was_overwritten_is_not_shown(review: ModuleType, call: Cal
     upload(review, "uploads/one.png", picture((41, 20)))
 
     assert call("picture", {"photo": put(desk, "one.png", etag=etag)})[0] == 404
+
+
+# ---------------------------------------------------------------------------------------- the driver's other photos ---
+
+
+def taken(review: ModuleType, desk: Desk, name: str, hours: float = 0, **changes: Any) -> str:  # noqa: F811
+    """Upload a photo and write its record, `hours` after noon of the day on which it is now; returns its name."""
+    number = len(all_decisions(desk.table))
+    etag = upload(review, f"uploads/{name}", picture((40 + number, 20)))
+    now = datetime.now(UTC) + timedelta(hours=hours)
+    decided = {"status": "ROUTED", "vehicle": "bicycle", "queue": None, "due_at": None, "error": None, "reason": None}
+    photo = f"s3://inbox/uploads/{name}#{etag}"
+    return put(desk, name, **{"photo": photo, "etag": etag, "uploaded_at": timestamp(now)} | decided | changes)
+
+
+WAITS: dict[str, Any] = {"status": "REVIEW", "queue": "REVIEW#0", "due_at": 1, "vehicle": None}
+
+
+def test_the_driver_s_other_photos_of_the_day_stand_beside(
+    review: ModuleType,
+    call: Call,
+    desk: Desk,  # noqa: F811
+) -> None:
+    photo = taken(review, desk, "driver-7/now.png", **WAITS)
+    earlier = taken(review, desk, "driver-7/earlier.png", -2)
+    rejected = taken(review, desk, "driver-7/later.png", 1, status="REJECTED", vehicle=None)
+    for name, hours in [("driver-7/sub/x.png", 0), ("driver-70/x.png", 0), ("x.png", 0), ("driver-7/old.png", -13)]:
+        taken(review, desk, name, hours)
+    upload(review, "uploads/driver-7/no-record.png", picture())
+
+    status, answer = call("beside", {"photo": photo})
+
+    assert status == 200
+    assert [(each["photo"], each["outcome"]) for each in answer["photos"]] == [
+        (earlier, "bicycle"),
+        (rejected, "rejected"),
+    ]
+    shown = request(review, "POST", "/api/picture", json.dumps({"photo": earlier, "beside": photo}))
+    assert shown["statusCode"] == 200
+
+
+def test_of_a_busy_driver_the_nearest_photos_stand_beside(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
+    photo = taken(review, desk, "driver-8/now.png", **WAITS)
+    for number in range(9):
+        taken(review, desk, f"driver-8/{number}.png")
+
+    assert len(call("beside", {"photo": photo})[1]["photos"]) == 4
+
+
+def test_only_the_same_driver_s_photos_of_the_day_can_be_seen_beside_one_in_review(
+    review: ModuleType,
+    call: Call,
+    desk: Desk,  # noqa: F811
+) -> None:
+    photo, other = taken(review, desk, "driver-7/now.png", **WAITS), taken(review, desk, "driver-7/other.png")
+    strangers = [
+        taken(review, desk, name, hours)
+        for name, hours in [("driver-8/x.png", 0), ("driver-7/old.png", -13), ("x.png", 0), ("driver-7/sub/x.png", 0)]
+    ]
+    elsewhere = put(desk, photo=f"s3://inbox/elsewhere/driver-7/x.png#{'0' * 32}", status="ROUTED")
+
+    for stranger in [*strangers, elsewhere, "s3://inbox/uploads/driver-7/nothing.png#0", photo]:
+        assert call("picture", {"photo": stranger, "beside": photo})[0] == 404
+    assert call("picture", {"photo": photo, "beside": other})[0] == 404  # which was never in review
+    assert call("picture", {"photo": other})[0] == 404
+    assert call("beside", {"photo": other})[0] == 404
+
+
+def test_a_photo_in_nobody_s_folder_stands_alone(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
+    photo = taken(review, desk, "now.png", **WAITS)
+    taken(review, desk, "other.png")
+
+    assert call("beside", {"photo": photo})[1] == {"photos": []}

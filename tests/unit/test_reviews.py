@@ -1,5 +1,7 @@
 """A person's decision is taken once, undone in time, corrected afterwards, under the conditions of moto's table."""
 
+import json
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,28 +10,35 @@ from typing import Any
 import boto3
 import pytest
 from boto3.dynamodb.types import TypeSerializer
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
+from msgspec.structs import replace
 
-from functions.review.reviews import Conflict, Desk, InvalidAnswer, Place, Record, UnknownPhoto
-from functions.review.waiting import decisions_since, hold, release, waiting_photos
-from stack.template import read_template
+from functions.decisions.classes import parse_classes
+from functions.decisions.decision import Decision
+from functions.decisions.reviews import MOST_UNDONE, Desk, InvalidAnswer
+from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
+from functions.decisions.waiting import decisions_since, hold, release
+from loading_bay.stack.template import read_template
 
 TABLE = "decisions"
 WORKFLOW = "arn:aws:states:us-east-1:123456789012:stateMachine:announce"
 
 
 class Announcements:
-    """Stands for Step Functions: notes what is started, and can be out of reach."""
+    """Stands for Step Functions: keeps each execution's input under its name, and can be out of reach."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.inputs: dict[str, dict[str, str]] = {}
         self.reachable = True
 
-    def start_execution(self, **arguments: Any) -> None:
+    def start_execution(self, *, name: str, input: str, **_: Any) -> None:
         if not self.reachable:
             raise EndpointConnectionError(endpoint_url="https://states.us-east-1.amazonaws.com")
-        self.names.append(arguments["name"])
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name)
+        if self.inputs.setdefault(name, json.loads(input)) != json.loads(input):
+            error = {"Error": {"Code": "ExecutionAlreadyExists", "Message": ""}}
+            raise ClientError(error, "StartExecution")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +61,8 @@ def dynamodb(aws: None) -> Any:
 
 @pytest.fixture
 def desk(dynamodb: Any) -> Iterator[Desk]:
-    classes = {"bicycle": Place("1", "near"), "motorcycle": Place("2", "far")}
-    yield Desk(dynamodb, Announcements(), TABLE, WORKFLOW, classes)
+    classes = parse_classes("bicycle:1:near,motorcycle:2:far")
+    yield Desk(DecisionsTable(dynamodb, TABLE), Announcements(), WORKFLOW, classes)
     for item in dynamodb.scan(TableName=TABLE)["Items"]:
         dynamodb.delete_item(TableName=TABLE, Key={"photo": item["photo"]})
 
@@ -75,13 +84,13 @@ def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
         "reason": "bicycle 0.5000, motorcycle 0.5000: none reaches 0.9",
     } | changes
     item = {key: TypeSerializer().serialize(value) for key, value in record.items() if value is not None}
-    desk.dynamodb.put_item(TableName=TABLE, Item=item)
+    desk.table.dynamodb.put_item(TableName=TABLE, Item=item)
     return str(record["photo"])
 
 
 def close(desk: Desk, photo: str) -> None:
-    """Do what the workflow does when the time to undo is over."""
-    desk.dynamodb.update_item(
+    """Close the undo window, as the workflow does."""
+    desk.table.dynamodb.update_item(
         TableName=TABLE,
         Key={"photo": {"S": photo}},
         UpdateExpression="SET review_closed_at = :now",
@@ -93,38 +102,37 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def decide(desk: Desk, photo: str, answer: str = "bicycle", review_id: str | None = None, by: str = "ana") -> Record:
+def decide(desk: Desk, photo: str, answer: str = "bicycle", review_id: str | None = None, by: str = "ana") -> Decision:
     return desk.decide(photo, answer, review_id=review_id or new_id(), reviewer=by)
 
 
+def announced(desk: Desk) -> list[tuple[str, str]]:
+    """Return the photo and the decision's id of each announcement that was started."""
+    return [(each["photo"], each["review_id"]) for each in desk.stepfunctions.inputs.values()]
+
+
 def held(desk: Desk, by: str, want: int = 1, have: tuple[str, ...] = (), skipped: tuple[str, ...] = ()) -> list[str]:
-    return [record["photo"] for record in hold(desk, by, have=have, skipped=skipped, want=want).photos]
+    return [decision.photo for decision in hold(desk.table, by, have=have, skipped=skipped, want=want).photos]
 
 
-def test_a_vehicle_routes_the_photo_and_its_announcement_starts_under_the_decisions_id(desk: Desk) -> None:
+def test_a_vehicle_routes_the_photo_and_starts_its_announcement(desk: Desk) -> None:
     photo, review_id = put(desk), new_id()
 
-    record = decide(desk, photo, "motorcycle", review_id)
+    decision = decide(desk, photo, "motorcycle", review_id)
 
-    assert (record["status"], record["vehicle"], record["bay"], record["order_range"]) == (
-        "ROUTED",
-        "motorcycle",
-        "2",
-        "far",
-    )
-    assert (record["reviewed_by"], record["review_id"], record["revision"]) == ("ana", review_id, 1)
-    assert record["queue"] == f"OPEN#{record['claim'][0]}"
-    assert record["due_at"] > datetime.now(UTC).timestamp() + 60
-    assert not {"error", "reason"} & set(record)
-    assert desk.stepfunctions.names == [review_id]
-    assert waiting_photos(desk) == ([], False)
+    assert (decision.status, decision.vehicle, decision.place) == ("ROUTED", "motorcycle", "2 (far)")
+    assert (decision.reviewed_by, decision.review_id, decision.revision) == ("ana", review_id, 1)
+    assert decision.in_queue("OPEN")
+    assert (decision.due_at or 0) > datetime.now(UTC).timestamp() + 60
+    assert (decision.error, decision.reason) == (None, None)
+    assert announced(desk) == [(photo, review_id)]
+    assert held(desk, "ana") == []
 
 
 def test_neither_rejects_the_photo(desk: Desk) -> None:
-    record = decide(desk, put(desk), "neither")
+    decision = decide(desk, put(desk), "neither")
 
-    assert (record["status"], record["error"]) == ("REJECTED", "NoVehicle")
-    assert "vehicle" not in record
+    assert (decision.status, decision.error, decision.vehicle) == ("REJECTED", "NoVehicle", None)
 
 
 def test_the_same_decision_again_answers_the_same_and_another_meets_a_conflict(desk: Desk) -> None:
@@ -135,15 +143,16 @@ def test_the_same_decision_again_answers_the_same_and_another_meets_a_conflict(d
     with pytest.raises(Conflict, match="ana has decided: bicycle") as refused:
         decide(desk, photo, "motorcycle", by="ben")
 
-    assert refused.value.record == first
+    assert refused.value.decision == first
 
 
 def test_a_decision_whose_announcement_cannot_start_is_taken_and_due_for_the_sweep(desk: Desk) -> None:
     desk.stepfunctions.reachable = False
 
-    record = decide(desk, put(desk))
+    decision = decide(desk, put(desk))
 
-    assert (record["status"], record["queue"][:5]) == ("ROUTED", "OPEN#")
+    assert decision.status == "ROUTED"
+    assert decision.in_queue("OPEN")
 
 
 def test_undone_in_time_the_photo_waits_as_before(desk: Desk) -> None:
@@ -151,22 +160,45 @@ def test_undone_in_time_the_photo_waits_as_before(desk: Desk) -> None:
     before = desk.read(photo)
     decide(desk, photo, "neither", review_id)
 
-    record = desk.undo(photo, review_id=review_id, reviewer="ana")
+    undone = desk.undo(photo, review_id=review_id, reviewer="ana")
 
-    added = {"lease_by", "lease_until", "undone_id"}
-    assert {name: value for name, value in record.items() if name not in added} == before
-    assert desk.undo(photo, review_id=review_id, reviewer="ana") == record
+    assert replace(undone, lease_by=None, lease_until=None, undone_ids=()) == before
+    assert desk.undo(photo, review_id=review_id, reviewer="ana") == undone
     assert held(desk, "ben") == []
-    assert decide(desk, photo, "bicycle")["status"] == "ROUTED"
+    assert decide(desk, photo, "bicycle").status == "ROUTED"
 
 
-def test_a_late_copy_of_an_undone_decision_does_not_decide_again(desk: Desk) -> None:
-    photo, review_id = put(desk), new_id()
-    decide(desk, photo, "bicycle", review_id)
-    desk.undo(photo, review_id=review_id, reviewer="ana")
-
-    with pytest.raises(Conflict, match="was undone"):
+def test_a_late_copy_of_any_undone_decision_does_not_decide_again(desk: Desk) -> None:
+    photo, ids = put(desk), [new_id() for _ in range(MOST_UNDONE)]
+    for review_id in ids:
         decide(desk, photo, "bicycle", review_id)
+        desk.undo(photo, review_id=review_id, reviewer="ana")
+
+    for review_id in ids:
+        with pytest.raises(Conflict, match="was undone"):
+            decide(desk, photo, "bicycle", review_id)
+    # A record is bounded, and so are the ids that it can remember
+    desk.undo(photo, review_id=ids[-1], reviewer="ana")
+    last = decide(desk, photo, "motorcycle")
+    with pytest.raises(Conflict, match="undone too often"):
+        desk.undo(photo, review_id=last.review_id or "", reviewer="ana")
+
+
+def test_one_id_for_two_photos_announces_both(desk: Desk) -> None:
+    first, second, review_id = put(desk, "1.jpg"), put(desk, "2.jpg"), new_id()
+
+    decide(desk, first, "bicycle", review_id)
+    decide(desk, second, "motorcycle", review_id)
+
+    assert announced(desk) == [(first, review_id), (second, review_id)]
+
+
+def test_an_item_that_is_not_a_decision_hides_no_other(desk: Desk) -> None:
+    put(desk, "bad.jpg", due_at=1, claimed_at="yesterday")
+    put(desk, "worse.jpg", due_at=2, status="LOST")
+    photo = put(desk)
+
+    assert held(desk, "ana", 3) == [photo]
 
 
 def test_too_late_or_not_ones_own_a_decision_cannot_be_undone(desk: Desk) -> None:
@@ -187,12 +219,12 @@ def test_a_correction_is_the_next_revision(desk: Desk) -> None:
         desk.correct(photo, "motorcycle", review_id=second, reviewer="ben", corrects=first)
     close(desk, photo)
 
-    record = desk.correct(photo, "neither", review_id=second, reviewer="ben", corrects=first)
+    corrected = desk.correct(photo, "neither", review_id=second, reviewer="ben", corrects=first)
 
-    assert (record["status"], record["revision"], record["reviewed_by"]) == ("REJECTED", 2, "ben")
-    assert not {"vehicle", "bay", "order_range", "review_closed_at"} & set(record)
-    assert desk.correct(photo, "neither", review_id=second, reviewer="ben", corrects=first) == record
-    assert desk.stepfunctions.names == [first, second, second]
+    assert (corrected.status, corrected.revision, corrected.reviewed_by) == ("REJECTED", 2, "ben")
+    assert (corrected.vehicle, corrected.place) == (None, "")
+    assert desk.correct(photo, "neither", review_id=second, reviewer="ben", corrects=first) == corrected
+    assert announced(desk) == [(photo, first), (photo, second)]
     with pytest.raises(Conflict, match="ben has changed it: neither"):
         desk.correct(photo, "motorcycle", review_id=new_id(), reviewer="ana", corrects=first)
     with pytest.raises(Conflict, match="cannot be undone, only corrected"):
@@ -221,7 +253,7 @@ def test_of_a_photo_that_was_never_in_review_nothing_is_said(desk: Desk, status:
 def test_a_photo_that_is_not_announced_yet_cannot_be_decided(desk: Desk) -> None:
     photo = put(desk, queue="OPEN#0")
 
-    with pytest.raises(Conflict, match="does not wait for a person now"):
+    with pytest.raises(Conflict, match="no longer waiting for review"):
         decide(desk, photo)
 
 
@@ -229,9 +261,9 @@ def test_the_oldest_photos_are_handed_out_first_and_to_one_person_each(desk: Des
     photos = [put(desk, f"{number}.jpg", due_at=1795600800 + number) for number in range(5)]
 
     assert held(desk, "ana", 2) == photos[:2]
-    ben = hold(desk, "ben", have=(), skipped=(), want=2)
+    ben = hold(desk.table, "ben", have=(), skipped=(), want=2)
 
-    assert [record["photo"] for record in ben.photos] == photos[2:4]
+    assert [decision.photo for decision in ben.photos] == photos[2:4]
     assert (ben.waiting, ben.more, ben.colleagues) == (5, False, {"ana": 2})
     assert held(desk, "ana", 2) == photos[:2]
     assert held(desk, "ana", 3, have=(photos[1],)) == [photos[1], photos[0], photos[4]]
@@ -242,14 +274,14 @@ def test_the_oldest_photos_are_handed_out_first_and_to_one_person_each(desk: Des
 def test_a_lease_ends_by_itself_or_when_it_is_given_back(desk: Desk) -> None:
     photo = put(desk)
     assert held(desk, "ana") == [photo]
-    release(desk, "ben", [photo])
+    release(desk.table, "ben", [photo])
     assert held(desk, "ben") == []
-    release(desk, "ana", [photo])
+    release(desk.table, "ana", [photo])
     assert held(desk, "ben") == [photo]
     expired = put(desk, "expired.jpg", lease_by="ana", lease_until=1795600800 - 10**7)
 
     assert expired in held(desk, "ben", 2)
-    assert decide(desk, put(desk, "other.jpg", lease_by="ana", lease_until=1), by="ben")["reviewed_by"] == "ben"
+    assert decide(desk, put(desk, "other.jpg", lease_by="ana", lease_until=1), by="ben").reviewed_by == "ben"
 
 
 def test_skipped_photos_come_back_last(desk: Desk) -> None:
@@ -264,10 +296,10 @@ def test_the_day_counts_decisions_and_the_seconds_that_one_took(desk: Desk) -> N
         decide(desk, photo)
     decide(desk, photos[3], by="ben")
 
-    day = decisions_since(desk, "ana", datetime.now(UTC) - timedelta(hours=1))
+    day = decisions_since(desk.table, "ana", datetime.now(UTC) - timedelta(hours=1))
 
-    assert [record["photo"] for record in day.decisions] == photos[::-1]
+    assert [decision.photo for decision in day.decisions] == photos[::-1]
     assert day.seconds is not None
     assert 0 <= day.seconds < 5
-    assert decisions_since(desk, "ana", datetime.now(UTC) + timedelta(hours=1)).decisions == []
-    assert decisions_since(desk, "carl", datetime.now(UTC) - timedelta(days=900)).seconds is None
+    assert decisions_since(desk.table, "ana", datetime.now(UTC) + timedelta(hours=1)).decisions == []
+    assert decisions_since(desk.table, "carl", datetime.now(UTC) - timedelta(days=900)).seconds is None

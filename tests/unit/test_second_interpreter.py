@@ -1,4 +1,4 @@
-"""ClassifyPhoto and WatchReview end on a second interpreter as they do on the first, with arguments that AWS takes."""
+"""ClassifyPhoto ends on a second interpreter as it does on the first, with arguments that AWS takes."""
 
 import json
 from collections.abc import Iterator
@@ -50,16 +50,22 @@ def bay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interpreter]:
             "DecisionsTable": found.create_table("Decisions"),
             "DecisionRetentionDays": "365",
             "ClaimSeconds": "600",
-            "RetrySeconds": "300",
-            "LongestRetrySeconds": "3600",
+            "RetryMillis": "300000",
+            "LongestRetryMillis": "600000",
             "GiveUpAfterHours": "24",
         }
         found.functions = {
             "SerializeFunctionArn": lambda given: (
                 given | {"image_data": "…", "uploaded_at": "2026-11-25T18:00:00.000Z"}
             ),
-            "InferenceFunctionArn": lambda given: {"inferences": [0.97, 0.03], "variant": "AllTraffic"},
-            "ThresholdFunctionArn": lambda given: given | {"vehicle": "bicycle", "confidence": 0.97},
+            "InferenceFunctionArn": lambda given: {
+                "inferences": [0.97, 0.03],
+                "probabilities": {"bicycle": 0.97, "motorcycle": 0.03},
+                "variant": "AllTraffic",
+            },
+            "ThresholdFunctionArn": lambda given: (
+                given | {"vehicle": "bicycle", "confidence": 0.97, "bay": "1", "order_range": "near"}
+            ),
         }
         found.s3.create_bucket(Bucket="inbox")
         yield found
@@ -146,17 +152,3 @@ def test_nonsense_is_refused_before_anything_is_claimed(bay: Interpreter, nonsen
     assert (run.status, run.error) == ("FAILED", "InvalidInput")
     assert run.calls == []
     assert bay.items("Decisions") == []
-
-
-def test_the_watch_measures_the_oldest_review(bay: Interpreter) -> None:
-    bay.functions["ThresholdFunctionArn"] = raising(LowConfidence("0.52 < 0.9"))
-    classify(bay)
-
-    run = bay.run("WatchReview", {})
-
-    assert run.status == "SUCCEEDED", run.cause
-    for integration, arguments in run.calls:
-        assert problems(integration, arguments) == ""
-    measured = run.calls[-1][1]["MetricData"][0]
-    assert measured["MetricName"] == "OldestReviewAge"
-    assert 0 <= measured["Value"] < 60

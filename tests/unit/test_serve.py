@@ -16,7 +16,7 @@ import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 
-from stack.image_size import served_size
+from loading_bay.stack.image_size import served_size
 from training.container import serve
 
 MODEL = Path("training/model/model.onnx")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pages.statistics import binomial_test, chi_squared, exceeding, fisher_test, holm, kolmogorov, share
+from loading_bay.statistics import binomial_test, chi_squared, exceeding, fisher_test, holm, kolmogorov, share
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 1), (1, 1), (0, 40), (3, 40), (40, 40), (1, 1_000), (431_002, 999_999)])

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from functions.serialize.refusals import PhotoTooLarge
-from functions.serialize.storage import PhotoNotFound, StorageUnavailable, fetch_photo
+from functions.photo.errors import PhotoNotFound, PhotoTooLarge, StorageUnavailable
+from functions.photo.storage import fetch_photo
 
 UPLOADED = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ class UnreadBody(io.RawIOBase):
 
 def answer(data: bytes) -> dict[str, Any]:
     body = StreamingBody(io.BytesIO(data), len(data))
-    return {"Body": body, "ContentLength": len(data), "LastModified": UPLOADED}
+    return {"Body": body, "ContentLength": len(data), "LastModified": UPLOADED, "Metadata": {}}
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ What is needed is derived: from each task's `Resource` and `Arguments`, from eac
 import json
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stack.template import ROOT, read_template
+from loading_bay.stack.template import read_template
 
 from .calls import calls_of, services_of
 from .definitions import Task, as_text, definition_of, machines, states_of, tasks
+from .packages import modules_of, packages_of
 
 RESOURCES: dict[str, dict[str, Any]] = read_template()["Resources"]
 # An action on something, both as texts: ("dynamodb:PutItem", "Decisions.Arn").
@@ -119,7 +119,7 @@ def named_by(task: Task) -> Iterator[str]:
             yield f"{logical_id}.Arn/index/{index[1]}" if index else f"{logical_id}.Arn"
         elif kind == "AWS::Serverless::Function":
             yield f"{logical_id}.Arn"
-        elif kind == "AWS::Serverless::StateMachine":
+        elif kind == "AWS::StepFunctions::StateMachine":
             yield logical_id
         elif kind == "AWS::SQS::Queue":
             yield f"{logical_id}.Arn"
@@ -143,14 +143,12 @@ def test_what_a_task_names_is_what_its_role_may_touch(task: Task) -> None:
         assert needed_by_task(task) & actions(each for each in allowed if each[1] == target), target
 
 
-def modules_of(function: str) -> list[Path]:
-    handler = RESOURCES[function]["Properties"]["Handler"]
-    own = list((ROOT / "functions" / handler.split(".")[-3]).glob("*.py"))
-    imported = {found for module in own for found in re.findall(r"from \.\.(\w+)\.(\w+) import", module.read_text())}
-    return own + [ROOT / "functions" / package / f"{name}.py" for package, name in imported]
-
-
 FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_deployed_with_what_it_imports_and_nothing_else(function: str) -> None:
+    assert {module.parent.name for module in modules_of(function)} == set(packages_of(function))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

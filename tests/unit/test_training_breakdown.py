@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from training.breakdown import breakdown, scale_name
-from training.dataset import Origin, Photo
+from loading_bay.model.breakdown import breakdown, scale_name
+from loading_bay.model.dataset import Origin, Photo
 
 NAMES = ["bicycle", "motorcycle"]
 

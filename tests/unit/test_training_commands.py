@@ -15,11 +15,11 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 from PIL import Image
 
-from stack.errors import UserError
-from stack.template import parameter_default
-from training import history, predictors
-from training.__main__ import main
-from training.commands.options import console
+from loading_bay.cli.main import main
+from loading_bay.cli.model.options import console
+from loading_bay.model import predictors
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.template import parameter_default
 from training.container.settings import THRESHOLD, Settings
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
@@ -32,7 +32,6 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr(console, "width", 200)
-    monkeypatch.setattr(history, "HISTORY", tmp_path / "history.jsonl")
     monkeypatch.delenv("SAGEMAKER_ROLE", raising=False)
     with mock_aws():
         s3 = boto3.client("s3", region_name="us-east-1")
@@ -41,7 +40,7 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
 
 def run(*arguments: str, answer: str | None = None) -> Result:
-    return CliRunner().invoke(main, list(arguments), input=answer)
+    return CliRunner().invoke(main, ["model", *arguments], input=answer)
 
 
 def said(result: Result) -> str:
@@ -163,7 +162,7 @@ def test_a_missing_sdk_says_what_to_install(staged: Path, monkeypatch: pytest.Mo
 def test_training_before_staging_says_what_to_run(tmp_path: Path) -> None:
     result = run("train", "--recipe", "bundled", "--data", str(tmp_path), "--output", str(tmp_path / "model"))
     assert result.exit_code == 1
-    assert "run python -m training stage first" in said(result)
+    assert "run loading-bay model stage first" in said(result)
 
 
 # evaluate

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.comparison import Comparison, compare, verdict
-from training.comparison_page import comparison_page
-from training.dataset import Origin, Photo, encoded
-from training.measurement import Measured
-from training.predictors import Prediction
+from loading_bay.model.comparison import Comparison, compare, verdict
+from loading_bay.model.comparison_page import comparison_page
+from loading_bay.model.dataset import Origin, Photo, encoded
+from loading_bay.model.measurement import Measured
+from loading_bay.model.predictors import Prediction
 
 NAMES = ["bicycle", "motorcycle"]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stack.errors import UserError
-from training import dataset
-from training.dataset import Origin, Photo, Pixels, Source, Vehicle, encoded
+from loading_bay.model import dataset
+from loading_bay.model.dataset import Origin, Photo, Pixels, Source, Vehicle, encoded
+from loading_bay.stack.errors import UserError
 
 CLASSES = ["bicycle", "motorcycle"]
 

@@ -14,9 +14,10 @@ import pytest
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from stack.errors import UserError
-from training import artifact, cost, deployment, inventory, live_endpoint, predictors
-from training.hosting import Capture, Clients, Hosting, RealTime, Serverless
+from loading_bay.endpoint import artifact, cost, deployment, inventory, live_endpoint
+from loading_bay.endpoint.hosting import Capture, Clients, Hosting, RealTime, Serverless
+from loading_bay.model import predictors
+from loading_bay.stack.errors import UserError
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 REAL_TIME = RealTime("ml.m5.large", 1, 3, 1000, Capture(50, "s3://photos/captures"))

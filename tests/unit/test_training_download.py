@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stack.errors import UserError
-from training import download
+from loading_bay.model import download
+from loading_bay.stack.errors import UserError
 
 CONTENT = bytes(range(256)) * 4096
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()

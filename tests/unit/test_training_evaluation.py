@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pages.statistics import share
-from stack.text import percent
-from training.evaluation import (
+from loading_bay.model.evaluation import (
     calibration_error,
     evaluate,
     main_figures,
@@ -17,6 +15,8 @@ from training.evaluation import (
     reliability_bins,
     risk_coverage,
 )
+from loading_bay.stack.text import percent
+from loading_bay.statistics import share
 
 NAMES = ["bicycle", "motorcycle"]
 NOBODY = np.empty((0, 2))

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from stack.template import ROOT
+from loading_bay.stack.template import ROOT
 
 from .calls import calls_of
 
 POLICIES = sorted((ROOT / "training" / "iam").glob("*.json"))
-MODULES = sorted((ROOT / "training").rglob("*.py"))
+PACKAGES = ("cli", "endpoint", "model")
+MODULES = sorted(module for name in PACKAGES for module in (ROOT / "loading_bay" / name).rglob("*.py"))
 
 
 def allowed(name: str) -> set[str]:
@@ -23,7 +24,7 @@ def allowed(name: str) -> set[str]:
 def test_the_trainer_may_do_to_sagemaker_all_that_training_does() -> None:
     called = calls_of(MODULES, ["sagemaker", "application-autoscaling", "cloudwatch"])
 
-    assert "sagemaker:CreateTransformJob" in called
+    assert "sagemaker:CreateEndpoint" in called
     assert called - allowed("trainer.json") == set()
 
 

@@ -11,12 +11,12 @@ import pytest
 from moto import mock_aws
 from PIL import Image
 
-from stack.addresses import Address
-from stack.errors import UserError
-from training import staging
-from training.dataset import Dataset, Origin, Photo, encoded
-from training.labels import Labels, fetch, read_labels
-from training.retraining import joined
+from loading_bay.model import staging
+from loading_bay.model.dataset import Dataset, Origin, Photo, encoded
+from loading_bay.model.labels import Labels, fetch, read_labels
+from loading_bay.model.retraining import joined
+from loading_bay.stack.addresses import Address
+from loading_bay.stack.errors import UserError
 
 NAMES = ["bicycle", "motorcycle"]
 LABELS = Address("inbox", "labels/")

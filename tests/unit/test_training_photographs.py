@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from functions.serialize.photo import upright
-from stack.errors import UserError
-from training import photographs
-from training.dataset import Vehicle, encoded
+from functions.photo.image import upright
+from loading_bay.model import photographs
+from loading_bay.model.dataset import Vehicle, encoded
+from loading_bay.stack.errors import UserError
 
 from .profiles import ADOBE
 

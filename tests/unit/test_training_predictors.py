@@ -13,9 +13,9 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from PIL import Image
 
-from stack.errors import UserError
-from training import predictors
-from training.dataset import Photo
+from loading_bay.model import predictors
+from loading_bay.model.dataset import Photo
+from loading_bay.stack.errors import UserError
 
 GREY = predictors.encode(np.full((32, 32, 3), 128, dtype=np.uint8))
 ATTRIBUTES = '{"counts":{"bicycle":1},"box":[0.1,0.2,0.5,0.6],"score":0.7,"reason_code":"UNSURE"}'

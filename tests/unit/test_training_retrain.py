@@ -16,12 +16,14 @@ from click.testing import CliRunner, Result
 from moto import mock_aws
 from PIL import Image
 
-from tests.unit.test_training_comparison import measured
-from training import deployment, history, predictors
-from training.__main__ import main
-from training.commands import retrain
-from training.commands.options import SHIPPED_MODEL, console
-from training.comparison import Comparison, compare
+from loading_bay.cli.main import main
+from loading_bay.cli.model import retrain
+from loading_bay.cli.model.options import SHIPPED_MODEL, console
+from loading_bay.endpoint import deployment
+from loading_bay.model import predictors
+from loading_bay.model.comparison import Comparison, compare
+
+from .test_training_comparison import measured
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 WEAK = measured([0.95] * 80 + [0.05] * 20, [], "old")
@@ -36,7 +38,6 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr(console, "width", 200)
-    monkeypatch.setattr(history, "HISTORY", tmp_path / "history.jsonl")
     monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: lambda body: [0.4, 0.6])
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="photos")
@@ -44,7 +45,7 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments))
+    return CliRunner().invoke(main, ["model", *arguments])
 
 
 def said(result: Result) -> str:
@@ -80,7 +81,6 @@ def test_a_dry_run_says_what_would_be_learned_and_changes_nothing(arguments: lis
     assert "held out" in result.output
     assert "Nothing was trained or changed" in said(result)
     assert list((tmp_path / "retrained").iterdir()) == []
-    assert not (tmp_path / "history.jsonl").exists()
 
 
 def test_the_new_model_is_judged_on_the_test_and_on_labels_that_it_never_learned(
@@ -95,7 +95,6 @@ def test_the_new_model_is_judged_on_the_test_and_on_labels_that_it_never_learned
     learned = {path.stem for path in (tmp_path / "retrained/staged/train/bicycle").iterdir()}
     assert found["sets"][1]["new"]["photos"] + len(learned) > 30
     assert "Held-out labels" in (tmp_path / "retrained/comparison.html").read_text()
-    assert json.loads((tmp_path / "history.jsonl").read_text())["command"] == "retrain"
 
 
 DEPLOY = ["deploy", "--endpoint", "bay", "--image", "image", "--bucket", "photos", "--role", ROLE, "--yes"]
@@ -149,8 +148,7 @@ def test_a_worse_model_is_not_deployed(arguments: list[str], account: Any, monke
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give one of --labels, --stack-name and --local"),
-        (["--labels", "x", "--local"], "give one of --labels, --stack-name and --local"),
+        (["--labels", "x", "--local"], "give --labels or --local, not both"),
         (["--labels", "/nonexistent"], "is not a folder"),
     ],
 )

@@ -11,9 +11,9 @@ import pytest
 from moto import mock_aws
 from PIL import Image
 
-from stack.errors import UserError
-from training import staging
-from training.dataset import Dataset, Origin, Photo, Vehicle, encoded
+from loading_bay.model import staging
+from loading_bay.model.dataset import Dataset, Origin, Photo, Vehicle, encoded
+from loading_bay.stack.errors import UserError
 
 NOWHERE = Origin()
 
@@ -152,7 +152,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, published: Pat
 
 
 def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="python -m training stage"):
+    with pytest.raises(UserError, match="loading-bay model stage"):
         staging.read_manifest(tmp_path)
 
 

@@ -13,7 +13,7 @@ from samtranslator.metrics.metrics import DummyMetricsPublisher, Metrics
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from stack.template import ROOT, read_template
+from loading_bay.stack.template import ROOT, read_template
 
 # One of each partition, and the two that are used most.
 REGIONS = ["us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1"]
@@ -53,7 +53,7 @@ def packaged() -> dict[str, Any]:
     uploaded = {"Bucket": "what-sam-uploaded", "Key": "0123456789abcdef"}
     template["Globals"]["Function"].pop("CodeUri")
     for resource in template["Resources"].values():
-        for name in {"DefinitionUri", "CodeUri"} & set(resource.get("Properties", {})):
+        for name in {"DefinitionS3Location", "CodeUri"} & set(resource.get("Properties", {})):
             resource["Properties"][name] = uploaded
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = uploaded

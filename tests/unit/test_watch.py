@@ -1,4 +1,4 @@
-"""The live state in the terminal and in a pipe: counts, what waits, the newest decisions."""
+"""The live state in the terminal and in a pipe: counts, waiting photos, the newest decisions."""
 
 import io
 import re
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stack.decisions import Decision, Status
-from stack.watch import state, watch
+from functions.decisions.decision import Decision, Status
+from loading_bay.operations.watch import state, watch
 
 NOW = datetime.now(UTC)
 

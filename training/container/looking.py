@@ -80,7 +80,8 @@ def read_photo(body: bytes, formats: tuple[str, ...], side: int = PHOTO_SIDE) ->
 def _upright(image: Image.Image, side: int) -> Image.Image:
     share = min(1, side / max(image.size))
     size = (max(1, round(share * image.width)), max(1, round(share * image.height)))
-    image.draft("RGB", size)
+    # A JPEG decoder scales by 1/2, 1/4 or 1/8 while it decodes.
+    image.draft("RGB", (2 * side, 2 * side))
     reduced = _eight_bit(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     if "A" in reduced.getbands():
         layer = reduced.convert("RGBA")

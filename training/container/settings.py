@@ -20,13 +20,13 @@ class Settings:
     seeds: tuple[int, ...] = (1, 2, 3)
     threads: int = 2
     # The detector: frames a step, and how many of its first parts stay as they were published.
-    detector_steps: int = 500
+    detector_steps: int = 250
     detector_batch: int = 16
     detector_learning_rate: float = 6e-4
     detector_frozen: int = 3
     # The classifier. Squares are drawn, not gone through: an epoch is when it is measured.
     epochs: int = 5
-    steps_per_epoch: int = 200
+    steps_per_epoch: int = 100
     vehicles_per_batch: int = 44
     others_per_batch: int = 28
     learning_rate: float = 1e-3
@@ -41,7 +41,7 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ",".join(str(seed) for seed in seeds)
 
 
-class SeedList(click.ParamType[tuple[int, ...]]):
+class SeedList(click.ParamType):
     """An option that takes seeds as `1,2,3`."""
 
     name = "numbers"

@@ -1,0 +1,180 @@
+"""One photo's record in the decisions table, in the one form that the functions and the command line read."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from boto3.dynamodb.types import TypeDeserializer
+
+from .classes import NEITHER
+
+Status = Literal["ROUTED", "REVIEW", "REJECTED", "FAILED", "CLAIMED"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+# The statuses of a photo that is decided, for good or until it runs again.
+OUTCOMES = frozenset(STATUSES) - {"CLAIMED"}
+# The work that is left, photo by photo: OPEN is claimed, failed for now or not announced; REVIEW waits for a person;
+# FAILED was given up. The table's index spreads each queue over shards, by the first digit of the photo's claim.
+Queue = Literal["OPEN", "REVIEW", "FAILED"]
+SHARDS = "0123456789abcdef"
+
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One photo's item in the decisions table; times in UTC; `None` where the item lacks the attribute."""
+
+    photo: str
+    status: Status
+    claimed_at: _Moment
+    s3_bucket: str | None = None
+    s3_key: str | None = None
+    etag: str | None = None
+    version_id: str | None = None
+    batch_id: str | None = None
+    claim: str | None = None
+    queue: str | None = None
+    due_at: int | None = None
+    execution_arn: str | None = None
+    uploaded_at: _Moment | None = None
+    decided_at: _Moment | None = None
+    announced_at: _Moment | None = None
+    failed_at: _Moment | None = None
+    first_failed_at: _Moment | None = None
+    probabilities: dict[str, float] | None = None
+    confidence: float | None = None
+    variant: str | None = None
+    vehicle: str | None = None
+    bay: str | None = None
+    order_range: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    lease_by: str | None = None
+    lease_until: int | None = None
+    review_id: str | None = None
+    reviewed_by: str | None = None
+    reviewed_at: _Moment | None = None
+    revision: int | None = None
+    unsure_reason: str | None = None
+    undone_ids: tuple[str, ...] = ()
+    label: str | None = None
+    label_etag: str | None = None
+
+    @property
+    def bucket(self) -> str:
+        """The photo's bucket, by its name `s3://bucket/key#etag`."""
+        return self.photo.removeprefix("s3://").partition("/")[0]
+
+    @property
+    def key(self) -> str:
+        """The photo's key: the part between bucket and ETag in `s3://bucket/key#etag`."""
+        return self.photo.removeprefix("s3://").partition("/")[2].rpartition("#")[0] or self.photo
+
+    @property
+    def place(self) -> str:
+        """Where the driver goes and which orders to take, or an empty string."""
+        return f"{self.bay} ({self.order_range})" if self.bay else ""
+
+    @property
+    def why(self) -> str:
+        """Why the photo was not routed, or an empty string."""
+        return f"{self.error}: {self.reason}" if self.reason else ""
+
+    @property
+    def answer(self) -> str:
+        """The vehicle that was decided, or `neither`."""
+        return self.vehicle or NEITHER
+
+    def in_queue(self, queue: Queue) -> bool:
+        """Whether somebody must still do this with the photo."""
+        return (self.queue or "").startswith(f"{queue}#")
+
+    def shard_of(self, queue: Queue) -> str:
+        """Return the key under which the index lists the photo in a queue."""
+        return f"{queue}#{(self.claim or SHARDS)[0]}"
+
+    @property
+    def needs_review(self) -> bool:
+        """Whether a person can decide now: the model was unsure, and that has been announced."""
+        return self.status == "REVIEW" and self.in_queue("REVIEW")
+
+    def holder(self, now: float) -> str:
+        """Return the name of the person who has the photo in hand at a Unix time, or an empty string."""
+        return self.lease_by or "" if (self.lease_until or 0) >= now else ""
+
+    @property
+    def went_to_a_person(self) -> bool:
+        """Whether the model was not sure enough, even if a person has routed the driver since."""
+        return self.status == "REVIEW" or self.reviewed_by is not None
+
+    @property
+    def score(self) -> float | None:
+        """The model's score for the vehicle that was decided, which a person may have chosen against the model."""
+        if self.reviewed_by is None:
+            return self.confidence
+        return (self.probabilities or {}).get(self.vehicle or "")
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from upload to decision; negative where two clocks disagree, None where one is missing."""
+        if self.uploaded_at is None or self.decided_at is None:
+            return None
+        return (self.decided_at - self.uploaded_at).total_seconds()
+
+    @property
+    def processing(self) -> float | None:
+        """Seconds from the claim to the decision, if there is one."""
+        return None if self.decided_at is None else (self.decided_at - self.claimed_at).total_seconds()
+
+
+# msgspec analyses a type at its first use, and crashes if several threads do so at once (0.22): so it is done here.
+msgspec.convert({"photo": "", "status": "CLAIMED", "claimed_at": "1970-01-01T00:00:00Z"}, Decision)
+
+
+class SkippedDecision(msgspec.Struct, frozen=True):
+    """An item that is not a decision, and why."""
+
+    photo: str
+    detail: str
+
+
+def decision_of(item: Any) -> Decision | SkippedDecision:
+    """Return the decision that a plain item holds, or why it is not one."""
+    try:
+        return msgspec.convert(item, Decision, strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        photo = item.get("photo") if isinstance(item, dict) else None
+        return SkippedDecision(str(photo), str(error))
+
+
+def separated(
+    found: Iterable[Decision | SkippedDecision],
+) -> tuple[list[Decision], list[SkippedDecision]]:
+    """Return the decisions, in the order in which they were claimed, and the items that are not decisions."""
+    decisions: list[Decision] = []
+    skipped: list[SkippedDecision] = []
+    for each in found:
+        if isinstance(each, Decision):
+            decisions.append(each)
+        else:
+            skipped.append(each)
+    return sorted(decisions, key=lambda each: each.claimed_at), skipped
+
+
+def plain_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an item as DynamoDB gives it in plain Python values: whole numbers as integers, the others as floats."""
+    return {name: _plain(TypeDeserializer().deserialize(value)) for name, value in item.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a time as the table writes it: UTC, to the millisecond."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"

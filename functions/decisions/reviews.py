@@ -1,0 +1,239 @@
+"""A person's decision about a photo: recorded under a condition, undone for a while, corrected afterwards.
+
+The review page and the command line both decide through this module. The table's conditions make a decision happen
+once; the workflow `AnnounceReview`, started under one name per decision, announces it once.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from boto3.dynamodb.conditions import Attr, ConditionBase
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .classes import NEITHER, VehicleClass
+from .decision import Decision, timestamp
+from .table import Conflict, DecisionsTable, UnknownPhoto
+
+LEASE_SECONDS = 120
+ANNOUNCE_SECONDS = 180  # after this, RunAgain starts the announcement that a function did not live to start
+MOST_UNDONE = 50  # of one photo: the ids of undone decisions are kept, and a record is bounded
+REVIEW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# Attributes of a record. A write that leaves a state behind removes its attributes.
+OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason")
+SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision", "unsure_reason")
+LEASE = ("lease_by", "lease_until")
+
+# Conditions on a record.
+NEEDS_REVIEW = Attr("status").eq("REVIEW") & Attr("queue").begins_with("REVIEW#")
+CAN_BE_UNDONE = Attr("review_closed_at").not_exists() & Attr("revision").eq(1)
+IS_CLOSED = Attr("review_closed_at").exists()
+
+
+def free_for(reviewer: str, now: float) -> ConditionBase:
+    """Return the condition that nobody else has the photo in hand."""
+    expired = Attr("lease_until").not_exists() | Attr("lease_until").lt(int(now))
+    return expired | Attr("lease_by").eq(reviewer)
+
+
+def never_undone(review_id: str) -> ConditionBase:
+    """Return the condition that a decision was not undone before, so a late copy of it counts for nothing."""
+    return Attr("undone_ids").not_exists() | ~Attr("undone_ids").contains(review_id)
+
+
+def decided_as(review_id: str) -> ConditionBase:
+    """Return the condition that this decision is the last one about the photo."""
+    return Attr("review_id").eq(review_id)
+
+
+class InvalidAnswer(Exception):
+    """The answer is not one of this stack's, or the decision's id is not a UUID."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where people decide: the table, the workflow that announces their decisions, and the stack's classes."""
+
+    table: DecisionsTable
+    stepfunctions: Any
+    workflow: str
+    classes: Mapping[str, VehicleClass] = field(default_factory=dict)
+
+    @cached_property
+    def answers(self) -> tuple[str, ...]:
+        """Every answer: the classes in the order of the model's answers, and last the one for none of them."""
+        return (*self.classes, NEITHER)
+
+    def read(self, photo: str) -> Decision:
+        """Return the record of a photo that is, or was, in review.
+
+        Raises:
+            UnknownPhoto: the photo does not exist, or the model was sure of it, so it never was in review.
+        """
+        decision = self.table.get(photo)
+        if decision is None or (decision.status != "REVIEW" and decision.review_id is None):
+            raise UnknownPhoto("this photo is not in review")
+        return decision
+
+    def decide(self, photo: str, answer: str, *, review_id: str, reviewer: str) -> Decision:
+        """Record a person's answer for a photo that needs review, and start its announcement; returns the record.
+
+        The same `review_id` again changes nothing and returns the same.
+
+        Args:
+            photo: the photo's name in the table.
+            answer: a class, or `neither`.
+            review_id: a UUID of the caller's, which makes the decision count once.
+            reviewer: the person's name.
+
+        Raises:
+            InvalidAnswer: see there.
+            UnknownPhoto: see `read`.
+            Conflict: decided already, undone, or held by somebody else.
+        """
+        self._check(answer, review_id)
+        decision = self.read(photo)
+        changes = self._outcome(answer) | _signature(decision, review_id, reviewer, revision=1)
+        changes |= {"unsure_reason": decision.reason, **dict.fromkeys(LEASE)}
+        when = NEEDS_REVIEW & free_for(reviewer, time.time()) & never_undone(review_id)
+        return self._take(decision, changes, when, lambda stored: _why_not_decided(stored, review_id))
+
+    def undo(self, photo: str, *, review_id: str, reviewer: str) -> Decision:
+        """Take back a person's own decision before it is announced; the photo waits again, held by the same person.
+
+        Raises:
+            UnknownPhoto: see `read`.
+            Conflict: announced already, a correction, or somebody else's.
+        """
+        decision = self.read(photo)
+        if len(decision.undone_ids) >= MOST_UNDONE and review_id not in decision.undone_ids:
+            raise Conflict("this photo was undone too often; correct the decision instead", decision)
+        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *SIGNATURE)) | {
+            "status": "REVIEW",
+            "error": "LowConfidence",
+            "reason": decision.unsure_reason or "",
+            "queue": decision.shard_of("REVIEW"),
+            "due_at": int(decision.claimed_at.timestamp()),
+            "undone_ids": [*decision.undone_ids, review_id],
+            "lease_by": reviewer,
+            "lease_until": int(time.time()) + LEASE_SECONDS,
+        }
+        when = decided_as(review_id) & Attr("reviewed_by").eq(reviewer) & CAN_BE_UNDONE
+        try:
+            return self.table.update(photo, changes, when)
+        except Conflict as conflict:
+            if conflict.decision.needs_review and review_id in conflict.decision.undone_ids:
+                return conflict.decision  # a twin of this very request was quicker
+            raise Conflict(_why_not_undone(conflict.decision, review_id, reviewer), conflict.decision) from None
+
+    def correct(self, photo: str, answer: str, *, review_id: str, reviewer: str, corrects: str) -> Decision:
+        """Replace an announced decision by another, which is announced as its next revision.
+
+        Args:
+            photo: the photo's name in the table.
+            answer: a class, or `neither`.
+            review_id: of the correction.
+            reviewer: the person's name; every reviewer may correct everybody's decisions.
+            corrects: the `review_id` of the decision that the person saw.
+
+        Raises:
+            InvalidAnswer: see there; also the answer that was given before.
+            UnknownPhoto: see `read`.
+            Conflict: not announced yet, or corrected by somebody else since.
+        """
+        self._check(answer, review_id)
+        decision = self.read(photo)
+        if decision.review_id == corrects and decision.answer == answer:
+            raise InvalidAnswer(f"the decision is {answer} already")
+        signature = _signature(decision, review_id, reviewer, revision=(decision.revision or 0) + 1)
+        changes = self._outcome(answer) | signature | {"review_closed_at": None}
+        when = decided_as(corrects) & IS_CLOSED
+        return self._take(decision, changes, when, lambda stored: _why_not_corrected(stored, corrects))
+
+    def _check(self, answer: str, review_id: str) -> None:
+        if answer not in self.answers:
+            raise InvalidAnswer(f"the answer must be one of {', '.join(self.answers)}")
+        if not REVIEW_ID.fullmatch(review_id):
+            raise InvalidAnswer("review_id must be a UUID in lower case")
+
+    def _outcome(self, answer: str) -> dict[str, Any]:
+        chosen = self.classes.get(answer)
+        if chosen is None:
+            outcome = {"status": "REJECTED", "error": "NoVehicle", "reason": "a person sees none of the vehicles"}
+        else:
+            outcome = {"status": "ROUTED", "vehicle": answer, "bay": chosen.bay, "order_range": chosen.order_range}
+        return dict.fromkeys(OUTCOME) | outcome
+
+    def _take(
+        self, decision: Decision, changes: Mapping[str, Any], when: ConditionBase, why_not: Callable[[Decision], str]
+    ) -> Decision:
+        """Write a decision unless it is written already, and start its announcement; returns the record."""
+        if decision.review_id != changes["review_id"]:
+            try:
+                decision = self.table.update(decision.photo, changes, when)
+            except Conflict as conflict:
+                decision = conflict.decision
+                if decision.review_id != changes["review_id"]:  # else a twin of this very request was quicker
+                    raise Conflict(why_not(decision), decision) from None
+        self._announce(decision)
+        return decision
+
+    def _announce(self, decision: Decision) -> None:
+        """Start the announcement of a decision; where that fails, RunAgain does it some minutes later."""
+        named = {"photo": decision.photo, "review_id": decision.review_id}
+        # The photo is part of the name, as a client may use one id for two photos.
+        name = f"{decision.review_id}-{hashlib.sha256(decision.photo.encode()).hexdigest()[:16]}"
+        try:
+            self.stepfunctions.start_execution(stateMachineArn=self.workflow, name=name, input=json.dumps(named))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
+                logging.getLogger(__name__).warning("announcement not started: %s", error, extra=named)
+        except BotoCoreError as error:
+            logging.getLogger(__name__).warning("announcement not started: %s", error, extra=named)
+
+
+def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: int) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "review_id": review_id,
+        "revision": revision,
+        "reviewed_by": reviewer,
+        "reviewed_at": timestamp(now),
+        "reviewed_on": now.date().isoformat(),
+        "queue": decision.shard_of("OPEN"),
+        "due_at": int(now.timestamp()) + ANNOUNCE_SECONDS,
+    }
+
+
+def _why_not_decided(stored: Decision, review_id: str) -> str:
+    if stored.review_id is not None:
+        return f"{stored.reviewed_by} has decided: {stored.answer}"
+    if review_id in stored.undone_ids:
+        return "this decision was undone"
+    if stored.needs_review:
+        return f"{stored.lease_by or 'somebody'} is looking at this photo"
+    return "this photo is no longer waiting for review"
+
+
+def _why_not_undone(stored: Decision, review_id: str, reviewer: str) -> str:
+    if stored.review_id != review_id:
+        return "this is no longer the last decision about the photo"
+    if stored.reviewed_by != reviewer:
+        return f"the decision is {stored.reviewed_by}'s"
+    if stored.revision != 1:
+        return "a correction cannot be undone, only corrected"
+    return "too late to undo: it is announced; correct it instead"
+
+
+def _why_not_corrected(stored: Decision, corrects: str) -> str:
+    if stored.review_id != corrects:
+        return f"{stored.reviewed_by} has changed it: {stored.answer}" if stored.reviewed_by else "it was undone"
+    return "this decision can still be undone; it cannot be corrected yet"

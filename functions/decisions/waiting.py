@@ -1,0 +1,87 @@
+"""The photos that need review: which of them each person holds for now, and the decisions of the day."""
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from statistics import median
+
+from boto3.dynamodb.conditions import Attr
+
+from .decision import Decision
+from .reviews import LEASE, LEASE_SECONDS, NEEDS_REVIEW, free_for
+from .table import BATCH_GET, Conflict, DecisionsTable, UnknownPhoto
+
+SHARD_LIMIT = 100  # photos counted per shard: 1,600 waiting photos are known exactly, beyond that "more than"
+RENEW_SECONDS = LEASE_SECONDS / 2
+LONGEST_DECISION = 300  # seconds; a longer gap between two decisions was a pause
+
+
+@dataclass(frozen=True)
+class Held:
+    """The photos that one person has in hand, how many wait in all, and how many each colleague has in hand."""
+
+    photos: list[Decision]
+    waiting: int
+    more: bool
+    colleagues: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Day:
+    """The decisions since a moment, latest first, and the median seconds that one person took for one of theirs."""
+
+    decisions: list[Decision]
+    seconds: float | None
+
+
+def hold(table: DecisionsTable, reviewer: str, *, have: Collection[str], skipped: Collection[str], want: int) -> Held:
+    """Lease photos to a person until they hold `want`, those that they `have` first and `skipped` ones last.
+
+    A lease ends after two minutes, and is renewed by asking again.
+    """
+    listed, more = table.names_queued("REVIEW", most=SHARD_LIMIT)
+    now = time.time()
+    first = list(dict.fromkeys([*have, *listed]))[:BATCH_GET]
+    records = {decision.photo: decision for decision in table.named(first)}
+    queue = [records[photo] for photo in first if photo in records and records[photo].needs_review]
+    holders = {decision.photo: decision.holder(now) for decision in queue}
+    colleagues = Counter(name for name in holders.values() if name not in {"", reviewer})
+    free = [decision for decision in queue if holders[decision.photo] in {"", reviewer}]
+    free.sort(key=lambda decision: decision.photo in skipped)  # stable: otherwise the order stays
+    leased = (_lease(table, decision, reviewer, now) for decision in free)
+    return Held(list(islice(filter(None, leased), want)), len(listed), more, dict(colleagues))
+
+
+def release(table: DecisionsTable, reviewer: str, photos: Iterable[str]) -> None:
+    """Give photos back that a person holds."""
+    for photo in photos:
+        with suppress(Conflict, UnknownPhoto):
+            table.update(photo, dict.fromkeys(LEASE), Attr("lease_by").eq(reviewer))
+
+
+def decisions_since(table: DecisionsTable, reviewer: str, since: datetime) -> Day:
+    """Return the decisions of people since a moment, at most a day ago."""
+    now = datetime.now(UTC)
+    since = max(since, now - timedelta(days=1))
+    days = [now.date() - timedelta(days=1), now.date()] if since.date() < now.date() else [now.date()]
+    timed = [(decision.reviewed_at, decision) for day in days for decision in table.reviewed_on(day)]
+    recent = [(at, decision) for at, decision in timed if at is not None and at >= since]
+    own = [at for at, decision in recent if decision.reviewed_by == reviewer]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(own)]
+    gaps = [gap for gap in gaps if gap <= LONGEST_DECISION]
+    return Day([decision for _, decision in reversed(recent)], median(gaps) if gaps else None)
+
+
+def _lease(table: DecisionsTable, decision: Decision, reviewer: str, now: float) -> Decision | None:
+    """Return the record, held by the reviewer; None if somebody else was quicker."""
+    if decision.holder(now) == reviewer and (decision.lease_until or 0) - now > RENEW_SECONDS:
+        return decision
+    lease = {"lease_by": reviewer, "lease_until": int(now) + LEASE_SECONDS}
+    try:
+        return table.update(decision.photo, lease, NEEDS_REVIEW & free_for(reviewer, now))
+    except (Conflict, UnknownPhoto):
+        return None

@@ -1,0 +1,276 @@
+"""Decodes photos in a separate process, whose memory and time no photo can exceed.
+
+A photo comes from anybody, and decoders are C. So they run in a process that holds nothing else, no credentials, and
+that ends when a photo crashes it, takes too long or asks for too much. The process decodes one photo after the
+other, so a photo pays about a millisecond for it and not the start of an interpreter.
+"""
+
+import contextlib
+import json
+import mmap
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Self
+
+from PIL import Image
+
+from .errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
+from .image import Photo, central_square, upright
+
+REFUSALS: dict[str, type[PhotoTooLarge | UnreadablePhoto]] = {
+    "PhotoTooLarge": PhotoTooLarge,
+    "UnreadablePhoto": UnreadablePhoto,
+}
+REQUEST = struct.Struct("<8sIQQ")  # shape, side, most pixels, bytes of the photo
+LONGEST_ANSWER = 4096
+# Photo and picture are handed over in memory that both processes map, which costs a tenth of sending them.
+SHARED_BYTES = 100 << 20  # as much as MaxPhotoBytes may be
+# An interpreter linked to a shared library, as that of Lambda is, does not start without the first of these.
+PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
+# One arena, as each reserves address space; memory is kept for the next photo, which saves a hundredth of its time.
+MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+START_SECONDS = 30
+OUT_OF_TIME = -signal.SIGPROF
+CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
+
+
+class Decoder:
+    """Decodes one photo after the other within bounds; to be used in a `with`, or for as long as its owner lives.
+
+    A photo that crashes the process, exhausts it or makes a decoder give up is decoded once more in a fresh process:
+    earlier photos may have left it short of memory.
+
+    Args:
+        max_pixels: more are refused before anything is decoded.
+        seconds: of processor time for a photo.
+        patience: seconds on the clock after which the process is given up. They may be the machine's fault and never
+            the photo's, which is worth another try.
+        megabytes: of address space. 50 megapixels of WebP, the format that needs most, take 940. On Linux alone:
+            macOS lets no process limit itself, and there the bounds of the header have to do.
+    """
+
+    def __init__(self, *, max_pixels: int, seconds: float = 10, patience: float = 20, megabytes: int = 1100) -> None:
+        self.max_pixels = max_pixels
+        self.seconds = seconds
+        self.patience = patience
+        self.megabytes = megabytes
+        self._process: _Process | None = None
+
+    def __enter__(self) -> Self:  # noqa: D105
+        return self
+
+    def __exit__(  # noqa: D105
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def square(self, data: bytes, size: int) -> Photo:
+        """Return the photo's central square, reduced to size × size pixels, as `image.central_square` does.
+
+        Raises:
+            PhotoTooLarge: more pixels than `max_pixels`, or more memory than a photo may take.
+            UnreadablePhoto: not an accepted format, damaged, cut off, or more work than a photo may make.
+            DecoderFailed: worth another try.
+        """
+        return self._decode("square", data, size)
+
+    def upright(self, data: bytes, longest_side: int) -> Photo:
+        """Return the whole photo with no side above `longest_side` pixels, as `image.upright` does; raises as above."""
+        return self._decode("upright", data, longest_side)
+
+    def start(self) -> int:
+        """Start the process unless it runs, without waiting until it is ready; return its id."""
+        return self._running().id
+
+    def wait_until_ready(self) -> None:
+        """Start the process unless it runs, and wait until it can decode.
+
+        Raises:
+            DecoderFailed: it does not start, and neither would it for a photo.
+        """
+        self._running().wait_until_ready()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+    def _running(self) -> "_Process":
+        if self._process is None or not self._process.is_alive():
+            self.close()
+            self._process = _Process(self.seconds, self.patience, self.megabytes)
+        return self._process
+
+    def _decode(self, shape: str, data: bytes, side: int) -> Photo:
+        if len(data) > SHARED_BYTES:
+            raise PhotoTooLarge(f"the photo has {len(data):,} bytes, more than {SHARED_BYTES:,} are decoded")
+        request = REQUEST.pack(shape.encode(), side, self.max_pixels, len(data))
+        while True:
+            process = self._running()
+            was_fresh = process.is_fresh
+            try:
+                answer = process.decode(request, data)
+            except DecoderFailed:
+                self.close()
+                raise
+            if isinstance(answer, Photo):
+                return answer
+            if answer.is_certain:
+                raise answer.error
+            self.close()
+            if was_fresh:
+                raise answer.error
+
+
+class _Refusal(NamedTuple):
+    """Why a photo is rejected; unless that is certain, the state of the process may be the reason."""
+
+    error: PhotoTooLarge | UnreadablePhoto
+    is_certain: bool = False
+
+
+class _Process:
+    """The decoding process, the socket to it and the memory shared with it."""
+
+    def __init__(self, seconds: float, patience: float, megabytes: int) -> None:
+        self.is_fresh = True
+        self._is_ready = False
+        self._seconds = seconds
+        self._patience = patience
+        self._socket, theirs = socket.socketpair()
+        # The interpreter gets only the variables that it needs to start, and the places of modules: no credentials.
+        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        env["PYTHONPATH"] = os.pathsep.join(str(Path(folder).resolve()) for folder in sys.path)
+        with theirs, _shareable() as file:
+            self._shared = mmap.mmap(file.fileno(), SHARED_BYTES)
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-S", "-m", __name__, str(file.fileno()), str(seconds), str(megabytes)],
+                    env=env | MALLOC,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    pass_fds=[file.fileno()],
+                    start_new_session=True,  # Ctrl-C is for this process, which closes the other
+                )
+            except OSError as error:
+                raise DecoderFailed(f"the decoding process does not start: {error}") from error
+        self.id = self._process.pid
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        if self._is_ready:
+            return
+        try:
+            self._receive(START_SECONDS)
+        except TimeoutError as error:
+            raise DecoderFailed(f"the decoding process is not ready after {START_SECONDS} seconds") from error
+        except OSError as error:
+            raise DecoderFailed(f"the decoding process does not start: it ended with status {self.end()}") from error
+        self._is_ready = True
+
+    def decode(self, request: bytes, data: bytes) -> Photo | _Refusal:
+        """Hand over a photo, and return the picture or the process's refusal.
+
+        Raises:
+            DecoderFailed: the process did not start, did not answer in time, or was ended by somebody else.
+        """
+        self.wait_until_ready()
+        self.is_fresh = False
+        try:
+            self._shared[: len(data)] = data
+            self._socket.sendall(request)
+            answer = self._receive(self._patience)
+        except TimeoutError as error:
+            raise DecoderFailed(f"the photo was not decoded within {self._patience} seconds") from error
+        except OSError as error:
+            return _Refusal(self._why_ended(error))
+        if "error" in answer:
+            return _Refusal(REFUSALS[answer["error"]](answer["reason"]), answer["is_certain"])
+        width, height = answer["size"]
+        image = Image.frombytes("RGB", (width, height), self._shared[: 3 * width * height])
+        return Photo(image, answer["format"], answer["width"], answer["height"])
+
+    def end(self) -> int:
+        """End the process if it did not end on its own, and return its exit status."""
+        self._socket.close()
+        if not self._shared.closed:
+            self._shared.close()
+        try:
+            return self._process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
+        self._socket.settimeout(seconds)
+        answer = self._socket.recv(LONGEST_ANSWER)
+        if not answer:
+            raise ConnectionError
+        return dict(json.loads(answer))
+
+    def _why_ended(self, error: OSError) -> UnreadablePhoto:
+        status = self.end()
+        if status == OUT_OF_TIME:
+            return UnreadablePhoto(f"the photo takes more than {self._seconds} seconds to decode")
+        if status in CRASHES:
+            return UnreadablePhoto(f"the photo crashes its decoder ({signal.Signals(-status).name})")
+        raise DecoderFailed(f"the decoding process ended with status {status}") from error
+
+
+def _shareable() -> BinaryIO:
+    """Return a file that exists only in memory or, where the system has or allows none, one without a name."""
+    try:
+        file: BinaryIO = os.fdopen(os.memfd_create("photo"), "r+b")
+    except (AttributeError, OSError):
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.truncate(SHARED_BYTES)
+    return file
+
+
+def main() -> None:
+    """Decode photos as requests come in on standard input, until it is closed: python -m … FILE SECONDS MEGABYTES."""
+    file, seconds, megabytes = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the photo
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+    # A function that is ended may leave an answer unread.
+    with contextlib.suppress(ConnectionError), memoryview(mmap.mmap(file, SHARED_BYTES)) as shared:
+        os.write(1, b"{}")  # ready
+        while request := os.read(0, REQUEST.size):
+            shape, side, max_pixels, length = REQUEST.unpack(request)
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            answer, pixels = _answer(shape.rstrip(b"\0").decode(), shared[:length], side, max_pixels)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            shared[: len(pixels)] = pixels
+            os.write(1, json.dumps(answer).encode())
+
+
+def _answer(shape: str, data: memoryview, side: int, max_pixels: int) -> tuple[dict[str, object], bytes]:
+    try:
+        if shape == "square":
+            photo = central_square(data, size=side, max_pixels=max_pixels)
+        else:
+            photo = upright(data, longest_side=side, max_pixels=max_pixels)
+    except MemoryError:
+        reason = "the photo takes more memory to decode than a photo may"
+        return {"error": "PhotoTooLarge", "reason": reason, "is_certain": False}, b""
+    except (PhotoTooLarge, UnreadablePhoto) as refusal:
+        is_certain = refusal.__cause__ is None
+        return {"error": type(refusal).__name__, "reason": str(refusal), "is_certain": is_certain}, b""
+    about = {"size": photo.image.size, "format": photo.format, "width": photo.width, "height": photo.height}
+    return about, photo.image.tobytes()
+
+
+if __name__ == "__main__":
+    main()

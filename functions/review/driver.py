@@ -1,0 +1,75 @@
+"""The driver's other photos of the day: those in the same folder of the uploads, within twelve hours."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from functions.decisions.decision import Decision
+from functions.decisions.table import DecisionsTable, UnknownPhoto
+from functions.photo.errors import StorageUnavailable
+
+NEAR = timedelta(hours=12)
+MOST = 4
+
+
+@dataclass(frozen=True)
+class DriversPhotos:
+    """The uploads, each driver's in a folder below `prefix`, and the decisions about them."""
+
+    s3: Any
+    table: DecisionsTable
+    prefix: str
+
+    def driver(self, decision: Decision) -> str:
+        """Return the name of the folder that a photo lies in, or an empty string."""
+        return decision.key.removeprefix(self.prefix).rpartition("/")[0]
+
+    def beside(self, decision: Decision) -> list[Decision]:
+        """Return the decisions about the driver's other photos of the day, the nearest few, in order of time.
+
+        The search ends after the first thousand photos of the folder.
+
+        Raises:
+            StorageUnavailable: S3 did not list them.
+        """
+        if not self._has_driver(decision):
+            return []
+        folder = f"{self.prefix}{self.driver(decision)}/"
+        try:
+            listed = self.s3.list_objects_v2(Bucket=decision.bucket, Prefix=folder, Delimiter="/").get("Contents", [])
+        except (ClientError, BotoCoreError) as error:
+            raise StorageUnavailable(f"S3 did not list the driver's photos: {error}") from error
+        nearest = sorted(listed, key=lambda each: abs(each["LastModified"] - _moment(decision)))[: MOST + 1]
+        names = [f"s3://{decision.bucket}/{each['Key']}#{each['ETag'].strip(chr(34))}" for each in nearest]
+        others = [other for other in self.table.named(names) if self._stands_beside(decision, other)]
+        return sorted(others, key=_moment)[:MOST]
+
+    def read(self, photo: str, decision: Decision) -> Decision:
+        """Return the decision about one of the driver's other photos of the day.
+
+        Raises:
+            UnknownPhoto: it is not one of them.
+        """
+        other = self.table.get(photo)
+        if other is None or not self._stands_beside(decision, other):
+            raise UnknownPhoto("this is not a photo of the same driver and day")
+        return other
+
+    def _has_driver(self, decision: Decision) -> bool:
+        return decision.key.startswith(self.prefix) and self.driver(decision) != ""
+
+    def _stands_beside(self, decision: Decision, other: Decision) -> bool:
+        return (
+            other.photo != decision.photo
+            and other.bucket == decision.bucket
+            and self._has_driver(decision)
+            and self._has_driver(other)
+            and self.driver(other) == self.driver(decision)
+            and abs(_moment(other) - _moment(decision)) <= NEAR
+        )
+
+
+def _moment(decision: Decision) -> datetime:
+    return decision.uploaded_at or decision.claimed_at

@@ -1,0 +1,41 @@
+// @ts-check
+// Names, numbers and times as a person reads them.
+
+/**
+ * Control and bidirectional characters in a name could make it look like another: they are shown as their numbers.
+ *
+ * @param {string} text
+ */
+export const clean = (text) =>
+  text.replace(/[\p{C}\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0)?.toString(16)}}`);
+
+/** @param {string} answer */
+export const label = (answer) => answer[0].toUpperCase() + answer.slice(1).replaceAll('_', ' ');
+
+/** @param {string} text */
+export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+
+/** @param {number} count @param {string} noun */
+export const plural = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+/** @param {{ driver: string, key: string }} photo */
+export const title = (photo) => clean(photo.driver || (photo.key.split('/').at(-1) ?? ''));
+
+/** @param {number} share */
+export function percent(share) {
+  if (share > 0 && share < 0.01) return '< 1 %';
+  if (share > 0.99 && share < 1) return '> 99 %';
+  return `${Math.round(100 * share)} %`;
+}
+
+/** @param {string} since */
+export function ago(since) {
+  const minutes = Math.floor((Date.now() - new Date(since).getTime()) / 60_000);
+  if (minutes < 1) return 'less than a minute';
+  if (minutes < 60) return plural(minutes, 'minute');
+  if (minutes < 2880) return plural(Math.floor(minutes / 60), 'hour');
+  return plural(Math.floor(minutes / 1440), 'day');
+}
+
+/** @param {string} at */
+export const clock = (at) => new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });

@@ -1,0 +1,1 @@
+"""Loading Bay: the command `loading-bay` and its parts."""

@@ -1,0 +1,178 @@
+"""Host: an endpoint deployed, looked at, and deleted."""
+
+import re
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.table import Table
+
+from loading_bay.cli.commands import Command
+from loading_bay.endpoint import artifact, cost, deployment, inventory
+from loading_bay.endpoint.hosting import Capture, Clients, Hosting, RealTime, Serverless
+from loading_bay.model import dataset, predictors
+from loading_bay.stack.deployed import client
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.image_size import PARAMETER
+from loading_bay.stack.template import parameter_default
+
+from . import options
+from .options import CAPTURE_PREFIX, SHIPPED_MODEL, console
+
+MEMORY_SIZES = ("1024", "2048", "3072", "4096", "5120", "6144")
+
+
+@click.command(
+    cls=Command, examples=["--image IMAGE --bucket BUCKET --role ROLE", "--job JOB --bucket BUCKET --role ROLE"]
+)
+@options.endpoint
+@click.option("--job", help="A finished training job, whose model is hosted.")
+@click.option("--model", type=Path, help="A local model file, instead; by default the one that ships.")
+@click.option("--image", help="Our image in ECR; a job of the built-in recipe needs none.")
+@click.option("--bucket", help="For the model file and the captures.")
+@options.role("endpoint")
+@click.option("--instance-type", default="ml.m5.large", help="What the endpoint runs on.")
+@click.option("--min-instances", type=click.IntRange(1), default=1, help="Never fewer.")
+@click.option("--max-instances", type=click.IntRange(1), default=2, help="Never more.")
+@click.option("--calls-per-instance", type=click.IntRange(1), default=1000, help="A minute; more add an instance.")
+@click.option("--capture-percent", type=click.IntRange(0, 100), default=100, help="Of calls captured; 0: none.")
+@click.option("--capture-prefix", default=CAPTURE_PREFIX, help="Where in the bucket.")
+@click.option("--serverless", is_flag=True, help="No instance while nobody calls; no data capture.")
+@click.option("--memory", type=click.Choice(MEMORY_SIZES), default="2048", help="Megabytes, serverless.")
+@click.option("--concurrency", type=click.IntRange(1, 200), default=5, help="Calls at once, serverless.")
+@click.option("--photo", type=Path, help="A PNG to try the endpoint with; by default a plain grey one.")
+@options.yes
+@options.region
+def deploy(
+    *,
+    endpoint: str,
+    job: str | None,
+    model: Path | None,
+    image: str | None,
+    bucket: str | None,
+    role: str | None,
+    instance_type: str,
+    min_instances: int,
+    max_instances: int,
+    calls_per_instance: int,
+    capture_percent: int,
+    capture_prefix: str,
+    serverless: bool,
+    memory: str,
+    concurrency: int,
+    photo: Path | None,
+    yes: bool,
+    region: str | None,
+) -> None:
+    """Host a model: a new endpoint, or an existing one moved to it by canary."""
+    if job and model:
+        raise click.UsageError("--job and --model exclude each other")
+    if not re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,46}", endpoint):
+        raise UserError(f"{endpoint} cannot name an endpoint: use letters, digits and hyphens, 47 at most")
+    role = options.role_arn(role)
+    variant: RealTime | Serverless
+    if serverless:
+        require_no_capture(capture_percent)
+        variant = Serverless(int(memory), concurrency)
+    else:
+        if max_instances < min_instances:
+            raise UserError("--max-instances is less than --min-instances")
+        capture = captured(capture_percent, bucket, capture_prefix)
+        variant = RealTime(instance_type, min_instances, max_instances, calls_per_instance, capture)
+    body = probe_photo(photo)
+    if isinstance(variant, RealTime):
+        console.print(cost.sentence(variant.instance_type, variant.least, variant.most))
+        if not yes:
+            click.confirm("Go on?", abort=True)
+    clients = Clients.connect(region)
+    predictor = predictors.endpoint_predictor(client("sagemaker-runtime", region), endpoint)
+    made = (
+        artifact.from_job(clients, job, image)
+        if job
+        else artifact.from_file(clients, model or SHIPPED_MODEL, image, bucket)
+    )
+    hosting = Hosting(endpoint, made.image, made.uri, role, variant, made.side)
+    deployment.deploy(clients, hosting, lambda: deployment.probe(predictor, body, made.classes), console.print)
+    console.print(f"Endpoint {endpoint} answers. Measure it: loading-bay model evaluate --endpoint {endpoint}")
+    if made.side and made.side != int(parameter_default(PARAMETER)):
+        console.print(f"Its model takes pictures of {made.side} pixels: deploy the stack with {PARAMETER}={made.side}.")
+
+
+def require_no_capture(percent: int) -> None:
+    """Check that no data capture is asked of a serverless endpoint.
+
+    Raises:
+        UserError: it is; the message says what to choose.
+    """
+    if percent:
+        raise UserError(
+            "a serverless endpoint cannot capture data: AWS leaves capture out there, so monitoring would see "
+            "nothing. Give --capture-percent 0 and watch the decisions table, or deploy without --serverless"
+        )
+
+
+def captured(percent: int, bucket: str | None, prefix: str) -> Capture | None:
+    """Return where calls are captured, or None where none are."""
+    if not percent:
+        return None
+    bucket = options.required(bucket, "--bucket", "where captures go, or --capture-percent 0")
+    return Capture(percent, f"s3://{bucket}/{prefix}")
+
+
+def probe_photo(path: Path | None) -> bytes:
+    """Return the PNG that a new endpoint is tried with."""
+    if path is None:
+        side = dataset.PHOTO_SIDE
+        return predictors.encode(np.full((side, side, 3), 128, dtype=np.uint8))
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@click.command(cls=Command, examples=["", "--endpoint loading-bay"])
+@options.endpoint
+@options.region
+def status(*, endpoint: str, region: str | None) -> None:
+    """Show an endpoint and everything that belongs to it."""
+    found = inventory.status(Clients.connect(region), endpoint)
+    if not found.exists:
+        console.print(f"There is nothing of endpoint {endpoint}.")
+        return
+    table = Table(show_header=False, title=f"Endpoint {endpoint}", title_justify="left")
+    for label, value in found.rows():
+        table.add_row(label, value)
+    console.print(table)
+
+
+@click.command(cls=Command, examples=["", "--captures --yes"])
+@options.endpoint
+@click.option("--captures", is_flag=True, help="Delete its captured records in S3 too.")
+@click.option("--bucket", help="Where captures are, once the endpoint's configuration is gone.")
+@click.option("--capture-prefix", default=CAPTURE_PREFIX, help="Where in the bucket.")
+@options.yes
+@options.region
+def cleanup(
+    *, endpoint: str, captures: bool, bucket: str | None, capture_prefix: str, yes: bool, region: str | None
+) -> None:
+    """Delete an endpoint with its configurations, models, scaling and alarms."""
+    clients = Clients.connect(region)
+    found = inventory.status(clients, endpoint)
+    uri = f"s3://{bucket}/{capture_prefix}" if bucket else found.capture_uri
+    if captures and not uri and found.exists:
+        raise UserError(f"endpoint {endpoint} has no data capture configured: give --bucket to say where they are")
+    keys = inventory.captures(clients, uri, endpoint) if captures and uri else []
+    if not found.exists and not keys:
+        console.print(f"There is nothing of endpoint {endpoint} to delete.")
+        return
+    for label, value in found.rows():
+        console.print(f"{label}: {value}")
+    if keys:
+        console.print(f"captured records: {len(keys)} in {uri}/{endpoint}/")
+    if not yes:
+        click.confirm("Delete all of it?", abort=True)
+    for line in inventory.cleanup(clients, found):
+        console.print(f"deleted {line}")
+    if uri and keys:
+        inventory.delete_captures(clients, uri, keys)
+        console.print(f"deleted {len(keys)} captured records")

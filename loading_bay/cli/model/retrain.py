@@ -1,0 +1,146 @@
+"""Retrain: what people decided joins the data, and the new model is judged beside the one in service."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from loading_bay.cli.commands import Command, find_stack, stack_options
+from loading_bay.endpoint import artifact, deployment, live_endpoint
+from loading_bay.endpoint.hosting import Clients, Hosting
+from loading_bay.model import predictors, staging
+from loading_bay.model.comparison import verdict
+from loading_bay.model.labels import Labels, fetch, read_labels
+from loading_bay.model.retraining import joined, judged
+from loading_bay.stack.addresses import Address
+from loading_bay.stack.deployed import client
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.labels import PREFIX
+from loading_bay.stack.text import shown
+from training.container.settings import MODEL_FILE
+
+from . import options
+from .evaluate import report_comparison
+from .host import probe_photo
+from .options import DATA, SHIPPED_MODEL, console
+from .train import train_here
+
+OUTPUT = DATA / "retrained"
+
+
+@click.command(
+    cls=Command, examples=["--local --dry-run", "--stack-name loading-bay --deploy", "--labels reviewed --seeds 1"]
+)
+@click.option("--labels", help="Photos that people decided: a folder <folder>/<class>/, or s3://BUCKET/labels/.")
+@stack_options
+@options.staged("The staged data set of the model in service.")
+@click.option("--model", type=Path, help="The model in service; by default the one that ships.")
+@options.output(OUTPUT, "Gets the labels, the joined data, the new model and the comparison.")
+@options.seeds
+@click.option("--epochs", type=click.IntRange(1), help="By default what the recipe says.")
+@options.threshold
+@click.option("--deploy", "promote", is_flag=True, help="Host the new model if it is better, by canary.")
+@options.endpoint
+@click.option("--dry-run", is_flag=True, help="Say what would be learned and deployed; train and change nothing.")
+@options.yes
+def retrain(
+    *,
+    labels: str | None,
+    stack_name: str,
+    local: bool,
+    staged: Path,
+    model: Path | None,
+    output: Path,
+    seeds: tuple[int, ...],
+    epochs: int | None,
+    threshold: float,
+    promote: bool,
+    endpoint: str,
+    dry_run: bool,
+    yes: bool,
+    region: str | None,
+) -> None:
+    """Train on what people decided, and judge the new model beside the one in service.
+
+    Both are measured on the same test photos and on a third of the labels, which no retraining learns. --deploy
+    hosts the new model only if it is worse on no figure and better on one.
+    """
+    champion = model or SHIPPED_MODEL
+    folder = label_folder(labels, stack_name, local, region, output / "labels")
+    manifest = staging.read_manifest(staged)
+    found = read_labels(folder, manifest.class_names)
+    show_labels(found)
+    clients = Clients.connect(region) if promote else None
+    hosting = live_endpoint.hosting_of(clients, endpoint) if clients else None
+    if hosting:
+        console.print(f"Better, it replaces the model of endpoint {endpoint} by canary.")
+    if dry_run:
+        console.print(f"Nothing was trained or changed: {len(seeds)} seeds would be, in {output}.")
+        return
+    staging.write(joined(staged, found), output / "staged", staging.detector(staged))
+    train_here(output / "staged", output / "model", seeds, epochs)
+    challenger = output / "model" / MODEL_FILE
+    comparisons = judged(champion, challenger, staged, found, threshold)
+    report_comparison(comparisons, output)
+    if not clients or not hosting:
+        return
+    if verdict(comparisons) != "better":
+        raise UserError(f"the new model is not deployed: {verdict(comparisons)} than {shown(champion)}")
+    promote_model(clients, hosting, challenger, len(manifest.class_names), yes, region)
+
+
+def label_folder(labels: str | None, stack_name: str, local: bool, region: str | None, kept: Path) -> Path:
+    """Return the folder that holds the labels; those in S3 are fetched into `kept` first.
+
+    Raises:
+        UserError: there are none, or AWS refuses.
+    """
+    if labels is not None and local:
+        raise click.UsageError("give --labels or --local, not both")
+    if labels is not None:
+        if not labels.startswith("s3://"):
+            return Path(labels)
+        s3, address = client("s3", region), Address.parse(labels).folder
+    else:
+        deployed = find_stack(local, stack_name, region)
+        s3, address = deployed.client("s3"), Address(deployed.outputs["InboxBucket"], PREFIX)
+    console.print(f"{fetch(s3, address, kept)} labels of {address} are in {kept}.")
+    return kept
+
+
+def show_labels(labels: Labels) -> None:
+    """Print how many labels are learned and held out.
+
+    Raises:
+        UserError: they are too few to learn from and judge by.
+    """
+    table = Table("label", "learned", "held out", title="Photos that people decided", title_justify="left")
+    for label, learned, held_out in labels.counts():
+        table.add_row(label, str(learned), str(held_out))
+    console.print(table)
+    if not labels.learned or not labels.held_out:
+        raise UserError("these are too few labels: some are learned, some held out to judge by")
+
+
+def promote_model(
+    clients: Clients, hosting: Hosting, model: Path, class_count: int, yes: bool, region: str | None
+) -> None:
+    """Move an endpoint to a model, hosted as the one before."""
+    if not yes:
+        click.confirm(f"Move endpoint {hosting.endpoint} to {shown(model)}?", abort=True)
+    made = artifact.from_file(clients, model, hosting.image, Address.parse(hosting.artifact).bucket)
+    if hosting.image_size is not None and made.side != hosting.image_size:
+        raise UserError(
+            f"the new model takes pictures of {made.side} pixels, the one in service of {hosting.image_size}: "
+            "deploy it with loading-bay model deploy, and the stack with its size"
+        )
+    predictor = predictors.endpoint_predictor(client("sagemaker-runtime", region), hosting.endpoint)
+    body = probe_photo(None)
+    deployment.deploy(
+        clients,
+        replace(hosting, artifact=made.uri),
+        lambda: deployment.probe(predictor, body, class_count),
+        console.print,
+    )
+    console.print(f"Endpoint {hosting.endpoint} serves {shown(model)}.")

@@ -1,0 +1,108 @@
+"""Train: the bundled recipe here or as a job, the built-in algorithm as a job."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.progress import TextColumn
+from rich.table import Table
+
+from loading_bay.cli.commands import Command
+from loading_bay.model import bundled, jobs, staging
+from loading_bay.stack.deployed import client
+from loading_bay.stack.text import percent
+from training.container.settings import MODEL_FILE, RECORD_FILE, Settings, seeds_text
+
+from . import options
+from .options import DATA, DATASET_PREFIX, console
+
+JOB_INSTANCES = {"builtin": "ml.g4dn.xlarge", "bundled": "ml.c5.2xlarge"}
+BUILTIN_EPOCHS = 60
+
+
+@click.command(cls=Command, examples=["--recipe bundled", "--recipe builtin --bucket BUCKET --role ROLE --spot"])
+@click.option("--recipe", type=click.Choice(list(JOB_INSTANCES)), required=True)
+@click.option("--on-sagemaker", is_flag=True, help="Run the bundled recipe as a SageMaker job, not here.")
+@options.staged("A staged data set.")
+@options.output(DATA / "model", "Where the model trained here is written.")
+@options.seeds
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help=f"By default what the recipe says: builtin {BUILTIN_EPOCHS}, bundled {Settings.epochs}.",
+)
+@click.option("--batch", type=click.IntRange(1), default=32, help="Photos per batch of the built-in recipe.")
+@click.option("--bucket", help="Where stage put the images, for a job.")
+@click.option("--prefix", default=DATASET_PREFIX, help="Where in the bucket.")
+@options.role("job")
+@click.option(
+    "--instance-type",
+    help="By default " + ", ".join(f"{kind} for {recipe}" for recipe, kind in JOB_INSTANCES.items()) + ".",
+)
+@click.option("--spot", is_flag=True, help="Use spot instances: cheaper, may wait.")
+@click.option("--max-minutes", type=click.IntRange(1), default=120, help="A job is stopped after that.")
+@options.region
+def train(
+    *,
+    recipe: str,
+    on_sagemaker: bool,
+    staged: Path,
+    output: Path,
+    seeds: tuple[int, ...],
+    epochs: int | None,
+    batch: int,
+    bucket: str | None,
+    prefix: str,
+    role: str | None,
+    instance_type: str | None,
+    spot: bool,
+    max_minutes: int,
+    region: str | None,
+) -> None:
+    """Train a model, here or as a SageMaker job."""
+    if recipe == "bundled" and not on_sagemaker:
+        train_here(staged, output, seeds, epochs)
+        return
+    manifest = staging.read_manifest(staged)
+    settings = jobs.JobSettings(
+        bucket=options.required(bucket, "--bucket", "the one that stage uploaded to"),
+        prefix=prefix,
+        role=options.role_arn(role),
+        region=region,
+        instance_type=instance_type or JOB_INSTANCES[recipe],
+        spot=spot,
+        max_seconds=60 * max_minutes,
+    )
+    if recipe == "builtin":
+        trainer = jobs.builtin_trainer(settings, manifest, epochs or BUILTIN_EPOCHS, batch)
+    else:
+        chosen = {"seeds": seeds_text(seeds)} | ({"epochs": str(epochs)} if epochs else {})
+        trainer = jobs.bundled_trainer(settings, manifest, chosen)
+    name = jobs.start(trainer)
+    console.print(f"Job {name} started on {settings.instance_type}.")
+    description = jobs.wait_for(client("sagemaker", settings.region), name, console.print)
+    console.print(f"Model: {description['ModelArtifacts']['S3ModelArtifacts']}")
+    console.print(f"Next: loading-bay model deploy --job {name}")
+
+
+def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
+    """Train every seed with a progress bar of its own, average them, and say what came out."""
+    with options.progress(TextColumn("{task.completed} of {task.total}")) as bars:
+        tasks = {0: bars.add_task("detector", total=Settings.detector_steps)}
+        tasks |= {seed: bars.add_task(f"seed {seed}", total=epochs or Settings.epochs) for seed in seeds}
+
+        def progress(epoch: bundled.Epoch) -> None:
+            bars.update(tasks[epoch.seed], completed=epoch.number, total=epoch.of)
+            part = f"seed {epoch.seed}, epoch" if epoch.seed else "detector, step"
+            console.print(f"{part} {epoch.number} of {epoch.of}: {epoch.figures}", highlight=False)
+
+        arguments = ["--epochs", str(epochs)] if epochs else []
+        made, alone = bundled.train(staged, output, seeds, arguments, progress)
+    table = Table("seed", "right", "for review", "others accepted", title="On validation", title_justify="left")
+    for run in [*alone, made] if len(alone) > 1 else alone:
+        on = run.validation
+        name = str(run.seeds[0]) if len(run.seeds) == 1 else "average"
+        table.add_row(name, *(percent(on[key]) for key in ("accuracy", "review_rate", "outliers_accepted")))
+    console.print(table)
+    console.print(f"The model: {output / MODEL_FILE}")
+    console.print(f"Its record: {output / RECORD_FILE}")

@@ -1,0 +1,149 @@
+"""Commands for any stack: check, watch, explain, replay, presign."""
+
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from functions.decisions.decision import Decision, separated
+from functions.decisions.table import DecisionsTable
+from loading_bay.operations.check import COST, Check
+from loading_bay.operations.explain import explain as explain_photo
+from loading_bay.operations.presign import CONTENT_TYPES, curl, presign_upload
+from loading_bay.operations.replay import find_unfinished, run_again
+from loading_bay.operations.watch import counts, state
+from loading_bay.operations.watch import watch as watch_photos
+from loading_bay.stack.decisions import decisions_in_table
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.text import printable
+from loading_bay.stack.window import Window
+
+from .commands import Command, echo_json, json_option, with_stack
+
+MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not checked": "[dim]–[/]"}
+
+console = Console(highlight=False)
+messages = Console(highlight=False, stderr=True)
+
+
+@click.command(cls=Command, examples=["", "--local --json"])
+@with_stack
+@json_option
+def check(deployed: Deployed, as_json: bool) -> None:
+    """Prove that the stack works.
+
+    Sample photos go through all of it. Prints one line per check; the exit code is 1 if one failed.
+    """
+    messages.print(COST)
+    results = []
+    for result in Check(deployed).run():
+        results.append(result)
+        if not as_json:
+            detail = result.detail if result.status != "not checked" else f"not checked here: {result.detail}"
+            line = f"{MARKS[result.status]} {result.check:<18}{result.seconds:6.1f} s  {escape(printable(detail))}"
+            console.print(line, soft_wrap=True)
+    if as_json:
+        echo_json(results)
+    if any(result.status == "failed" for result in results):
+        sys.exit(1)
+
+
+@click.command(cls=Command, examples=["--local", "--hours 1", "--once > decisions.txt"])
+@with_stack
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, help="How far back to look.")
+@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between updates.")
+@click.option("--seconds", type=float, help="Stop after this many seconds.  [default: at Ctrl-C]")
+@click.option("--once", is_flag=True, help="Show the current state and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print the current decisions as JSON and exit.")
+def watch(deployed: Deployed, hours: float, every: float, seconds: float | None, once: bool, as_json: bool) -> None:
+    """Show the newest decisions, live.
+
+    Shows the counts, the review rate and the newest decisions; in a pipe, one line per decision.
+    """
+    table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
+    deadline = time.monotonic() + (0 if once else seconds or float("inf"))
+    decisions: list[Decision] = []
+
+    def read() -> list[Decision]:
+        window = Window(since=datetime.now(UTC) - timedelta(hours=hours))
+        decisions[:] = separated(decisions_in_table(table, window))[0]
+        return decisions
+
+    if as_json:
+        echo_json(read())
+        return
+    title = f"{deployed.outputs['StackName']}, the last {hours:g} hours"
+    with suppress(KeyboardInterrupt):
+        watch_photos(read, console, title=title, every=every, until=lambda _: time.monotonic() >= deadline)
+    if console.is_terminal:
+        console.print(state(decisions, console, title))
+    else:
+        messages.print(counts(decisions))
+
+
+@click.command(cls=Command, examples=["uploads/driver-7/1.jpg --local"])
+@click.argument("photo")
+@with_stack
+@json_option
+def explain(deployed: Deployed, photo: str, as_json: bool) -> None:
+    """Show what happened to a photo.
+
+    Lists the states of the last execution of PHOTO (its key or its full name), with times and errors.
+    """
+    account = explain_photo(deployed, photo)
+    if as_json:
+        echo_json(account)
+        return
+    decision = account.decision
+    outcome = " ".join(filter(None, (decision.status, decision.vehicle, decision.place))) + f"  {decision.why}".rstrip()
+    for line in filter(None, (decision.photo, outcome, decision.execution_arn)):
+        click.echo(printable(line))
+    for step in account.steps:
+        took = "" if step.took is None else f"{step.took:.3f} s"
+        errors = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in step.errors.items())
+        click.echo(printable(f"{step.after:9.3f} s  {step.name:<20} {took:>10}  {errors}".rstrip()))
+    click.echo(account.end)
+
+
+@click.command(cls=Command, examples=["--local --dry-run", ""])
+@with_stack
+@click.option("--dry-run", is_flag=True, help="List what would run again, and start nothing.")
+@json_option
+def replay(deployed: Deployed, dry_run: bool, as_json: bool) -> None:
+    """Run unfinished photos and messages again.
+
+    These are dead-lettered events, failed photos, and photos whose execution was stopped.
+    """
+    unfinished = list(find_unfinished(deployed))
+    if as_json:
+        echo_json(unfinished)
+    else:
+        for each in unfinished:
+            click.echo(f"{printable(each.about)}\n    {printable(each.why)}")
+    if not dry_run:
+        run_again(deployed, unfinished)
+    click.echo(f"{len(unfinished)} {'to run again' if dry_run else 'run again'}", err=as_json)
+
+
+@click.command(cls=Command, examples=["driver-7 --local", "driver-7 --content-type image/heic --json"])
+@click.argument("driver")
+@with_stack
+@click.option("--content-type", type=click.Choice(list(CONTENT_TYPES)), default="image/jpeg", help="Type of the photo.")
+@click.option(
+    "--max-bytes", type=click.IntRange(1, 104_857_600), help="Largest upload.  [default: the stack's MaxPhotoBytes]"
+)
+@click.option("--seconds", type=click.IntRange(1, 3600), default=300, help="How long the upload stays valid.")
+@json_option
+def presign(
+    deployed: Deployed, driver: str, content_type: str, max_bytes: int | None, seconds: int, as_json: bool
+) -> None:
+    """Sign an upload of one photo by DRIVER; prints the curl command that makes it."""
+    upload = presign_upload(deployed, driver, content_type, max_bytes=max_bytes, seconds=seconds)
+    if as_json:
+        echo_json(upload)
+        return
+    click.echo(f"# one photo, until {upload.expires_at}, as s3://…/{upload.key}\n{curl(upload)}")

@@ -1,0 +1,117 @@
+"""Commands for review: decide photos, export labels, manage reviewers."""
+
+import getpass
+from pathlib import Path
+
+import click
+
+from functions.decisions.decision import timestamp
+from loading_bay.operations.review import decide, export_reviewed, waiting_photos
+from loading_bay.operations.reviewers import add_reviewer, remove_reviewer
+from loading_bay.operations.reviewers import reviewers as list_all_reviewers
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.text import printable
+
+from .commands import Commands, echo_json, json_option, with_stack
+
+
+@click.group(cls=Commands)
+def review() -> None:
+    """Decide the photos that the model was unsure of."""
+
+
+@review.command(name="list", examples=["--local"])
+@with_stack
+@json_option
+def list_waiting(deployed: Deployed, as_json: bool) -> None:
+    """List the photos that need review, oldest first."""
+    waiting = list(waiting_photos(deployed))
+    if as_json:
+        echo_json(waiting)
+        return
+    for decision in waiting:
+        click.echo(f"{timestamp(decision.claimed_at)}  {printable(decision.key)}\n    {printable(decision.why)}")
+    click.echo(f"{len(waiting)} waiting for review")
+
+
+@review.command(name="decide", examples=["uploads/driver-7/1.jpg motorcycle", "uploads/driver-7/2.jpg neither"])
+@click.argument("photo")
+@click.argument("vehicle")
+@with_stack
+@click.option("--reviewer", default=getpass.getuser, help="The person who decides.  [default: you]")
+@json_option
+def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str, as_json: bool) -> None:
+    """Decide which VEHICLE a PHOTO shows, or neither.
+
+    PHOTO is its key, or its full name in the decisions table. The outcome is announced like any other.
+    """
+    decision = decide(deployed, photo, vehicle, reviewer)
+    if as_json:
+        echo_json(decision)
+        return
+    outcome = f"goes to bay {decision.place}" if decision.place else "is rejected"
+    click.echo(f"{printable(decision.key)} {outcome}; the announcement follows shortly")
+
+
+@review.command(examples=["reviewed --local"])
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@with_stack
+@json_option
+def export(deployed: Deployed, folder: Path, as_json: bool) -> None:
+    """Download the reviewed photos to train on.
+
+    Photos go into FOLDER/VEHICLE, or FOLDER/neither.
+    """
+    labels = list(export_reviewed(deployed, folder))
+    missing = [label for label in labels if label.path is None]
+    if as_json:
+        echo_json([
+            {"photo": label.photo, "path": str(label.path) if label.path else None, "why": label.why}
+            for label in labels
+        ])  # fmt: skip
+        return
+    for label in missing:
+        click.echo(f"left out: {printable(label.photo)}: {label.why}", err=True)
+    click.echo(f"{len(labels) - len(missing)} reviewed photos are in {folder}; {len(missing)} left out")
+
+
+@click.group(cls=Commands)
+def reviewers() -> None:
+    """Manage who may sign in to the review page."""
+
+
+@reviewers.command(name="add", examples=["ana ana@example.com --local"])
+@click.argument("name")
+@click.argument("email")
+@with_stack
+@json_option
+def add(deployed: Deployed, name: str, email: str, as_json: bool) -> None:
+    """Let NAME sign in; Cognito mails a temporary password to EMAIL."""
+    added = add_reviewer(deployed, name, email)
+    if as_json:
+        echo_json(added)
+        return
+    password = f"the password {added.password}" if added.password else f"the password mailed to {email}"
+    click.echo(f"{name} can sign in at {deployed.outputs['ReviewUrl']} with {password}")
+
+
+@reviewers.command(name="list", examples=["--local"])
+@with_stack
+@json_option
+def list_reviewers(deployed: Deployed, as_json: bool) -> None:
+    """List who may sign in."""
+    found = list(list_all_reviewers(deployed))
+    if as_json:
+        echo_json(found)
+        return
+    for each in found:
+        click.echo(f"{each.name:<24}{each.email:<40}{each.status}")
+
+
+@reviewers.command(name="remove", examples=["ana --local"])
+@click.argument("name")
+@with_stack
+def remove(deployed: Deployed, name: str) -> None:
+    """Revoke the access of NAME; a running session ends within 15 minutes."""
+    remove_reviewer(deployed, name)
+    click.echo(f"{name} can no longer sign in")

@@ -1,0 +1,39 @@
+"""Shows which step of a command runs, and how long each took."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.text import Text
+
+from loading_bay.stack.text import duration
+
+
+class _Took(ProgressColumn):
+    """How long a step has taken."""
+
+    def render(self, task: Task) -> Text:
+        return Text(duration(task.elapsed or 0), style="dim")
+
+
+@contextmanager
+def steps(console: Console) -> Iterator[Callable[[str], None]]:
+    """Yield a function that begins a step, which ends the last one; elsewhere than in a terminal it prints a line."""
+    if not console.is_terminal:
+        yield lambda step: console.print(step, highlight=False)
+        return
+    with Progress(
+        SpinnerColumn("line", finished_text="+"), TextColumn("{task.description}"), _Took(), console=console
+    ) as progress:
+
+        def end_last() -> None:
+            for task in progress.task_ids[-1:]:
+                progress.update(task, completed=1)
+
+        def begin(step: str) -> None:
+            end_last()
+            progress.add_task(step, total=1)
+
+        yield begin
+        end_last()

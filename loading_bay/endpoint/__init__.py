@@ -1,0 +1,1 @@
+"""SageMaker endpoints: models hosted, moved by canary, looked up and deleted."""

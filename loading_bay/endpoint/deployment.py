@@ -1,0 +1,241 @@
+"""Moves an endpoint to a model: creates it, or updates it by canary, and takes everything back if it fails.
+
+Plain boto3: the SDK cannot express a serverless variant, and hosting has one way here.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from loading_bay.model.predictors import Predictor
+from loading_bay.stack.errors import UserError, explained, is_missing
+from loading_bay.stack.image_size import VARIABLE
+
+from .guardrails import canary_request, deregister_scaling, put_alarms, put_scaling
+from .hosting import POLL_SECONDS, STAMP, VARIANT, Capture, Clients, Hosting, RealTime, Serverless, alarm_names
+from .live_endpoint import Report, delete_endpoint, describe, instances_now, wait
+
+
+@dataclass
+class Undo:
+    """What was created so far, to be taken away again if the rest fails."""
+
+    steps: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)
+
+    def add(self, name: str, delete: Callable[[], Any]) -> None:
+        """Remember how to delete something that now exists."""
+        self.steps.append((name, delete))
+
+    def run(self) -> list[str]:
+        """Delete everything, newest first: the names of what could not be deleted."""
+        left = []
+        for name, delete in reversed(self.steps):
+            try:
+                delete()
+            except (ClientError, BotoCoreError, UserError) as error:
+                if not (isinstance(error, ClientError) and is_missing(error)):
+                    left.append(name)
+        return left
+
+
+@dataclass
+class Deployment:
+    """One run of deploy: what is hosted, under which stamp, and what has been created so far."""
+
+    clients: Clients
+    hosting: Hosting
+    report: Report
+    poll_seconds: float
+    name: str
+    existing: dict[str, Any] | None
+    undo: Undo = field(default_factory=Undo)
+
+    def run(self, probe: Callable[[], None]) -> None:
+        """Create or update, check, and leave it scaled."""
+        self.create_model()
+        self.create_config()
+        if isinstance(self.hosting.variant, RealTime):
+            self.create_alarms()
+        if self.existing:
+            self.update(self.existing)
+        else:
+            self.create()
+        probe()
+        if isinstance(self.hosting.variant, RealTime):
+            self.settle(self.hosting.variant)
+
+    def create_model(self) -> None:
+        """Create the model: image, artifact and role."""
+        self.clients.sagemaker.create_model(
+            ModelName=self.name,
+            PrimaryContainer={"Image": self.hosting.image, "ModelDataUrl": self.hosting.artifact}
+            | ({"Environment": {VARIABLE: str(self.hosting.image_size)}} if self.hosting.image_size else {}),
+            ExecutionRoleArn=self.hosting.role,
+        )
+        self.undo.add(f"model {self.name}", lambda: self.clients.sagemaker.delete_model(ModelName=self.name))
+
+    def create_config(self) -> None:
+        """Create the endpoint configuration: one variant, and capture where there is any."""
+        kind = self.hosting.variant
+        variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": self.name}
+        request: dict[str, Any] = {"EndpointConfigName": self.name, "ProductionVariants": [variant]}
+        if isinstance(kind, Serverless):
+            variant["ServerlessConfig"] = {"MemorySizeInMB": kind.memory, "MaxConcurrency": kind.concurrency}
+        else:
+            now = instances_now(self.existing)
+            variant |= {
+                "InstanceType": kind.instance_type,
+                # A canary is at most half of the new instances: an update starts with two of them.
+                "InitialInstanceCount": max(kind.least, now, 2) if now else kind.least,
+                "InitialVariantWeight": 1.0,
+            }
+            if kind.capture:
+                request["DataCaptureConfig"] = capture_request(kind.capture)
+        self.clients.sagemaker.create_endpoint_config(**request)
+        self.undo.add(
+            f"endpoint configuration {self.name}",
+            lambda: self.clients.sagemaker.delete_endpoint_config(EndpointConfigName=self.name),
+        )
+
+    def create_alarms(self) -> None:
+        """Create the alarms, or refresh those of an existing endpoint, which outlive a failure."""
+        endpoint = self.hosting.endpoint
+        if not self.existing:
+            names = alarm_names(endpoint)
+            self.undo.add("alarms", lambda: self.clients.cloudwatch.delete_alarms(AlarmNames=names))
+        put_alarms(self.clients, endpoint)
+
+    def create(self) -> None:
+        """Create the endpoint and wait for it."""
+        endpoint = self.hosting.endpoint
+        self.clients.sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=self.name)
+        self.undo.add(f"endpoint {endpoint}", lambda: delete_endpoint(self.clients, endpoint, self.poll_seconds))
+        wait(self.clients, endpoint, self.report, self.poll_seconds)
+
+    def update(self, existing: dict[str, Any]) -> None:
+        """Shift traffic to the new configuration, one instance first; alarms shift it back."""
+        endpoint, earlier = self.hosting.endpoint, existing["EndpointConfigName"]
+        request: dict[str, Any] = {"EndpointName": endpoint, "EndpointConfigName": self.name}
+        if isinstance(self.hosting.variant, RealTime):
+            # While a variant is scaled automatically, AWS refuses to change its instance type.
+            deregister_scaling(self.clients, endpoint)
+            request["DeploymentConfig"] = canary_request(endpoint)
+        self.undo.add(f"the update of {endpoint}", lambda: self.switch_back(earlier))
+        self.clients.sagemaker.update_endpoint(**request)
+        after = wait(self.clients, endpoint, self.report, self.poll_seconds)
+        if after["EndpointConfigName"] != self.name:
+            reason = after.get("FailureReason", "an alarm went off, or new instances did not come up")
+            raise UserError(f"AWS rolled the update of {endpoint} back: {reason}")
+
+    def switch_back(self, earlier: str) -> None:
+        """Let an updated endpoint serve its earlier configuration again, where AWS has not done so itself."""
+        endpoint = self.hosting.endpoint
+        now = wait(self.clients, endpoint, self.report, self.poll_seconds)
+        if now["EndpointConfigName"] != earlier:
+            self.clients.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=earlier)
+            wait(self.clients, endpoint, self.report, self.poll_seconds)
+        if isinstance(self.hosting.variant, RealTime):
+            put_scaling(self.clients, endpoint, self.hosting.variant)
+
+    def settle(self, variant: RealTime) -> None:
+        """Go back to as many instances as before, and let load decide from here on."""
+        endpoint = self.hosting.endpoint
+        wanted = max(instances_now(self.existing), variant.least)
+        if instances_now(describe(self.clients, endpoint)) > wanted:
+            self.clients.sagemaker.update_endpoint_weights_and_capacities(
+                EndpointName=endpoint,
+                DesiredWeightsAndCapacities=[{"VariantName": VARIANT, "DesiredInstanceCount": wanted}],
+            )
+            wait(self.clients, endpoint, self.report, self.poll_seconds)
+        put_scaling(self.clients, endpoint, variant)
+
+    def forget(self, config: str) -> None:
+        """Delete the configuration that no longer serves, and its model; only ones that deploy made."""
+        if re.fullmatch(f"{re.escape(self.hosting.endpoint)}-{STAMP}", config):
+            with explained(f"delete the earlier configuration {config}"):
+                self.clients.sagemaker.delete_endpoint_config(EndpointConfigName=config)
+                self.clients.sagemaker.delete_model(ModelName=config)
+
+
+def deploy(
+    clients: Clients,
+    hosting: Hosting,
+    probe: Callable[[], None],
+    report: Report,
+    poll_seconds: float = POLL_SECONDS,
+) -> None:
+    """Create the endpoint, or move an existing one to a new model by canary; done only when it answers.
+
+    Args:
+        clients: AWS.
+        hosting: what and how.
+        probe: sends one photo to the endpoint and checks the answer.
+        report: told of every step.
+        poll_seconds: between two looks at the endpoint's state.
+
+    Raises:
+        UserError: something failed; what had been created is deleted again, or named.
+    """
+    with explained(f"look at endpoint {hosting.endpoint}"):
+        existing = describe(clients, hosting.endpoint)
+    if existing:
+        require_updatable(existing, hosting)
+    name = f"{hosting.endpoint}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    deployment = Deployment(clients, hosting, report, poll_seconds, name, existing)
+    try:
+        with explained(f"deploy endpoint {hosting.endpoint}"):
+            deployment.run(probe)
+    except (UserError, KeyboardInterrupt) as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        report("taking back what was created")
+        left = deployment.undo.run()
+        kept = "; the endpoint serves its earlier model" if existing else ""
+        after = f"could not be deleted and may cost money: {', '.join(left)}" if left else f"all taken back{kept}"
+        raise UserError(f"{reason} ({after})") from error
+    if existing:
+        deployment.forget(existing["EndpointConfigName"])
+
+
+def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
+    """Check that an endpoint can be updated to what is wanted.
+
+    Raises:
+        UserError: it has failed, is being changed, or is of the other kind.
+    """
+    name, status = hosting.endpoint, existing["EndpointStatus"]
+    if status == "Failed":
+        raise UserError(f"endpoint {name} has failed: run cleanup, then deploy again")
+    if status != "InService":
+        raise UserError(f"endpoint {name} is {status}: wait until it is InService (see status)")
+    serverless = any("CurrentServerlessConfig" in variant for variant in existing.get("ProductionVariants", []))
+    if serverless != isinstance(hosting.variant, Serverless):
+        kind, wanted = ("serverless", "real-time") if serverless else ("real-time", "serverless")
+        raise UserError(
+            f"endpoint {name} is {kind} and AWS cannot make it {wanted}: run cleanup first, or give another --endpoint"
+        )
+
+
+def capture_request(capture: Capture) -> dict[str, Any]:
+    """Return SageMaker's form of data capture: images as base64, answers as the JSON text they are."""
+    return {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": capture.percent,
+        "DestinationS3Uri": capture.uri,
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+    }
+
+
+def probe(predictor: Predictor, photo: bytes, classes: int | None) -> None:
+    """Send one photo and check that the answer is a probability per class.
+
+    Raises:
+        UserError: no answer, or a wrong one.
+    """
+    answer = predictor(photo)
+    if classes is not None and len(answer) != classes:
+        raise UserError(f"the endpoint knows {len(answer)} classes, {classes} were expected")

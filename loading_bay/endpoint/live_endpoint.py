@@ -1,0 +1,107 @@
+"""An endpoint as it is now on SageMaker: described, waited for, deleted."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from loading_bay.stack.errors import UserError, explained, is_missing
+from loading_bay.stack.image_size import VARIABLE
+
+from .guardrails import scaling_target
+from .hosting import Capture, Clients, Hosting, RealTime, Serverless
+
+Report = Callable[[str], None]
+
+
+def describe(clients: Clients, endpoint: str) -> dict[str, Any] | None:
+    """Return SageMaker's description of an endpoint; None where there is none."""
+    try:
+        description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+    return description
+
+
+def instances_now(description: dict[str, Any] | None) -> int:
+    """Return the number of instances that an endpoint wants at present; 0 without an endpoint or instances."""
+    variants = description.get("ProductionVariants", []) if description else []
+    return max((variant.get("DesiredInstanceCount", 0) for variant in variants), default=0)
+
+
+def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -> dict[str, Any]:
+    """Wait until an endpoint rests: its description, in service.
+
+    Raises:
+        UserError: it failed; the message is AWS's reason.
+    """
+    said = ""
+    while True:
+        description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
+        status = description["EndpointStatus"]
+        if status != said:
+            report(f"endpoint {endpoint}: {status}")
+            said = status
+        if status == "InService":
+            return description
+        if status in {"Failed", "UpdateRollbackFailed", "OutOfService"}:
+            reason = " ".join(description.get("FailureReason", "no reason given").split())
+            raise UserError(f"endpoint {endpoint} is {status}: {reason}")
+        time.sleep(poll_seconds)
+
+
+def delete_endpoint(clients: Clients, endpoint: str, poll_seconds: float) -> None:
+    """Delete an endpoint and wait until it is gone."""
+    clients.sagemaker.delete_endpoint(EndpointName=endpoint)
+    while describe(clients, endpoint):
+        time.sleep(poll_seconds)
+
+
+def hosting_of(clients: Clients, endpoint: str) -> Hosting:
+    """Return how an endpoint is hosted now, so that another model can be hosted the same way.
+
+    Raises:
+        UserError: there is no such endpoint, or AWS refuses.
+    """
+    with explained(f"look at endpoint {endpoint}"):
+        name = clients.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+        config = clients.sagemaker.describe_endpoint_config(EndpointConfigName=name)
+        variant = config["ProductionVariants"][0]
+        model = clients.sagemaker.describe_model(ModelName=variant["ModelName"])
+        container = model["PrimaryContainer"]
+        kind: RealTime | Serverless
+        if serverless := variant.get("ServerlessConfig"):
+            kind = Serverless(serverless["MemorySizeInMB"], serverless["MaxConcurrency"])
+        else:
+            kind = _real_time(clients, endpoint, variant, config.get("DataCaptureConfig", {}))
+    side = container.get("Environment", {}).get(VARIABLE)
+    return Hosting(
+        endpoint=endpoint,
+        image=container["Image"],
+        artifact=container["ModelDataUrl"],
+        role=model["ExecutionRoleArn"],
+        variant=kind,
+        image_size=int(side) if side else None,
+    )
+
+
+def _real_time(clients: Clients, endpoint: str, variant: dict[str, Any], capture: dict[str, Any]) -> RealTime:
+    target = scaling_target(endpoint)
+    found = {"ServiceNamespace": target["ServiceNamespace"]}
+    limits = clients.autoscaling.describe_scalable_targets(**found, ResourceIds=[target["ResourceId"]])
+    policies = clients.autoscaling.describe_scaling_policies(**found, ResourceId=target["ResourceId"])
+    if not limits["ScalableTargets"] or not policies["ScalingPolicies"]:
+        raise UserError(f"endpoint {endpoint} is not scaled as deploy leaves it: deploy the new model with deploy")
+    scaled, policy = limits["ScalableTargets"][0], policies["ScalingPolicies"][0]
+    return RealTime(
+        instance_type=variant["InstanceType"],
+        least=scaled["MinCapacity"],
+        most=scaled["MaxCapacity"],
+        calls_per_instance=int(policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]),
+        capture=Capture(capture["InitialSamplingPercentage"], capture["DestinationS3Uri"])
+        if capture.get("EnableCapture")
+        else None,
+    )

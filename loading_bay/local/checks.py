@@ -1,0 +1,80 @@
+"""Checks the options of `up` before anything starts: parameters that the template takes, a model that fits."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from functions.decisions.classes import parse_classes
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import command
+from loading_bay.stack.template import parameter_default, read_template
+from training.container.serve import Model
+
+
+def check_parameters(given: Mapping[str, str]) -> None:
+    """Hold every value to the bounds that the template sets.
+
+    Raises:
+        UserError: the template has no such parameter, or does not take its value.
+    """
+    known = read_template()["Parameters"]
+    for name, value in given.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+            raise UserError(f"the template has no parameter {name}; {hint}")
+        if wanted := unmet(known[name], value):
+            raise UserError(f"{name} cannot be {value!r}: {wanted}")
+    check_prefixes({name: given.get(name, parameter_default(name)) for name in ("UploadPrefix", "BatchPrefix")})
+
+
+def check_prefixes(parameters: Mapping[str, str]) -> None:
+    """Check that uploads and batches do not overlap: a batch's photo would be classified as it lands.
+
+    Raises:
+        UserError: they overlap.
+    """
+    upload, batch = parameters["UploadPrefix"], parameters["BatchPrefix"]
+    if upload.startswith(batch) or batch.startswith(upload):
+        raise UserError(f"UploadPrefix {upload} and BatchPrefix {batch} overlap: choose two separate prefixes")
+
+
+def unmet(parameter: Mapping[str, Any], value: str) -> str:
+    """Return which bound of a parameter a value does not meet, if any."""
+    if allowed := parameter.get("AllowedValues"):
+        return "" if value in map(str, allowed) else f"one of {', '.join(map(str, allowed))}"
+    if "AllowedPattern" in parameter and not re.fullmatch(parameter["AllowedPattern"], value):
+        return f"it must match {parameter['AllowedPattern']}"
+    if len(value) > parameter.get("MaxLength", len(value)):
+        return f"at most {parameter['MaxLength']} characters"
+    if parameter["Type"] == "Number":
+        low, high = parameter["MinValue"], parameter["MaxValue"]
+        try:
+            fits = low <= float(value) <= high
+        except ValueError:
+            fits = False
+        return "" if fits else f"a number from {low} to {high}"
+    return ""
+
+
+def check_model(path: Path, parameters: Mapping[str, str]) -> None:
+    """Open the model, and compare its classes with the stack's.
+
+    Raises:
+        UserError: the file is missing, is not a model, or knows other classes.
+    """
+    try:
+        found = Model.load(path, threads=1).class_names
+    except FileNotFoundError:
+        raise UserError(f"there is no model at {path}; train one with: {command('model', 'train')}") from None
+    except Exception as error:  # onnxruntime's own errors have no class in common
+        raise UserError(f"{path} is not a model for this endpoint: {' '.join(str(error).split())[:200]}") from error
+    wanted = parameters.get("VehicleClasses", parameter_default("VehicleClasses"))
+    names = list(parse_classes(wanted))
+    if found != names:
+        raise UserError(
+            f"{path} was trained for {', '.join(found)}, but the stack expects {', '.join(names)}: "
+            "give --parameter VehicleClasses=NAME:BAY:ORDERS,… in the model's order, or another --model"
+        )

@@ -1,0 +1,156 @@
+"""Builds and deploys the real template to the local AWS.
+
+Every difference from the cloud is here: the functions run under this machine's Python and processor, and resources that
+the local AWS does not know are left out.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from loading_bay.stack.deployed import STACK_NAME
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import make
+from loading_bay.stack.template import ROOT, read_definition, read_template
+
+from .processes import MARK
+
+# The endpoint and the functions run under this Python, whichever runs the command.
+PYTHON = ROOT / ".venv" / "bin" / "python"
+SAM = PYTHON.parent / "sam"
+
+# The local AWS calls functions with a custom runtime as AWS does, through the AWS runtime client: exceptions then reach
+# Step Functions under their class names, which its Python runtimes do not give.
+BOOTSTRAP = """#!/bin/sh
+export PYTHONPATH="$LAMBDA_TASK_ROOT" AWS_LAMBDA_LOG_FORMAT=JSON
+exec "{python}" -m awslambdaric "$_HANDLER"
+"""
+
+
+# A reference in JSONata, and what a path into the same thing begins with.
+EXPRESSION = re.compile(r"\{% \$states\.(input|context)\.([\w.]+) %\}")
+ROOTS = {"input": "$", "context": "$$"}
+
+
+def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return the template as the local AWS takes it."""
+    function = template["Globals"]["Function"]
+    function["Runtime"] = "provided.al2023"
+    # Paths count from where a template lies, and the rendered one lies elsewhere.
+    function["CodeUri"] = str(ROOT / function["CodeUri"])
+    function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
+    # It refuses alarms on metric math, and has none of the metrics that AWS itself writes.
+    template["Resources"] = {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if "Metrics" not in resource.get("Properties", {})
+    }
+    concurrency = parameters.get("BatchMaxConcurrency", template["Parameters"]["BatchMaxConcurrency"]["Default"])
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::StepFunctions::StateMachine":
+            machine = resource["Properties"]
+            definition = read_definition(ROOT / machine.pop("DefinitionS3Location"))
+            _with_maps_in_jsonpath(definition, int(concurrency))
+            # Received messages come there as in SQS's older protocol: one by its name, several as a list.
+            if receive := definition["States"].get("ReceiveMessages"):
+                one_or_more = "$type($states.result) = 'array' ? $states.result : $states.result.Message"
+                receive["Output"] = f"{{% [{one_or_more}] %}}"
+            machine["DefinitionString"] = json.dumps(definition)
+    return template
+
+
+def _with_maps_in_jsonpath(definition: dict[str, Any], concurrency: int) -> None:
+    """Rewrite the distributed Maps of a definition, in whose own fields the local AWS evaluates no JSONata.
+
+    It reads paths there, and the concurrency from the definition only.
+    """
+    states = list(_states(definition))
+    maps = [state for state in states if "ItemReader" in state]
+    if not maps:
+        return
+    language = definition.pop("QueryLanguage")
+    for state in states:
+        state["QueryLanguage"] = language
+    for state in maps:
+        del state["QueryLanguage"], state["Output"]
+        state["MaxConcurrency"] = concurrency
+        state["ItemSelector"] = _as_paths(state["ItemSelector"])
+        for field in ("ItemReader", "ResultWriter"):
+            state[field]["Parameters"] = _as_paths(state[field].pop("Arguments"))
+        state["ResultPath"] = None
+        state["Catch"] = [{"ErrorEquals": each["ErrorEquals"], "Next": each["Next"]} for each in state["Catch"]]
+
+
+def _states(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for state in machine["States"].values():
+        yield state
+        if "ItemProcessor" in state:
+            yield from _states(state["ItemProcessor"])
+
+
+def _as_paths(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return fields whose `{% $states.input.… %}` or `{% $states.context.… %}` is a path instead."""
+    found: dict[str, str] = {}
+    for name, value in fields.items():
+        path = EXPRESSION.fullmatch(value)
+        found |= {f"{name}.$": f"{ROOTS[path[1]]}.{path[2]}"} if path else {name: value}
+    return found
+
+
+def build(folder: Path, parameters: Mapping[str, str]) -> None:
+    """Build the template into `folder`.
+
+    Raises:
+        UserError: SAM is missing, or failed; its output lies in `folder`.
+    """
+    if not SAM.exists():
+        raise UserError(f"SAM CLI is not installed here; run: {make('setup')}")
+    rendered, built = folder / "template.json", folder / "build"
+    rendered.write_text(json.dumps(render_local(read_template(), parameters)))
+    env = {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1"}
+    _sam(folder, ["build", "--template", str(rendered), "--build-dir", str(built)], env)
+    for function in built.glob("*Function"):
+        bootstrap = function / "bootstrap"
+        bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
+        bootstrap.chmod(0o755)
+    # SAM reads a template a dozen times: JSON in milliseconds, YAML in half a second.
+    template = built / "template.yaml"
+    template.write_text(json.dumps(read_template(template)))
+
+
+def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str], bucket: str) -> None:
+    """Deploy the template built in `folder` to the local AWS that `env` points at; the code goes through the bucket.
+
+    Raises:
+        UserError: SAM failed; its output lies in `folder`.
+    """
+    built = folder / "build"
+    command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", STACK_NAME]
+    command += ["--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
+    command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+    _sam(folder, command, {**env, "SAM_CLI_POLL_DELAY": "0.3"})
+    shutil.rmtree(built)
+
+
+def _sam(folder: Path, arguments: list[str], env: Mapping[str, str]) -> None:
+    log = folder / f"sam-{arguments[0]}.log"
+    with log.open("w") as output:
+        done = subprocess.run(
+            [str(SAM), *arguments],
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, **env, "SAM_CLI_TELEMETRY": "0", MARK: str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    if done.returncode:
+        lines = [line for line in log.read_text().splitlines() if line.strip()]
+        said = "; ".join(lines[-3:])
+        raise UserError(f"sam {arguments[0]} failed: {said} (all of it in {log})")

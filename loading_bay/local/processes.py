@@ -1,0 +1,122 @@
+"""Starts and ends the processes of a local stack.
+
+The system knows which processes belong to a stack, not a file: each carries the stack's folder in its environment, and
+so does every process that it starts. So a process that outlived a `kill -9` is found again, and no other is ended.
+"""
+
+import fcntl
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from loading_bay.stack.errors import UserError
+
+MARK = "LOADING_BAY_FOLDER"
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder, readable by its owner alone, and hold its lock while the block runs.
+
+    So one command at a time brings its stack up or down.
+
+    Raises:
+        UserError: another command holds it, or the folder cannot be written.
+    """
+    usual = os.umask(0o077)  # the folder holds photos and the stack's secret
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise UserError(f"the local stack is kept in {folder}, which cannot be written: {error.strerror}") from None
+    finally:
+        os.umask(usual)
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+        except BlockingIOError:
+            raise UserError(f"another command is at work on the stack in {folder}: wait, or end it there") from None
+        yield
+
+
+def start(command: Sequence[str], log: Path, *, folder: Path, env: Mapping[str, str]) -> psutil.Popen:
+    """Start a process of the stack in `folder` that outlives this one, its output appended to `log`."""
+    with log.open("ab") as output:
+        return psutil.Popen(
+            command,
+            cwd=folder,
+            env={**env, MARK: str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C and a closed terminal reach us alone
+        )
+
+
+def is_healthy(url: str) -> bool:
+    """Tell whether `url` answers 200."""
+    with (
+        suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+        urllib.request.urlopen(url, timeout=2) as answer,  # noqa: S310 - our own loopback address
+    ):
+        return bool(answer.status == 200)
+    return False
+
+
+def wait_until_healthy(url: str, process: psutil.Popen, log: Path, *, seconds: float = 30) -> None:
+    """Wait until `url` answers 200.
+
+    Raises:
+        UserError: the process ended first, or the time is over.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if is_healthy(url):
+            return
+        if process.poll() is not None:
+            raise UserError(f"a process ended while it started; {log} says why")
+        time.sleep(0.05)
+    raise UserError(f"{url} does not answer after {seconds:.0f} s; {log} may say why")
+
+
+def of_stack(folder: Path) -> list[psutil.Process]:
+    """Return the processes of the stack in `folder`."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # ended meanwhile, or somebody else's
+            if process.environ().get(MARK) == str(folder):
+                found.append(process)
+    return found
+
+
+def end(folder: Path, *, seconds: float = 2) -> bool:
+    """End every process of the stack in `folder`, by force after so many seconds; tells whether there was any."""
+    any_found = False
+    while found := of_stack(folder):
+        any_found = True
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, alive = psutil.wait_procs(found, timeout=seconds)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=seconds)  # one that nobody reaps stays as a zombie, which holds nothing
+    return any_found

@@ -1,0 +1,17 @@
+"""Changes to the sign-in of the local AWS where a person at the review page would notice that it is not Cognito."""
+
+from typing import Any
+
+from ministack.services import cognito
+
+
+def keep_groups_when_refreshed() -> None:
+    """Let refreshed tokens name the person's groups, as they do on AWS; MiniStack (1.5.33) leaves them out."""
+    make_token = cognito._fake_token
+
+    def with_groups(sub: str, pool: str, client: str, kind: str = "access", username: str = "", **more: Any) -> str:
+        if more.get("trigger_source") == "TokenGeneration_RefreshTokens":
+            more["groups"] = cognito._get_pool_unscoped(pool)["_users"][username].get("_groups", [])
+        return str(make_token(sub, pool, client, kind, username, **more))
+
+    cognito._fake_token = with_groups

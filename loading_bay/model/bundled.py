@@ -1,0 +1,169 @@
+"""The bundled recipe on this machine: train several seeds, average them, and measure all on the test."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loading_bay.stack.errors import UserError
+from loading_bay.stack.template import ROOT
+from training.container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, seeds_text
+
+from . import records
+from .evaluation import main_figures
+from .measurement import Measured, Sets, measure_sets
+from .predictors import onnx_predictor
+from .staging import DETECTOR_FOLDER, OUTLIER_FOLDERS, SEVERAL_FOLDERS, Manifest, read_manifest
+
+# What a line of progress is of: the detector's steps, or a seed's epochs.
+EPOCH_LINE = re.compile(r"(detector|seed=(\d+)) (?:step|epoch)=(\d+)/(\d+) ")
+# Memory that a step frees is kept for the next one, not given back and asked for again: a third less time. Threads
+# that wait sleep: nothing is lost alone, and a step beside other work takes half the time.
+TRAINING_ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2 * 10**9),
+    "MALLOC_TRIM_THRESHOLD_": str(4 * 10**9),
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How far one part is: steps or epochs done, of how many, and what was measured; `seed` 0 is the detector."""
+
+    seed: int
+    number: int
+    of: int
+    figures: str
+
+
+Progress = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One model, of one seed or of several: where its files are, its record, and how it does on the test split."""
+
+    folder: Path
+    record: dict[str, Any]
+    threshold: float
+    test: Sets
+
+    @property
+    def seeds(self) -> list[int]:
+        """What it was drawn from."""
+        return list(self.record["settings"]["seeds"])
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Share right, share for review, and share of other things accepted, on validation photos."""
+        return dict(self.record["validation"])
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures on the test split: `<set>/<key>` → value."""
+        found: dict[str, float] = {}
+        for name, measured in self.test.named():
+            parts = measured.breakdown(self.threshold)
+            over_sources = {"mean_accuracy": parts.mean_accuracy, "worst_recall": parts.worst_recall}
+            figures = {figure.key: figure.value for figure in main_figures(measured.metrics(self.threshold))}
+            found |= {f"{name}/{key}": value for key, value in (figures | over_sources).items()}
+        return found
+
+
+def train(
+    staged: Path, out: Path, seeds: Sequence[int], options: Sequence[str], progress: Progress
+) -> tuple[Trained, list[Trained]]:
+    """Train every seed and their average, and complete its record: (the average, each seed alone).
+
+    Args:
+        staged: a staged data set.
+        out: gets model.onnx, record.json, baseline.json, and of several seeds a folder `seed-N` each.
+        seeds: what is trained; one is not averaged.
+        options: passed on to container/train.py.
+        progress: told of every epoch.
+
+    Raises:
+        UserError: nothing is staged, PyTorch is missing, or the run failed; the message is its last line.
+    """
+    manifest = read_manifest(staged)
+    # A process of its own: the very file that SageMaker runs, and memory that is given back.
+    command = [sys.executable, "-m", "training.container.train", "--seeds", seeds_text(seeds)]
+    command += ["--model-dir", str(out.resolve()), "--seeds-dir", str(out.resolve())]
+    _run([*command, *arguments(staged.resolve(), manifest), *options], progress)
+    made = _trained(out, staged)
+    alone = [_trained(out / f"seed-{seed}", staged) for seed in seeds] if len(seeds) > 1 else [made]
+    records.write(out / RECORD_FILE, complete_record(made, alone))
+    return made, alone
+
+
+def arguments(staged: Path, manifest: Manifest) -> list[str]:
+    """Return container/train.py's arguments for a staged data set."""
+    return [
+        *("--train", str(staged / "train")),
+        *("--validation", str(staged / "validation")),
+        *("--outliers", str(staged / OUTLIER_FOLDERS["train"])),
+        *("--validation-outliers", str(staged / OUTLIER_FOLDERS["validation"])),
+        *("--several", str(staged / SEVERAL_FOLDERS["train"])),
+        *("--detector", str(staged / DETECTOR_FOLDER)),
+        *("--classes", ",".join(manifest.class_names)),
+        *("--data-digest", manifest.digest),
+    ]
+
+
+def _run(command: Sequence[str], progress: Progress) -> None:
+    environment = os.environ | TRAINING_ENVIRONMENT
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        lines = [""]
+        try:
+            for line in process.stdout or ():
+                lines.append(line.strip() or lines[-1])
+                if found := EPOCH_LINE.match(line):
+                    seed, number, of = (int(each or 0) for each in found.groups()[1:])
+                    progress(Epoch(seed, number, of, line[found.end() :].strip()))
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        if "No module named" in lines[-1]:
+            raise UserError(f"{lines[-1]}: install what training needs with make setup-training")
+        raise UserError(f"training failed: {lines[-1]}")
+
+
+def _trained(folder: Path, staged: Path) -> Trained:
+    threshold = float(records.read(folder / BASELINE_FILE)["threshold"])
+    test = measure_sets(onnx_predictor(folder / MODEL_FILE), staged, "test", MODEL_FILE, threshold)
+    return Trained(folder, records.read(folder / RECORD_FILE), threshold, test)
+
+
+def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
+    """Add to a model's record how it does on the test, and how each of its seeds does alone, mean and spread."""
+    columns = {name: [run.figures[name] for run in alone] for name in made.figures}
+    return {
+        **made.record,
+        "model_bytes": (made.folder / MODEL_FILE).stat().st_size,
+        "threshold": made.threshold,
+        "test": {name: test_figures(measured, made.threshold) for name, measured in made.test.named()}
+        | {"several kinds accepted": asdict(made.test.several)},
+        "seeds": {
+            "each": [{"seeds": run.seeds, "validation": run.validation, "test": run.figures} for run in alone],
+            "test_mean": {name: float(np.mean(values)) for name, values in columns.items()},
+            "test_spread": {name: float(np.std(values)) for name, values in columns.items()},
+        },
+    }
+
+
+def test_figures(measured: Measured, threshold: float) -> dict[str, Any]:
+    """Return everything that is measured of one set, as the record keeps it."""
+    figures = asdict(measured.metrics(threshold))
+    # A point a photo: evaluate draws it.
+    del figures["risk_coverage"]
+    return figures | asdict(measured.breakdown(threshold))

@@ -1,0 +1,98 @@
+"""Photos that people decided: fetched from the bucket that keeps them, and split into what is learned and held out."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loading_bay.stack.addresses import Address
+from loading_bay.stack.errors import UserError, explained
+from loading_bay.stack.labels import HELD_OUT_SHARE
+
+from .dataset import Photo, photos_digest, read_folder
+
+FETCHES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Reviewed photos of the classes and of other things, each either learned or held out to judge models by."""
+
+    learned: list[Photo]
+    held_out: list[Photo]
+    learned_outliers: list[Photo]
+    held_out_outliers: list[Photo]
+
+    @property
+    def digest(self) -> str:
+        """What identifies all of them."""
+        return photos_digest([*self.learned, *self.held_out, *self.learned_outliers, *self.held_out_outliers])
+
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Return (label, learned, held out) of each label."""
+        learned = Counter(photo.label for photo in [*self.learned, *self.learned_outliers])
+        held_out = Counter(photo.label for photo in [*self.held_out, *self.held_out_outliers])
+        return [(label, learned[label], held_out[label]) for label in sorted(learned | held_out)]
+
+
+def read_labels(folder: Path, class_names: Sequence[str]) -> Labels:
+    """Read `<folder>/<class>/*`; folders of other names hold other things.
+
+    Raises:
+        UserError: there is no such folder, a class has no photos, or one cannot be read.
+    """
+    source = read_folder(folder, class_names)
+    outliers = [*source.outliers, *source.test_outliers]
+    return Labels(
+        learned=[photo for photo in source.train if not is_held_out(photo)],
+        held_out=[photo for photo in source.train if is_held_out(photo)],
+        learned_outliers=[photo for photo in outliers if not is_held_out(photo)],
+        held_out_outliers=[photo for photo in outliers if is_held_out(photo)],
+    )
+
+
+def is_held_out(photo: Photo) -> bool:
+    """Return whether a photo is never learned: by its name alone, so that every retraining holds out the same."""
+    return chance(photo, "held out") < HELD_OUT_SHARE
+
+
+def chance(photo: Photo, purpose: str) -> float:
+    """Return a number in [0, 1) that follows from a photo's name; independent for each purpose."""
+    drawn = hashlib.sha256(f"{purpose} {photo.name}".encode()).digest()
+    return int.from_bytes(drawn[:4], "big") / 2**32
+
+
+def fetch(s3: Any, labels: Address, folder: Path) -> int:
+    """Bring a folder in line with the labels in S3, and return how many there are.
+
+    A file is named by its object's name and ETag, so that nothing is fetched twice, and a corrected label keeps its
+    name; what was corrected or taken back in S3 is removed here.
+
+    Raises:
+        UserError: AWS refuses.
+    """
+    wanted: dict[Path, str] = {}
+    with explained(f"list {labels}"):
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=labels.bucket, Prefix=labels.prefix):
+            for item in page.get("Contents", []):
+                label, _, name = item["Key"].removeprefix(labels.prefix).partition("/")
+                if not label or label in {".", ".."} or not name or "/" in name:
+                    continue
+                identity = hashlib.sha256(f"{name} {item['ETag']}".encode()).hexdigest()[:16]
+                wanted[folder / label / f"{identity}{Path(name).suffix.lower()}"] = item["Key"]
+    for stale in set(folder.glob("*/*")) - set(wanted):
+        stale.unlink()
+    missing = [path for path in wanted if not path.exists()]
+
+    def get(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(s3.get_object(Bucket=labels.bucket, Key=wanted[path])["Body"].read())
+
+    with explained(f"fetch labels from {labels}"), ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+        list(pool.map(get, missing))
+    if not wanted:
+        raise UserError(f"there are no labels in {labels} yet: people make them by deciding photos in review")
+    return len(wanted)

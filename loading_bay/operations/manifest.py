@@ -1,0 +1,154 @@
+"""The photos of a batch, checked before anything starts: a prefix of the inbox, or a manifest."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from loading_bay.stack.addresses import Address
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.errors import UserError, is_missing
+
+COLUMNS = ("s3_key", "s3_bucket", "etag", "version_id")
+LONGEST_KEY = 1024  # bytes
+Photo = dict[str, Any]
+INVENTORY = re.compile(r"(^|/)manifest\.json$")
+
+
+def checked_prefix(deployed: Deployed, prefix: str | None) -> str:
+    """Return the prefix, or the stack's own, if there are photos under it.
+
+    Raises:
+        UserError: there are none.
+    """
+    prefix = deployed.parameters["BatchPrefix"] if prefix is None else prefix
+    inbox = deployed.outputs["InboxBucket"]
+    if not deployed.client("s3").list_objects_v2(Bucket=inbox, Prefix=prefix, MaxKeys=1).get("Contents"):
+        raise UserError(f"there is nothing under s3://{inbox}/{prefix}: upload photos there or give another --prefix")
+    return prefix
+
+
+def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
+    """Return the key of a manifest in the inbox that ClassifyBatch reads.
+
+    A CSV or JSON Lines file, here or in the inbox, is put there as plain JSON Lines first, under the batch's name.
+
+    Raises:
+        UserError: there is no such file or object, or it does not name photos; the message says what to change.
+    """
+    path = Path(manifest)
+    here = path.is_file()
+    if INVENTORY.search(path.name):
+        if here:
+            raise UserError("the manifest.json of an S3 Inventory names files beside it: give its key in the inbox")
+        _read(deployed, manifest, 1)
+        return manifest
+    kind = path.suffix.lower()
+    if kind not in READERS:
+        raise UserError(
+            f"{manifest} is neither .csv (with a header) nor .jsonl: give one of them, with the s3_key of each photo"
+        )
+    content = path.read_bytes() if here else _read(deployed, manifest)
+    return put_manifest(deployed, batch, READERS[kind](manifest, _decoded(manifest, content)))
+
+
+def put_manifest(deployed: Deployed, batch: str, photos: Iterable[Photo]) -> str:
+    """Put a manifest of these photos into the inbox, outside the upload prefix; returns its key."""
+    key = f"manifests/{batch}.jsonl"
+    lines = "".join(f"{json.dumps(photo, ensure_ascii=False)}\n" for photo in photos)
+    deployed.client("s3").put_object(Bucket=deployed.outputs["InboxBucket"], Key=key, Body=lines.encode())
+    return key
+
+
+def _read(deployed: Deployed, key: str, most: int | None = None) -> bytes:
+    """Return an object of the inbox, or its first `most` bytes."""
+    inbox = deployed.outputs["InboxBucket"]
+    part = {"Range": f"bytes=0-{most - 1}"} if most else {}
+    try:
+        return bytes(deployed.client("s3").get_object(Bucket=inbox, Key=key, **part)["Body"].read())
+    except ClientError as error:
+        if is_missing(error):
+            raise UserError(f"there is no file {key} here, and no s3://{inbox}/{key}") from error
+        if error.response["Error"]["Code"] == "InvalidRange":
+            raise UserError(f"{key} is empty") from error
+        raise
+
+
+def _decoded(name: str, content: bytes) -> str:
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        raise UserError(f"{name} is UTF-16, as PowerShell and Excel's Unicode text are: save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{name}, line {line}, is not UTF-8: save the file as UTF-8") from error
+    if not text.strip():
+        raise UserError(f"{name} is empty: put one photo on each line, by its s3_key")
+    return text
+
+
+def _from_csv(name: str, text: str) -> list[Photo]:
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    photos = []
+    try:
+        columns = [column.strip() for column in rows.fieldnames or []]
+        if "s3_key" not in columns:
+            raise UserError(_without_key(name, text.splitlines()[0]))
+        rows.fieldnames = columns
+        for row in rows:
+            named = {column: (row[column] or "").strip() for column in COLUMNS if column in columns}
+            photos.append(_checked(name, rows.line_num, {column: value for column, value in named.items() if value}))
+    except csv.Error as error:
+        raise UserError(f"{name}, line {rows.line_num}: {error}") from error
+    if not photos:
+        raise UserError(f"{name} has a header and no photo below it")
+    return photos
+
+
+def _without_key(name: str, header: str) -> str:
+    if "s3_key" in re.split(r"[;\t]", header):
+        return f"{name} separates its columns by semicolons or tabs: save it with commas"
+    return f"{name} has no column s3_key; its first line should name the columns, not {header[:60]!r}"
+
+
+def _from_json_lines(name: str, text: str) -> list[Photo]:
+    photos = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            photo = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{name}, line {number}, is not JSON: {line[:60]!r}") from error
+        if not isinstance(photo, dict):
+            raise UserError(f'{name}, line {number}: write each photo like {{"s3_key": "backfill/1.jpg"}}')
+        photos.append(_checked(name, number, photo))
+    return photos
+
+
+def _checked(name: str, number: int, photo: Photo) -> Photo:
+    """Return a photo of a manifest.
+
+    Raises:
+        UserError: it names no photo; the message says in which line.
+    """
+    key = photo.get("s3_key")
+    if not isinstance(key, str) or not 0 < len(key.encode()) <= LONGEST_KEY:
+        raise UserError(f"{name}, line {number}: s3_key must be a key of 1 to {LONGEST_KEY} bytes, not {key!r}"[:200])
+    return photo | named_photo(key)
+
+
+def named_photo(key: str) -> Photo:
+    """Return a photo as ClassifyPhoto takes it, given its key or `s3://BUCKET/KEY`."""
+    if not key.startswith("s3://"):
+        return {"s3_key": key}
+    place = Address.parse(key)
+    return {"s3_bucket": place.bucket, "s3_key": place.prefix}
+
+
+READERS: dict[str, Callable[[str, str], list[Photo]]] = {".csv": _from_csv, ".jsonl": _from_json_lines}

@@ -1,0 +1,108 @@
+"""The review list: photos that the model was unsure of, people's decisions about them, and the labels they leave."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from functions.decisions.classes import parse_classes
+from functions.decisions.decision import Decision
+from functions.decisions.reviews import Desk, InvalidAnswer
+from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
+from loading_bay.stack.decisions import all_decisions
+from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.errors import UserError
+
+LONGEST_NAME = 200  # bytes; file systems take 255
+DELETED = {"NoSuchKey", "404"}
+CHANGED = {"PreconditionFailed", "412"}
+
+
+@dataclass(frozen=True)
+class Label:
+    """A photo with a person's decision: the file that it was saved to, or why it was not saved."""
+
+    photo: str
+    path: Path | None
+    why: str = ""
+
+
+def waiting_photos(deployed: Deployed) -> list[Decision]:
+    """Return the photos that need review, the oldest first."""
+    return _table(deployed).queued("REVIEW")
+
+
+def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decision:
+    """Record a person's decision as the review page does, and start its announcement; returns the record.
+
+    Args:
+        deployed: the stack.
+        photo: the photo's full name in the decisions table, or its key in the inbox if only one such photo waits.
+        vehicle: one of the stack's classes, which routes the driver, or `neither`, which rejects the photo.
+        reviewer: the person who decides.
+
+    Raises:
+        UserError: no such vehicle, no such photo needs review, or somebody else has it in hand.
+    """
+    desk = Desk(
+        _table(deployed),
+        deployed.client("stepfunctions"),
+        deployed.outputs["AnnounceReviewArn"],
+        parse_classes(deployed.outputs["VehicleClasses"]),
+    )
+    if vehicle not in desk.answers:
+        raise UserError(f"{vehicle} is not a class of this stack; choose one of {', '.join(desk.answers)}")
+    found = [each for each in waiting_photos(deployed) if photo in {each.photo, each.key}]
+    if len(found) != 1:
+        several = f"{len(found)} photos" if found else "no photo"
+        raise UserError(f"{several} named {photo} in review; see {deployed.command('review', 'list')}")
+    try:
+        return desk.decide(found[0].photo, vehicle, review_id=str(uuid.uuid4()), reviewer=reviewer)
+    except (Conflict, InvalidAnswer, UnknownPhoto) as error:
+        raise UserError(f"{photo}: {error}") from error
+
+
+def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
+    """Download the reviewed photos into `<folder>/<vehicle or neither>/`, to train on; yields each.
+
+    A label is a copy of exactly the photo that a person saw, and outlives the upload.
+    """
+    s3 = deployed.client("s3")
+    for decision in all_decisions(_table(deployed)):
+        if decision.reviewed_by is None:
+            continue
+        if decision.in_queue("OPEN"):
+            yield Label(decision.key, None, "not announced yet; export again in a few minutes")
+            continue
+        if not decision.label:
+            yield Label(decision.key, None, "the photo was deleted before a copy could be kept")
+            continue
+        path = folder / decision.answer / _file_name(decision.label)
+        if path.exists():
+            yield Label(decision.key, path)
+            continue
+        try:
+            answer = s3.get_object(Bucket=decision.s3_bucket, Key=decision.label, IfMatch=f'"{decision.label_etag}"')
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in DELETED | CHANGED:
+                raise
+            why = "its label was deleted" if code in DELETED else "its label was changed since"
+            yield Label(decision.key, None, why)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(answer["Body"].read())
+        yield Label(decision.key, path)
+
+
+def _table(deployed: Deployed) -> DecisionsTable:
+    return DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
+
+
+def _file_name(label: str) -> str:
+    """Return a file name that every file system takes, from `labels/CLASS/CLAIM-NAME`."""
+    claim, name = label.rpartition("/")[2][:8], label.rpartition("/")[2][37:]
+    end = name.encode()[-LONGEST_NAME:].decode(errors="ignore")
+    return f"{claim}-{''.join(each if each.isprintable() else '_' for each in end)}"

@@ -1,0 +1,92 @@
+"""Picks the photos a person most wants to see, and takes only those out of the captures."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from functions.photo.decoder import Decoder
+from functions.photo.errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
+from loading_bay.pages.pictures import Picture
+from loading_bay.stack.text import moment, whole
+
+from .captures import photos
+from .predictions import Predictions, utc
+
+LEAST_CONFIDENT = 12
+MOST_CONFIDENT = 6  # of each class
+
+# The request is a photo from anyone: it is decoded in bounds, and the page gets the pixels written anew, never the
+# bytes that came.
+LARGEST_BYTES = 8 << 20
+LARGEST_PIXELS = 4_000_000
+THUMBNAIL = 160
+
+
+class Gallery(NamedTuple):
+    """The least confident photos, most doubtful first, and of each class the most confident that were accepted."""
+
+    least_confident: list[Picture]
+    most_confident: dict[str, list[Picture]]
+
+
+def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:
+    """Choose by confidence, of pictures with exactly equal scores one, and read these from their files.
+
+    A picture is named by the key of its photo in S3, which `keys` holds by claim, or else by its capture's id.
+    """
+    names, table = predictions.class_names, predictions.table
+    rows = _distinct(table)
+    accepted = rows[table["confidence"][rows] >= threshold]
+    least = rows[:LEAST_CONFIDENT]
+    most = [accepted[table["vehicle"][accepted] == k][::-1][:MOST_CONFIDENT] for k in range(len(names))]
+    chosen = table[np.concatenate([least, *most])]
+    images: dict[tuple[int, int], bytes] = {}
+    for file in set(chosen["file"].tolist()):
+        lines = set(chosen["line"][chosen["file"] == file].tolist())
+        images |= {(file, line): body for line, body in photos(predictions.files[file], lines).items()}
+    with Decoder(max_pixels=LARGEST_PIXELS) as decoder:
+        pngs = {place: thumbnail(decoder, body) for place, body in images.items()}
+    return Gallery(
+        [_picture(row, predictions, pngs, keys) for row in table[least]],
+        {
+            name: [_picture(row, predictions, pngs, keys) for row in table[best]]
+            for name, best in zip(names, most, strict=True)
+        },
+    )
+
+
+def thumbnail(decoder: Decoder, body: bytes) -> bytes | None:
+    """Return the photo as a PNG of at most THUMBNAIL pixels a side, or None if it is none that we decode."""
+    if len(body) > LARGEST_BYTES:
+        return None
+    try:
+        return decoder.upright(body, THUMBNAIL).encode("PNG")
+    except (PhotoTooLarge, UnreadablePhoto, DecoderFailed):
+        return None
+
+
+def _distinct(table: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the first row of each distinct set of scores, the least confident first."""
+    scores = table["scores"]
+    order = np.lexsort((*scores.T, table["confidence"]))
+    is_new = np.full(len(order), True)
+    is_new[1:] = (scores[order[1:]] != scores[order[:-1]]).any(axis=1)
+    first: NDArray[np.intp] = order[is_new]
+    return first
+
+
+def _picture(
+    row: np.void, predictions: Predictions, pngs: Mapping[tuple[int, int], bytes | None], keys: Mapping[str, str]
+) -> Picture:
+    seen = int((predictions.table["scores"] == row["scores"]).all(axis=1).sum())
+    again = f" · seen {whole(seen)} times" if seen > 1 else ""
+    return Picture(
+        png=pngs.get((row["file"], row["line"])),
+        figure=f"{row['confidence']:.3f}",
+        said=predictions.class_names[row["vehicle"]],
+        notes=[f"{moment(utc(row['time']))}{again}"],
+        name=keys.get(row["inference_id"], row["event_id"]),
+        place=f"{predictions.files[row['file']].name}, line {row['line']}",
+    )

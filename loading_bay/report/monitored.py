@@ -1,0 +1,66 @@
+"""What a report is on: captures, decisions, and what is known of the model, of a deployed stack or from files."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from functions.decisions.classes import parse_classes
+from functions.decisions.decision import Decision, SkippedDecision
+from functions.decisions.table import DecisionsTable
+from loading_bay.stack.decisions import decisions_in_file, decisions_in_table
+from loading_bay.stack.deployed import LOCAL_RECORD, Deployed, client
+from loading_bay.stack.errors import UserError, explained
+from loading_bay.stack.window import Window
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """`captures` is a folder, a file or `s3://bucket/prefix`; what is not known is None."""
+
+    captures: str
+    decisions: Iterable[Decision | SkippedDecision] | None = None
+    class_names: tuple[str, ...] | None = None
+    threshold: float | None = None
+
+    @classmethod
+    def stack(cls, deployed: Deployed, window: Window) -> "Monitored":
+        """Return what a stack's outputs, parameters and endpoint say.
+
+        Raises:
+            UserError: its endpoint is not there or captures nothing.
+        """
+        outputs = deployed.outputs
+        return cls(
+            captures=_captures(deployed),
+            decisions=decisions_in_table(
+                DecisionsTable(deployed.client("dynamodb"), outputs["DecisionsTable"]), window
+            ),
+            class_names=tuple(parse_classes(outputs["VehicleClasses"])),
+            threshold=float(deployed.parameters["ConfidenceThreshold"]),
+        )
+
+    @classmethod
+    def files(
+        cls, captures: str, table: str | None, decisions: Path | None, region: str | None, window: Window
+    ) -> "Monitored":
+        """Return what the named table, or the file of its items, holds of the window.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        if table is not None:
+            return cls(captures, decisions_in_table(DecisionsTable(client("dynamodb", region), table), window))
+        return cls(captures, decisions_in_file(decisions, window) if decisions is not None else None)
+
+
+def _captures(deployed: Deployed) -> str:
+    name = deployed.outputs["EndpointName"]
+    if deployed.endpoint_url is not None:
+        return str(json.loads(LOCAL_RECORD.read_text())["captures"])
+    with explained(f"look at endpoint {name}"):
+        endpoint = deployed.client("sagemaker").describe_endpoint(EndpointName=name)
+    capture = endpoint.get("DataCaptureConfig", {})
+    if not capture.get("EnableCapture"):
+        raise UserError(f"endpoint {name} captures nothing: deploy it with --capture-percent, or name a folder to read")
+    return f"{capture['DestinationS3Uri'].rstrip('/')}/{name}"

@@ -1,0 +1,49 @@
+"""Reads the template: the stack as it is written, before it is deployed."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+class _Loader(yaml.CSafeLoader):
+    """Reads CloudFormation's short forms, such as !Ref, as their long ones."""
+
+
+def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+        return {name: value.split(".", 1) if suffix == "GetAtt" else value}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}  # type: ignore[arg-type]
+
+
+_Loader.add_multi_constructor("!", _long_form)
+
+
+def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
+    """Return the template with every short form written out."""
+    template: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a safe loader
+    return template
+
+
+def read_definition(path: Path) -> dict[str, Any]:
+    """Return a state machine as its file defines it, before its substitutions."""
+    definition: dict[str, Any] = yaml.load(path.read_text(), yaml.CSafeLoader)
+    return definition
+
+
+@cache
+def _parameters() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = read_template()["Parameters"]
+    return found
+
+
+def parameter_default(name: str) -> str:
+    """Return the default of a parameter, as text."""
+    return str(_parameters()[name]["Default"])
