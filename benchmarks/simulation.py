@@ -130,7 +130,7 @@ class Retries:
 
     def __init__(self, state: str, error: str) -> None:
         retriers = read_definition(DEFINITION)["States"][state]["Retry"]
-        retry = next(each for each in retriers if error in each["ErrorEquals"])
+        retry = next(each for each in retriers if {error, "States.ALL"} & set(each["ErrorEquals"]))
         first, rate = retry.get("IntervalSeconds", 1), retry.get("BackoffRate", 2)
         longest = retry.get("MaxDelaySeconds", math.inf)
         self.waits: list[float] = [

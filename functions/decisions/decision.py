@@ -38,6 +38,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     due_at: int | None = None
     execution_arn: str | None = None
     uploaded_at: _Moment | None = None
+    order: str | None = None
     decided_at: _Moment | None = None
     announced_at: _Moment | None = None
     failed_at: _Moment | None = None

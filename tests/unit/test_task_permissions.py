@@ -70,7 +70,7 @@ def as_list(value: Any) -> list[Any]:
 
 def granted(role: str) -> set[Permission]:
     found = set()
-    for policy in RESOURCES[role]["Properties"]["Policies"]:
+    for policy in RESOURCES[role]["Properties"].get("Policies", []):
         for statement in policy["PolicyDocument"]["Statement"]:
             found |= {
                 (action, as_text(resource))
@@ -126,7 +126,8 @@ def named_by(task: Task) -> Iterator[str]:
 
 
 def role_of(logical_id: str) -> str:
-    return as_text(RESOURCES[logical_id]["Properties"]["Role"]).removesuffix(".Arn")
+    properties = RESOURCES[logical_id]["Properties"]
+    return as_text(properties.get("Role") or properties["RoleArn"]).removesuffix(".Arn")
 
 
 @pytest.mark.parametrize("machine", machines())
