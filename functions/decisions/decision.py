@@ -22,6 +22,24 @@ SHARDS = "0123456789abcdef"
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
+class Box(msgspec.Struct, frozen=True):
+    """A rectangle in a photo; its edges as shares of the photo's sides, 0 … 1, from the top left."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Detection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the endpoint found in a photo: where, how surely, how many of each class, and why it is not sure."""
+
+    box: Box | None = None
+    score: float | None = None
+    counts: dict[str, int] = {}
+    reason_code: str | None = None
+
+
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """One photo's item in the decisions table; times in UTC; `None` where the item lacks the attribute."""
 
@@ -46,6 +64,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     probabilities: dict[str, float] | None = None
     confidence: float | None = None
     variant: str | None = None
+    detection: Detection | None = None
     vehicle: str | None = None
     bay: str | None = None
     order_range: str | None = None

@@ -40,6 +40,8 @@ settings = Settings()
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Replace `image_data` and `content_type` by `inferences`, `probabilities` (the same by class name) and `variant`.
 
+    Where the endpoint says what it found in the photo, `detection` holds that; see `endpoint.read_detection`.
+
     Raises:
         EndpointUnavailable: worth another try.
         InvalidPrediction: the answer is of no use.
@@ -52,7 +54,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             settings.endpoint_name,
             base64.b64decode(event["image_data"]),
             content_type=event["content_type"],
-            class_count=len(settings.class_names),
+            class_names=settings.class_names,
             inference_id=event.get("claim"),
         )
     except (EndpointUnavailable, InvalidPrediction) as error:
@@ -60,11 +62,11 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         logger.warning("no prediction", extra=about | {"error": type(error).__name__, "reason": str(error)})
         raise
     metrics.add_metric("EndpointLatency", MetricUnit.Milliseconds, (time.perf_counter() - asked) * 1000)
+    if prediction.fault:
+        metrics.add_metric("DetectionsInvalid", MetricUnit.Count, 1)
+        logger.warning("detection left out", extra=about | {"reason": prediction.fault})
     logger.info("vehicle inferred", extra=about | {"inferences": prediction.probabilities})
     record = {name: value for name, value in event.items() if name not in {"image_data", "content_type"}}
     probabilities = dict(zip(settings.class_names, prediction.probabilities, strict=True))
-    return record | {
-        "inferences": prediction.probabilities,
-        "probabilities": probabilities,
-        "variant": prediction.variant,
-    }
+    answer = {"inferences": prediction.probabilities, "probabilities": probabilities, "variant": prediction.variant}
+    return record | answer | ({"detection": prediction.detection} if prediction.detection else {})

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,10 @@ MAX_ANSWER_BYTES = 64 * 1024
 SUM_TOLERANCE = 0.01
 # The smallest positive number of DynamoDB, where probabilities are recorded.
 SMALLEST = 1e-130
+# Why an endpoint that looks for vehicles is not sure of a photo.
+REASON_CODES = ("NO_VEHICLE", "SEVERAL_VEHICLES", "TOO_SMALL", "UNSURE")
+EDGES = ("left", "top", "right", "bottom")
+MOST_VEHICLES = 1000
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html#API_runtime_InvokeEndpoint_Errors
 TRANSIENT = {
     "InternalDependencyException",
@@ -33,10 +38,15 @@ class InvalidPrediction(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """One probability per class, in the order of the class names, and the variant that gave them."""
+    """One probability per class, in the order of the class names, and the variant that gave them.
+
+    `detection` is what the custom attributes say (see `read_detection`); `fault` is why they are left out.
+    """
 
     probabilities: list[float]
     variant: str
+    detection: dict[str, Any] | None = None
+    fault: str = ""
 
 
 def predict(
@@ -45,10 +55,10 @@ def predict(
     image: bytes,
     *,
     content_type: str,
-    class_count: int,
+    class_names: Sequence[str],
     inference_id: str | None = None,
 ) -> Prediction:
-    """Send one picture of `content_type` to the endpoint and read its `class_count` probabilities.
+    """Send one picture of `content_type` to the endpoint and read its probability of each class.
 
     Data capture keeps `inference_id` (1 to 64 ASCII characters), so a captured picture can be traced to its photo.
 
@@ -70,7 +80,69 @@ def predict(
     except Exception as error:  # botocore trips over errors that something between us and SageMaker made up
         said = f"endpoint {endpoint_name} answered with an error that cannot be read ({type(error).__name__})"
         raise EndpointUnavailable(said) from error
-    return Prediction(_probabilities(body, class_count), answer.get("InvokedProductionVariant", ""))
+    probabilities = _probabilities(body, len(class_names))
+    detection, fault = None, ""
+    try:
+        detection = read_detection(answer.get("CustomAttributes", ""), class_names)
+    except ValueError as error:
+        fault = str(error)
+    return Prediction(probabilities, answer.get("InvokedProductionVariant", ""), detection, fault)
+
+
+def read_detection(attributes: str, class_names: Sequence[str]) -> dict[str, Any] | None:
+    """Read what an endpoint found in a photo from SageMaker's custom attributes; None where it says nothing.
+
+    The attributes are JSON with any of `box` (left, top, right, bottom as shares of the photo's sides) with `score`
+    (0 to 1), `counts` (vehicles by class) and `reason_code` (one of REASON_CODES). The box comes back by its edges'
+    names. Other keys are left out; attributes that are no JSON object are not meant for us.
+
+    Raises:
+        ValueError: one of these is not what it should be.
+    """
+    try:
+        given = json.loads(attributes)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(given, dict):
+        return None
+    found: dict[str, Any] = {}
+    if "box" in given:
+        box, score = given["box"], given.get("score")
+        if not (isinstance(box, list) and len(box) == len(EDGES) and all(map(_is_share, box))):
+            raise ValueError(f"the box is not four shares of the photo's sides: {_shown(box)}")
+        left, top, right, bottom = map(_rounded, box)
+        if left >= right or top >= bottom:
+            raise ValueError(f"the box is empty: {_shown(box)}")
+        if score is None or not _is_share(score):
+            raise ValueError(f"the score of the box is not between 0 and 1: {_shown(score)}")
+        found |= {"box": dict(zip(EDGES, (left, top, right, bottom), strict=True)), "score": _rounded(score)}
+    if "counts" in given:
+        counts = given["counts"]
+        if not (isinstance(counts, dict) and set(counts) <= set(class_names) and all(map(_is_count, counts.values()))):
+            raise ValueError(f"the counts are not numbers of vehicles by class: {_shown(counts)}")
+        found["counts"] = counts
+    if "reason_code" in given:
+        if given["reason_code"] not in REASON_CODES:
+            raise ValueError(f"the reason code is not one of {', '.join(REASON_CODES)}: {_shown(given['reason_code'])}")
+        found["reason_code"] = given["reason_code"]
+    return found or None
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in {int, float} and 0 <= value <= 1
+
+
+def _rounded(share: float) -> float:
+    # To a 25th of a pixel; smaller numbers than DynamoDB has become 0.
+    return round(float(share), 4)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST_VEHICLES
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]
 
 
 def _named(error: ClientError, endpoint_name: str) -> Exception:

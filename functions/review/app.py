@@ -17,7 +17,7 @@ from aws_lambda_powertools.event_handler.exceptions import BadRequestError, Forb
 from botocore.config import Config
 
 from functions.decisions.classes import parse_classes
-from functions.decisions.decision import Decision, timestamp
+from functions.decisions.decision import Decision, Detection, timestamp
 from functions.decisions.reviews import Desk, InvalidAnswer
 from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from functions.decisions.waiting import decisions_since, hold, release
@@ -270,13 +270,15 @@ def _body(form: type[Form]) -> Form:
 
 def _described(decision: Decision) -> dict[str, Any]:
     """Return the facts of a waiting photo that a person needs."""
-    scores = decision.probabilities or {}
+    scores, found = decision.probabilities or {}, decision.detection or Detection()
     return {
         "photo": decision.photo,
         "key": decision.key,
         "driver": drivers.driver(decision),
         "since": timestamp(decision.uploaded_at or decision.claimed_at),
         "scores": {name: scores[name] for name in desk.classes if name in scores},
+        "box": msgspec.to_builtins(found.box),
+        "why": found.reason_code,
     }
 
 

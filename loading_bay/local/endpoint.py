@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from training.container.serve import ImpatientProtocol, create_app
+from training.container.serve import ATTRIBUTES_HEADER, ImpatientProtocol, create_app
 
 from .capture import CaptureWriter
 
@@ -42,7 +43,7 @@ class SageMakerRuntime:
         if endpoint != self._endpoint:
             return _error(400, "ValidationError", {"Message": f"Endpoint {endpoint} not found."})
         body = await request.body()
-        status, answer = await _ask(self._container, request.scope, body)
+        status, answer, attributes = await _ask(self._container, request.scope, body)
         if status != 200:
             said = {
                 "Message": f"Received error ({status}) from primary with message {answer.decode()!r}",
@@ -53,25 +54,27 @@ class SageMakerRuntime:
         content_type = request.headers.get("content-type", "")
         self._capture.write(content_type, body, answer, request.headers.get("x-amzn-sagemaker-inference-id"))
         headers = {"x-Amzn-Invoked-Production-Variant": self._variant}
+        if attributes:
+            headers[ATTRIBUTES_HEADER] = attributes
         return Response(answer, media_type="application/json", headers=headers)
 
 
-async def _ask(container: ASGIApp, scope: Scope, body: bytes) -> tuple[int, bytes]:
-    """Send a request's body to the container's /invocations; returns its status and its answer."""
-    status, chunks = 500, []
+async def _ask(container: ASGIApp, scope: Scope, body: bytes) -> tuple[int, bytes, str]:
+    """Send a request's body to the container's /invocations; returns its status, its answer and custom attributes."""
+    status, chunks, attributes = 500, [], ""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
-        nonlocal status
+        nonlocal status, attributes
         if message["type"] == "http.response.start":
-            status = message["status"]
+            status, attributes = message["status"], Headers(raw=message["headers"]).get(ATTRIBUTES_HEADER, "")
         else:
             chunks.append(message.get("body", b""))
 
     await container({**scope, "path": "/invocations", "raw_path": b"/invocations"}, receive, send)
-    return status, b"".join(chunks)
+    return status, b"".join(chunks), attributes
 
 
 def _error(status: int, name: str, content: dict[str, object]) -> Response:

@@ -15,8 +15,8 @@ from loading_bay.operations.reviewers import add_reviewer
 from loading_bay.stack.deployed import STACK_NAME, Deployed, outputs_of, parameters_of
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.hints import command
-from loading_bay.stack.image_size import PARAMETER, require_same, served_size
-from loading_bay.stack.template import ROOT, parameter_default
+from loading_bay.stack.image_size import require_same, served_size
+from loading_bay.stack.template import ROOT
 
 from . import processes
 from .checks import check_model, check_parameters
@@ -170,8 +170,7 @@ class Stack:
         build(self.folder, options.parameters)
         for wait in starting:
             wait()
-        image_size = int(options.parameters.get(PARAMETER, parameter_default(PARAMETER)))
-        require_same(ENDPOINT_NAME, served_size(self.endpoint_url), image_size)
+        require_same(ENDPOINT_NAME, served_size(self.endpoint_url), options.parameters)
         say("sam deploy")
         parameters = {"EndpointUrl": self.endpoint_url, "EndpointName": ENDPOINT_NAME, "SignInUrl": self.sign_in_url}
         parameters |= options.parameters

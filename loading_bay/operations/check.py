@@ -22,7 +22,7 @@ from functions.decisions.table import DecisionsTable
 from loading_bay.stack.addresses import Address
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import AWS_ERRORS, UserError, describe
-from loading_bay.stack.image_size import PARAMETER, hosted_size, require_same, served_size
+from loading_bay.stack.image_size import hosted_size, require_same, served_size
 from loading_bay.stack.template import ROOT
 
 from .batch import Batch
@@ -129,7 +129,7 @@ class Check:
                 "deploy with VehicleClasses in the model's order"
             )
         taken = served_size(url) if url else hosted_size(self.deployed.client("sagemaker"), name)
-        require_same(name, taken, int(self.deployed.parameters[PARAMETER]))
+        require_same(name, taken, self.deployed.parameters)
         return f"{name} answers {len(probabilities)} probabilities"
 
     def _in_service(self, name: str) -> None:

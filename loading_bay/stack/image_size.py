@@ -1,18 +1,21 @@
-"""The side of the picture that an endpoint's model takes, and whether the stack sends such pictures.
+"""The longest side of the photos that an endpoint's model takes, and whether the stack sends such photos.
 
-A picture of another size is classified too, after another reduction, and so a little worse: nobody would notice.
+A photo of another size, or cut to its central square, is classified too, only worse: nobody would notice. An endpoint
+that says no size, as one with SageMaker's own algorithm, takes whatever the stack is told to send.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import urllib3
 
 from .errors import UserError
+from .template import parameter_default
 
 # The server says it in each answer to GET /ping; `model deploy` sets it in the SageMaker model's environment.
 HEADER = "X-Image-Size"
 VARIABLE = "LOADING_BAY_IMAGE_SIZE"
-PARAMETER = "ImageSize"
+SIZE_PARAMETER, SHAPE_PARAMETER, WHOLE = "ImageSize", "ImageShape", "WHOLE"
 
 
 def served_size(url: str) -> int | None:
@@ -33,14 +36,16 @@ def hosted_size(sagemaker: Any, endpoint: str) -> int | None:
     return int(said) if said else None
 
 
-def require_same(endpoint: str, taken: int | None, sent: int) -> None:
-    """Check that a stack sends pictures of the size that its endpoint's model takes, where that is known.
+def require_same(endpoint: str, taken: int | None, parameters: Mapping[str, str]) -> None:
+    """Check that a stack of such parameters sends the photos that its endpoint's model takes, where that is known.
 
     Raises:
         UserError: it does not; the message says what to change.
     """
-    if taken is not None and taken != sent:
+    shape, side = (parameters.get(name, parameter_default(name)) for name in (SHAPE_PARAMETER, SIZE_PARAMETER))
+    if taken is not None and (shape, int(side)) != (WHOLE, taken):
+        sent = f"whole photos of {side} pixels" if shape == WHOLE else f"squares of {side} × {side} pixels"
         raise UserError(
-            f"{endpoint}'s model takes pictures of {taken} × {taken} pixels, the stack sends {sent} × {sent}: "
-            f"deploy the stack with {PARAMETER}={taken}"
+            f"{endpoint}'s model takes whole photos of {taken} pixels, the stack sends {sent}: "
+            f"deploy the stack with {SHAPE_PARAMETER}={WHOLE} {SIZE_PARAMETER}={taken}"
         )

@@ -20,6 +20,7 @@ from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Endpoint, scores
 
 PHOTOS = ROOT / "events" / "photos"
+FOUND = {"box": [0.25, 0.1, 0.75, 0.5], "score": 0.7, "counts": {"bicycle": 1}, "reason_code": "TOO_SMALL"}
 UNDO_SECONDS = 5  # as the template has it
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
 PATIENCE = 90_000  # milliseconds: on a busy machine a function takes long to start
@@ -32,7 +33,7 @@ expect.set_options(timeout=PATIENCE)
 def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     """Return a stack whose model is sure of nothing."""
     endpoint = Endpoint()
-    endpoint.answer = lambda body: scores(0.62, 0.38)
+    endpoint.answer = lambda body: scores(0.62, 0.38, found=FOUND)
     options = Options(endpoint_url=endpoint.url)
     stack = Stack.up(tmp_path_factory.mktemp("stack"), options, say=print)
     yield Bay(stack)
@@ -185,6 +186,30 @@ def test_signed_in_a_person_decides_by_key_and_the_driver_is_told_once(bay: Bay,
     time.sleep(1)
     assert [event["detail-type"] for event in bay.announced(first)] == ["Photo Needs Review", "Vehicle Routed"]
     assert page.complaints == []  # type: ignore[attr-defined]
+
+
+def test_the_place_that_the_model_looked_at_is_framed(bay: Bay, open_as: Open) -> None:
+    wait(bay, "framed/a.png", data=picture("grey", "PNG", size=(300, 500)))
+    page = open_as("ana")
+    shown(page)
+
+    across, down = page.evaluate(
+        """() => {
+          const [image, frame] = ['img', 'rect'].map((name) => document.querySelector(`#picture ${name}`));
+          const [shown, framed] = [image, frame].map((each) => each.getBoundingClientRect());
+          const scale = Math.min(shown.width / image.naturalWidth, shown.height / image.naturalHeight);
+          const [width, height] = [scale * image.naturalWidth, scale * image.naturalHeight];
+          const left = shown.left + (shown.width - width) / 2, top = shown.top + (shown.height - height) / 2;
+          return [
+            [(framed.left - left) / width, (framed.right - left) / width],
+            [(framed.top - top) / height, (framed.bottom - top) / height],
+          ];
+        }"""
+    )
+
+    assert [*across, *down] == pytest.approx([0.25, 0.75, 0.1, 0.5], abs=0.01)
+    expect(page.get_by_text("The vehicle is small in the photo.")).to_be_visible()
+    press(page, "1")
 
 
 def test_undone_in_time_the_photo_is_back_and_nobody_was_told(bay: Bay, open_as: Open) -> None:

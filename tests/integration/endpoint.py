@@ -20,9 +20,11 @@ from loading_bay.local.processes import free_port
 Answer = Callable[[bytes], Response | Awaitable[Response]]
 
 
-def scores(*probabilities: float) -> Response:
-    """Answer as the real endpoint does."""
+def scores(*probabilities: float, found: object = None) -> Response:
+    """Answer as the real endpoint does, and as one that says what it found in the photo."""
     headers = {"x-Amzn-Invoked-Production-Variant": "AllTraffic"}
+    if found is not None:
+        headers["X-Amzn-SageMaker-Custom-Attributes"] = json.dumps(found)
     return Response(json.dumps(probabilities), media_type="application/json", headers=headers)
 
 

@@ -19,6 +19,7 @@ from loading_bay.local.stack import Stack
 from loading_bay.operations.reviewers import Reviewer, add_reviewer, remove_reviewer, reviewers
 
 from .bay import Bay, picture, wait_for
+from .endpoint import Endpoint, scores
 from .reviewing import ReviewApi, changed, unsigned
 
 CLASSES = parse_classes("bicycle:1:near,motorcycle:2:far")
@@ -270,6 +271,19 @@ def test_the_event_tells_the_decision_and_nothing_that_only_the_table_needs(bay:
     assert detail["claim"] == unsure["detail"]["claim"]
     assert detail["scores"] == unsure["detail"]["scores"]
     assert not {"queue", "due_at", "expires_at", "lease_by", "reviewed_on", "undone_ids", "label"} & set(detail)
+
+
+def test_what_the_endpoint_found_goes_with_every_announcement(bay: Bay, endpoint: Endpoint, desk: Desk) -> None:
+    box = {"left": 0.25, "top": 0.1, "right": 0.75, "bottom": 0.9}
+    found = {"score": 0.8, "counts": {"bicycle": 1, "motorcycle": 1}, "reason_code": "SEVERAL_VEHICLES"}
+    with endpoint.answering(lambda body: scores(0.5, 0.5, found=found | {"box": list(box.values())})):
+        key, photo = waiting(bay)
+    desk.decide(photo, "bicycle", review_id=str(uuid.uuid4()), reviewer="ana")
+    settled(bay, photo)
+
+    announced = wait_for(lambda: events if len(events := bay.announced(key)) == 2 else None)
+
+    assert [event["detail"]["detection"] for event in announced] == [found | {"box": box}] * 2
 
 
 def test_what_a_function_did_not_live_to_announce_is_announced_by_whoever_starts_it_again(bay: Bay, desk: Desk) -> None:

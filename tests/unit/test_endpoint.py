@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import boto3
@@ -29,12 +30,15 @@ def make_stub() -> Stubber:
     return stubber
 
 
-def answer(body: bytes) -> dict[str, Any]:
-    return {"Body": StreamingBody(io.BytesIO(body), len(body)), "InvokedProductionVariant": "blue"}
+CLASSES = ("bicycle", "motorcycle")
 
 
-def ask(stub: Stubber, class_count: int = 2) -> Prediction:
-    return predict(stub.client, "loading-bay", b"png", content_type="image/png", class_count=class_count)
+def answer(body: bytes, **more: str) -> dict[str, Any]:
+    return {"Body": StreamingBody(io.BytesIO(body), len(body)), "InvokedProductionVariant": "blue"} | more
+
+
+def ask(stub: Stubber, class_names: Sequence[str] = CLASSES) -> Prediction:
+    return predict(stub.client, "loading-bay", b"png", content_type="image/png", class_names=class_names)
 
 
 @pytest.mark.parametrize("content_type", ["image/png", "image/jpeg"])
@@ -47,7 +51,7 @@ def test_the_picture_is_sent_as_what_it_is_and_the_probabilities_come_back(stub:
     }
     stub.add_response("invoke_endpoint", answer(b"[0.0073, 0.9927]"), sent)
 
-    prediction = predict(stub.client, "loading-bay", b"picture", content_type=content_type, class_count=2)
+    prediction = predict(stub.client, "loading-bay", b"picture", content_type=content_type, class_names=CLASSES)
 
     assert prediction == Prediction([0.0073, 0.9927], "blue")
 
@@ -63,7 +67,7 @@ def test_a_claim_names_the_call_so_that_data_capture_keeps_it(stub: Stubber) -> 
     stub.add_response("invoke_endpoint", answer(b"[0.0073, 0.9927]"), sent)
 
     claim = "3f0c1b6e-5d1c-4f3c-9a53-0d6a3f0f7d7e"
-    predict(stub.client, "loading-bay", b"png", content_type="image/png", class_count=2, inference_id=claim)
+    predict(stub.client, "loading-bay", b"png", content_type="image/png", class_names=CLASSES, inference_id=claim)
 
     stub.assert_no_pending_responses()
 
@@ -85,7 +89,7 @@ def test_an_answer_that_breaks_off_is_no_answer(stub: Stubber) -> None:
 def test_any_number_of_classes_is_read(stub: Stubber, probabilities: list[float]) -> None:
     stub.add_response("invoke_endpoint", answer(json.dumps(probabilities).encode()))
 
-    assert ask(stub, len(probabilities)).probabilities == probabilities
+    assert ask(stub, [str(number) for number in range(len(probabilities))]).probabilities == probabilities
 
 
 @pytest.mark.parametrize(
@@ -163,3 +167,66 @@ def test_no_answer_whatever_escapes_the_contract(body: bytes) -> None:
         return
     assert len(probabilities) == 2
     assert sum(probabilities) == pytest.approx(1, abs=0.01)
+
+
+FOUND = {"box": [0.25, 0.1, 0.75, 0.9], "score": 0.8, "counts": {"bicycle": 2}, "reason_code": "UNSURE"}
+READ = FOUND | {"box": {"left": 0.25, "top": 0.1, "right": 0.75, "bottom": 0.9}}
+
+
+def asked_with(attributes: str) -> Prediction:
+    stub = make_stub()
+    stub.add_response("invoke_endpoint", answer(b"[0.5, 0.5]", CustomAttributes=attributes))
+    return ask(stub)
+
+
+def test_what_the_endpoint_found_in_the_photo_comes_back_with_the_probabilities() -> None:
+    assert asked_with(json.dumps(FOUND)) == Prediction([0.5, 0.5], "blue", READ)
+
+
+@pytest.mark.parametrize("part", FOUND)
+def test_an_endpoint_may_say_only_a_part_of_it(part: str) -> None:
+    parts = {"box", "score"} if part in {"box", "score"} else {part}
+    said = asked_with(json.dumps({name: FOUND[name] for name in parts}))
+
+    assert said.detection == {name: READ[name] for name in parts}
+
+
+@pytest.mark.parametrize("attributes", ["", "trace=1", "7", "[]", "{}", '{"trace": 1}', "[" * 1000])
+def test_attributes_that_are_about_something_else_are_left_alone(attributes: str) -> None:
+    assert asked_with(attributes) == Prediction([0.5, 0.5], "blue")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        ({"box": [0.1, 0.1, 0.9]}, "four shares"),
+        ({"box": [0.1, 0.1, 0.9, 1.5]}, "four shares"),
+        ({"box": [0.1, 0.1, 0.9, float("nan")]}, "four shares"),
+        ({"box": [True, 0.1, 0.9, 0.9]}, "four shares"),
+        ({"box": "0.1 0.1 0.9 0.9"}, "four shares"),
+        ({"box": [0.9, 0.1, 0.1, 0.9]}, "empty"),
+        ({"box": [0.1, 0.5, 0.9, 0.50001]}, "empty"),
+        ({"score": "0.9"}, "score"),
+        ({"score": None}, "score"),
+        ({"score": -0.1}, "score"),
+        ({"counts": {"car": 1}}, "counts"),
+        ({"counts": {"bicycle": -1}}, "counts"),
+        ({"counts": {"bicycle": 0.5}}, "counts"),
+        ({"counts": {"bicycle": 10**40}}, "counts"),
+        ({"counts": [1, 2]}, "counts"),
+        ({"reason_code": "BORED"}, "reason code"),
+        ({"reason_code": ["UNSURE"]}, "reason code"),
+    ],
+)
+def test_what_was_found_is_left_out_where_it_makes_no_sense_and_the_probabilities_count(
+    wrong: dict[str, Any], fault: str
+) -> None:
+    prediction = asked_with(json.dumps(FOUND | wrong))
+
+    assert (prediction.probabilities, prediction.detection) == ([0.5, 0.5], None)
+    assert fault in prediction.fault
+
+
+@given(st.text(max_size=200) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
+def test_no_attributes_make_an_answer_invalid(attributes: str) -> None:
+    assert asked_with(attributes).probabilities == [0.5, 0.5]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction, predict
 
+CLASSES = ("bicycle", "motorcycle")
 EXAMPLES = max(150, int(os.environ.get("FUZZ_EXAMPLES", "0")) // 20)  # each is a call over a connection
 
 JSON = st.recursive(
@@ -88,7 +89,7 @@ def test_an_answer_is_a_pair_of_probabilities_or_it_is_none(runtime: object, bod
     Scripted.status, Scripted.headers_sent, Scripted.body = 200, {"Content-Type": "application/json"}, body
 
     try:
-        prediction = predict(runtime, "loading-bay", b"png", content_type="image/png", class_count=2)
+        prediction = predict(runtime, "loading-bay", b"png", content_type="image/png", class_names=CLASSES)
     except InvalidPrediction as refusal:
         reason = str(refusal)
         assert len(reason) < 500, "it goes into the state, the record and a mail"
@@ -113,7 +114,7 @@ def test_a_failure_is_named_and_worth_another_try_if_it_may_pass(
     Scripted.headers_sent = {"Content-Type": "application/json", "x-amzn-ErrorType": name}
 
     with pytest.raises((EndpointUnavailable, InvalidPrediction, ClientError)) as raised:
-        predict(runtime, "loading-bay", b"png", content_type="image/png", class_count=2)
+        predict(runtime, "loading-bay", b"png", content_type="image/png", class_names=CLASSES)
 
     if status >= 500:
         assert raised.type is not ClientError

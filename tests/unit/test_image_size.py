@@ -55,10 +55,19 @@ def test_a_server_that_does_not_answer_says_nothing() -> None:
 
 
 def test_another_size_is_said_with_what_to_change() -> None:
-    with pytest.raises(UserError, match=r"takes pictures of 64 × 64 .* sends 32 × 32: .* ImageSize=64"):
-        require_same("bay", 64, 32)
+    with pytest.raises(UserError, match=r"whole photos of 416 pixels, .* sends whole photos of 320 .* ImageSize=416"):
+        require_same("bay", 416, {"ImageSize": "320", "ImageShape": "WHOLE"})
 
 
-@pytest.mark.parametrize("taken", [64, None])
-def test_the_same_size_or_an_unknown_one_is_fine(taken: int | None) -> None:
-    require_same("bay", taken, 64)
+def test_squares_are_not_what_a_model_of_whole_photos_takes() -> None:
+    with pytest.raises(UserError, match=r"sends squares of 416 × 416 pixels: .* ImageShape=WHOLE ImageSize=416"):
+        require_same("bay", 416, {"ImageSize": "416", "ImageShape": "SQUARE"})
+
+
+@pytest.mark.parametrize("parameters", [{"ImageSize": "416", "ImageShape": "WHOLE"}, {}])
+def test_the_same_size_is_fine_given_or_by_default(parameters: dict[str, str]) -> None:
+    require_same("bay", 416, parameters)
+
+
+def test_an_endpoint_that_says_nothing_takes_anything() -> None:
+    require_same("bay", None, {"ImageSize": "32", "ImageShape": "SQUARE"})

@@ -224,12 +224,17 @@ def test_there_is_nothing_else_to_be_had(review: ModuleType, path: str) -> None:
 
 def test_the_queue_hands_out_photos_and_says_what_else_goes_on(call: Call, desk: Desk) -> None:  # noqa: F811
     scores = {"motorcycle": "0.4", "bicycle": "0.6"}
+    box = {"left": 0.25, "top": 0.0, "right": 0.75, "bottom": 1.0}
+    edges = {name: {"N": str(edge)} for name, edge in box.items()}
     photo = put(desk, "driver-7/one.jpg")
     desk.table.dynamodb.update_item(
         TableName=TABLE,
         Key={"photo": {"S": photo}},
-        UpdateExpression="SET probabilities = :scores",
-        ExpressionAttributeValues={":scores": {"M": {name: {"N": each} for name, each in scores.items()}}},
+        UpdateExpression="SET probabilities = :scores, detection = :found",
+        ExpressionAttributeValues={
+            ":scores": {"M": {name: {"N": each} for name, each in scores.items()}},
+            ":found": {"M": {"box": {"M": edges}, "score": {"N": "0.7"}, "reason_code": {"S": "TOO_SMALL"}}},
+        },
     )
 
     status, answer = call("queue", {"want": 3, "since": SINCE})
@@ -242,6 +247,8 @@ def test_the_queue_hands_out_photos_and_says_what_else_goes_on(call: Call, desk:
             "driver": "driver-7",
             "since": "2026-11-25T10:00:00.000Z",
             "scores": {"bicycle": 0.6, "motorcycle": 0.4},
+            "box": box,
+            "why": "TOO_SMALL",
         }
     ]
     assert answer["waiting"] == 1

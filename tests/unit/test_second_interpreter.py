@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from functions.decisions.decision import plain_item
+
 from .second_interpreter import Interpreter, Run, interpreter
 from .service_models import problems
 
@@ -100,6 +102,33 @@ def test_a_photo_that_the_model_is_sure_of_is_routed(bay: Interpreter) -> None:
     ((kind, detail),) = announced(run)
     assert (kind, detail["stack"], detail["scores"]) == ("Vehicle Routed", "bay", "bicycle 0.97, motorcycle 0.03")
     assert detail["claim"] == found["claim"]
+
+
+def test_what_was_found_in_a_photo_is_recorded_and_announced(bay: Interpreter) -> None:
+    box = {"left": 0.25, "top": 0.1, "right": 0.75, "bottom": 0}
+    found = {"box": box, "score": 0.8, "counts": {"bicycle": 1, "motorcycle": 1}, "reason_code": "SEVERAL_VEHICLES"}
+    answer = bay.functions["InferenceFunctionArn"]
+    bay.functions["InferenceFunctionArn"] = lambda given: answer(given) | {"detection": found}
+
+    run = classify(bay)
+
+    (item,) = bay.items("Decisions")
+    assert plain_item(item)["detection"] == found
+    ((_, detail),) = announced(run)
+    assert detail["detection"] == found
+
+
+def test_what_an_earlier_run_found_is_forgotten(bay: Interpreter) -> None:
+    answer, threshold = bay.functions["InferenceFunctionArn"], bay.functions["ThresholdFunctionArn"]
+    bay.functions["InferenceFunctionArn"] = lambda given: answer(given) | {"detection": {"reason_code": "UNSURE"}}
+    bay.functions["ThresholdFunctionArn"] = raising(RuntimeError("out of luck"))
+    classify(bay)
+    assert record(bay)["status"] == "FAILED"
+    bay.functions |= {"InferenceFunctionArn": answer, "ThresholdFunctionArn": threshold}
+
+    classify(bay)
+
+    assert (record(bay)["status"], record(bay).get("detection")) == ("ROUTED", None)
 
 
 @pytest.mark.parametrize(

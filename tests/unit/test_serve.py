@@ -8,14 +8,20 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
 
+import boto3
 import pytest
 import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from functions.inference.endpoint import predict
+from loading_bay.local.capture import CaptureWriter
+from loading_bay.local.endpoint import SageMakerRuntime
 from loading_bay.stack.image_size import served_size
 from training.container import serve
 
@@ -27,8 +33,9 @@ def app() -> Starlette:
     return serve.create_app(MODEL)
 
 
-@pytest.fixture(scope="module")
-def port(app: Starlette) -> Iterator[int]:
+@contextmanager
+def served(app: ASGIApp) -> Iterator[int]:
+    """Serve an application on loopback; gives its port."""
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", http=serve.ImpatientProtocol)
     )
@@ -41,6 +48,12 @@ def port(app: Starlette) -> Iterator[int]:
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
     thread.join(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def port(app: Starlette) -> Iterator[int]:
+    with served(app) as port:
+        yield port
 
 
 def call(port: int, method: str, path: str, body: bytes = b"", kind: str | None = "image/png") -> tuple[int, bytes]:
@@ -114,6 +127,20 @@ def test_what_was_found_is_said_in_sagemakers_attributes(port: int, size: tuple[
     assert set(said["counts"]) == {"bicycle", "motorcycle"}
     assert said.get("reason_code") in {None, "NO_VEHICLE", "SEVERAL_VEHICLES", "TOO_SMALL", "UNSURE"}
     assert ("reason_code" in said) == (max(json.loads(answer)) < 0.9)
+
+
+def test_what_was_found_reaches_the_function_through_the_local_sagemaker(app: Starlette, tmp_path: Path) -> None:
+    photo = picture("JPEG", (416, 312))
+    runtime = SageMakerRuntime(app, "bay", "AllTraffic", CaptureWriter(tmp_path, "bay", "AllTraffic", 100))
+    with served(runtime) as port:
+        _, _, headers = call_in_full(port, "POST", "/invocations", photo, "image/jpeg")
+        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        client = boto3.client("sagemaker-runtime", "us-east-1", endpoint_url=f"http://127.0.0.1:{port}", **keys)
+        prediction = predict(client, "bay", photo, content_type="image/jpeg", class_names=("bicycle", "motorcycle"))
+
+    assert prediction.fault == ""
+    assert prediction.detection
+    assert prediction.detection["counts"] == json.loads(headers["X-Amzn-SageMaker-Custom-Attributes"])["counts"]
 
 
 @pytest.mark.parametrize(

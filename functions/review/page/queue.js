@@ -8,7 +8,9 @@ import { Refused, SignedOut, Unreachable } from './session.js';
 import { clean, label, plural, sentence, title } from './words.js';
 
 /**
- * @typedef {{ photo: string, key: string, driver: string, since: string, scores: Record<string, number> }} Waiting
+ * @typedef {{ left: number, top: number, right: number, bottom: number }} Box Shares of the picture's sides.
+ * @typedef {{ photo: string, key: string, driver: string, since: string, scores: Record<string, number>,
+ *   box: Box | null, why: string | null }} Waiting
  * @typedef {{ photo: string, at: string, outcome: string, picture?: HTMLImageElement }} Other A driver's other photo.
  * @typedef {Waiting & {
  *   picture?: Promise<void>, ready?: HTMLImageElement, broken?: string, askedOthers?: boolean, others?: Other[],

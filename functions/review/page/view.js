@@ -1,7 +1,7 @@
 // @ts-check
 // Shows the queue. Text from outside only ever becomes text.
 
-import { ago, clean, clock, label, percent, plural, title } from './words.js';
+import { REASONS, ago, clean, clock, label, percent, plural, title } from './words.js';
 
 /** @typedef {import('./queue.js').Queue} Queue */
 
@@ -81,7 +81,7 @@ export function show(queue) {
   state.state = item ? 'ready' : 'empty';
   if (state.photo !== (item?.ready ? item.photo : '')) zoom(false);
   state.photo = item?.ready ? item.photo : '';
-  $('picture').replaceChildren(...(item?.ready ? [item.ready] : []));
+  $('picture').replaceChildren(...(item?.ready ? [item.ready, ...frame(item.ready, item.box)] : []));
   $('zoom').hidden = !item?.ready;
   $('note').textContent = note(queue);
   showAnswers(queue);
@@ -95,10 +95,33 @@ export function show(queue) {
       return element('div', {}, element('dt', {}, label(name)), value);
     }),
   );
+  $('why').textContent = REASONS[item?.why ?? ''] ?? '';
   showOthers(queue);
   showCounts(queue);
   showTime(queue);
   showHistory(queue);
+}
+
+/**
+ * Frame the place that the model looked at, if it says where; `box` holds shares of the picture's sides.
+ *
+ * @param {HTMLImageElement} picture
+ * @param {import('./queue.js').Box | null} box
+ */
+function frame({ naturalWidth: width, naturalHeight: height }, box) {
+  if (!box) return [];
+  const [drawing, edge] = ['svg', 'rect'].map((name) => document.createElementNS('http://www.w3.org/2000/svg', name));
+  const place = {
+    x: box.left * width,
+    y: box.top * height,
+    width: (box.right - box.left) * width,
+    height: (box.bottom - box.top) * height,
+  };
+  for (const [name, value] of Object.entries(place)) edge.setAttribute(name, String(value));
+  drawing.setAttribute('viewBox', `0 0 ${width} ${height}`);
+  drawing.ariaHidden = 'true';
+  drawing.append(edge);
+  return [drawing];
 }
 
 /** @param {Queue} queue */

@@ -21,6 +21,13 @@ export const plural = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'
 /** @param {{ driver: string, key: string }} photo */
 export const title = (photo) => clean(photo.driver || (photo.key.split('/').at(-1) ?? ''));
 
+/** Why the model is not sure of a photo, where it says more than that. @type {Record<string, string>} */
+export const REASONS = {
+  NO_VEHICLE: 'The model finds no vehicle.',
+  SEVERAL_VEHICLES: 'The model finds vehicles of several kinds.',
+  TOO_SMALL: 'The vehicle is small in the photo.',
+};
+
 /** @param {number} share */
 export function percent(share) {
   if (share > 0 && share < 0.01) return '< 1 %';

@@ -13,7 +13,7 @@ from loading_bay.endpoint.hosting import Capture, Clients, Hosting, RealTime, Se
 from loading_bay.model import dataset, predictors
 from loading_bay.stack.deployed import client
 from loading_bay.stack.errors import UserError
-from loading_bay.stack.image_size import PARAMETER
+from loading_bay.stack.image_size import SHAPE_PARAMETER, SIZE_PARAMETER, WHOLE
 from loading_bay.stack.template import parameter_default
 
 from . import options
@@ -94,8 +94,9 @@ def deploy(
     hosting = Hosting(endpoint, made.image, made.uri, role, variant, made.side)
     deployment.deploy(clients, hosting, lambda: deployment.probe(predictor, body, made.classes), console.print)
     console.print(f"Endpoint {endpoint} answers. Measure it: loading-bay model evaluate --endpoint {endpoint}")
-    if made.side and made.side != int(parameter_default(PARAMETER)):
-        console.print(f"Its model takes pictures of {made.side} pixels: deploy the stack with {PARAMETER}={made.side}.")
+    if made.side and made.side != int(parameter_default(SIZE_PARAMETER)):
+        parameters = f"{SHAPE_PARAMETER}={WHOLE} {SIZE_PARAMETER}={made.side}"
+        console.print(f"Its model takes whole photos of {made.side} pixels: deploy the stack with {parameters}.")
 
 
 def require_no_capture(percent: int) -> None:
