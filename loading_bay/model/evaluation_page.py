@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from loading_bay.pages.page import render
-from loading_bay.pages.pictures import Picture
+from loading_bay.pages.pictures import Picture, draw_frame
 
 from .breakdown import Breakdown
 from .charts import charts
@@ -22,7 +22,6 @@ WORST = 12
 WORST_OF_SOURCE = 6
 # A picture's longest side on the page, and the frame drawn on it.
 PICTURE_SIDE = 224
-FRAME_COLOUR, FRAME_WIDTH = "#ffd400", 2
 
 
 def evaluation_page(sets: Sets, metrics: Metrics, parts: Breakdown, recommended: Recommendation | None) -> str:
@@ -91,10 +90,7 @@ def framed_picture(photo: Photo, answer: Prediction) -> bytes:
     picture = Image.fromarray(photo.pixels)
     picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     if answer.frame is not None:
-        left, top, right, bottom = answer.frame
-        box = (left * picture.width, top * picture.height, right * picture.width - 1, bottom * picture.height - 1)
-        if box[2] >= box[0] and box[3] >= box[1]:
-            ImageDraw.Draw(picture).rectangle(box, outline=FRAME_COLOUR, width=FRAME_WIDTH)
+        draw_frame(picture, answer.frame)
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from functions.decisions.decision import Box, Decision
 from functions.photo.decoder import Decoder
 from functions.photo.errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
-from loading_bay.pages.pictures import Picture
+from loading_bay.pages.pictures import Picture, draw_frame
 from loading_bay.stack.text import moment, whole
 
 from .captures import photos
@@ -31,10 +32,14 @@ class Gallery(NamedTuple):
     most_confident: dict[str, list[Picture]]
 
 
-def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:
+def choose(predictions: Predictions, threshold: float, decisions: Mapping[str, Decision]) -> Gallery:
     """Choose by confidence, of pictures with exactly equal scores one, and read these from their files.
 
-    A picture is named by the key of its photo in S3, which `keys` holds by claim, or else by its capture's id.
+    Args:
+        predictions: what to choose from.
+        threshold: the lowest accepted confidence.
+        decisions: by claim. A picture with one is named by its photo's key in S3, and has a frame around what the
+            endpoint looked at; any other is named by its capture's id.
     """
     names, table = predictions.class_names, predictions.table
     rows = _distinct(table)
@@ -46,25 +51,33 @@ def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) 
     for file in set(chosen["file"].tolist()):
         lines = set(chosen["line"][chosen["file"] == file].tolist())
         images |= {(file, line): body for line, body in photos(predictions.files[file], lines).items()}
+    boxes = {(row["file"], row["line"]): _box(decisions.get(row["inference_id"])) for row in chosen}
     with Decoder(max_pixels=LARGEST_PIXELS) as decoder:
-        pngs = {place: thumbnail(decoder, body) for place, body in images.items()}
+        pngs = {place: thumbnail(decoder, body, boxes[place]) for place, body in images.items()}
     return Gallery(
-        [_picture(row, predictions, pngs, keys) for row in table[least]],
+        [_picture(row, predictions, pngs, decisions) for row in table[least]],
         {
-            name: [_picture(row, predictions, pngs, keys) for row in table[best]]
+            name: [_picture(row, predictions, pngs, decisions) for row in table[best]]
             for name, best in zip(names, most, strict=True)
         },
     )
 
 
-def thumbnail(decoder: Decoder, body: bytes) -> bytes | None:
-    """Return the photo as a PNG of at most THUMBNAIL pixels a side, or None if it is none that we decode."""
+def _box(decision: Decision | None) -> Box | None:
+    return decision.detection.box if decision and decision.detection else None
+
+
+def thumbnail(decoder: Decoder, body: bytes, box: Box | None = None) -> bytes | None:
+    """Return the photo, framed, as a PNG of at most THUMBNAIL pixels a side, or None if it is none that we decode."""
     if len(body) > LARGEST_BYTES:
         return None
     try:
-        return decoder.upright(body, THUMBNAIL).encode("PNG")
+        photo = decoder.upright(body, THUMBNAIL)
     except (PhotoTooLarge, UnreadablePhoto, DecoderFailed):
         return None
+    if box is not None:
+        draw_frame(photo.image, (box.left, box.top, box.right, box.bottom))
+    return photo.encode("PNG")
 
 
 def _distinct(table: NDArray[Any]) -> NDArray[np.intp]:
@@ -78,8 +91,12 @@ def _distinct(table: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def _picture(
-    row: np.void, predictions: Predictions, pngs: Mapping[tuple[int, int], bytes | None], keys: Mapping[str, str]
+    row: np.void,
+    predictions: Predictions,
+    pngs: Mapping[tuple[int, int], bytes | None],
+    decisions: Mapping[str, Decision],
 ) -> Picture:
+    decision = decisions.get(row["inference_id"])
     seen = int((predictions.table["scores"] == row["scores"]).all(axis=1).sum())
     again = f" · seen {whole(seen)} times" if seen > 1 else ""
     return Picture(
@@ -87,6 +104,6 @@ def _picture(
         figure=f"{row['confidence']:.3f}",
         said=predictions.class_names[row["vehicle"]],
         notes=[f"{moment(utc(row['time']))}{again}"],
-        name=keys.get(row["inference_id"], row["event_id"]),
+        name=decision.key if decision else row["event_id"],
         place=f"{predictions.files[row['file']].name}, line {row['line']}",
     )

@@ -49,7 +49,7 @@ def make_report(
         TEMPLATE,
         plots,
         figures=figures,
-        gallery=choose(predictions, question.threshold, {each.claim: each.key for each in found if each.claim}),
+        gallery=choose(predictions, question.threshold, {each.claim: each for each in found if each.claim}),
         skipped=predictions.skipped[:LONGEST_LIST],
         skipped_in_all=len(predictions.skipped),
         made_at=datetime.now(UTC),

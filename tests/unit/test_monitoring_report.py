@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from functions.decisions.decision import Box, Decision
 from functions.photo.decoder import Decoder
 from loading_bay.cli.main import main
 from loading_bay.report import gallery
@@ -551,6 +552,20 @@ def test_what_else_a_picture_file_carries_stays_behind(decoder: Decoder) -> None
     assert gallery.thumbnail(decoder, loaded.getvalue()) == gallery.thumbnail(decoder, plain.getvalue())
 
 
+def test_a_frame_shows_where_the_model_looked(decoder: Decoder) -> None:
+    body = io.BytesIO()
+    Image.new("RGB", (400, 200), "blue").save(body, "PNG")
+
+    framed = gallery.thumbnail(decoder, body.getvalue(), Box(0.25, 0.5, 0.75, 1.0))
+
+    pixels = np.asarray(Image.open(io.BytesIO(framed or b"")).convert("RGB")).astype(int)
+    rows, columns = np.nonzero(pixels[..., 0] > 128)
+    height, width = pixels.shape[:2]
+    edges = [columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height]
+    assert edges == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=0.02)
+    assert (pixels[height * 3 // 4, width // 2] == [0, 0, 255]).all()
+
+
 @settings(deadline=None)
 @given(data=st.data(), format=st.sampled_from(["PNG", "JPEG"]))
 def test_no_damaged_picture_is_fatal(decoder: Decoder, data: st.DataObject, format: str) -> None:
@@ -568,10 +583,10 @@ def test_no_damaged_picture_is_fatal(decoder: Decoder, data: st.DataObject, form
 def test_a_capture_file_that_vanishes_before_the_gallery_costs_only_the_picture(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def vanishing(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:
+    def vanishing(predictions: Predictions, threshold: float, decisions: Mapping[str, Decision]) -> Gallery:
         for file in predictions.files:
             Path(file.path).unlink()
-        return choose(predictions, threshold, keys)
+        return choose(predictions, threshold, decisions)
 
     monkeypatch.setattr("loading_bay.report.report.choose", vanishing)
 
