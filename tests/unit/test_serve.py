@@ -24,6 +24,7 @@ from loading_bay.local.capture import CaptureWriter
 from loading_bay.local.endpoint import SageMakerRuntime
 from loading_bay.stack.image_size import served_size
 from training.container import serve
+from training.container.settings import THRESHOLD
 
 MODEL = Path("training/model/model.onnx")
 
@@ -126,7 +127,7 @@ def test_what_was_found_is_said_in_sagemakers_attributes(port: int, size: tuple[
     assert set(said) <= {"box", "score", "counts", "reason_code"}
     assert set(said["counts"]) == {"bicycle", "motorcycle"}
     assert said.get("reason_code") in {None, "NO_VEHICLE", "SEVERAL_VEHICLES", "TOO_SMALL", "UNSURE"}
-    assert ("reason_code" in said) == (max(json.loads(answer)) < 0.9)
+    assert ("reason_code" in said) == (max(json.loads(answer)) < THRESHOLD)
 
 
 def test_what_was_found_reaches_the_function_through_the_local_sagemaker(app: Starlette, tmp_path: Path) -> None:

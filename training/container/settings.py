@@ -10,7 +10,7 @@ MODEL_FILE = "model.onnx"
 RECORD_FILE = "record.json"
 BASELINE_FILE = "baseline.json"
 # The template's default, which is not at hand inside SageMaker.
-THRESHOLD = 0.9
+THRESHOLD = 0.8
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Settings:
     detector_frozen: int = 3
     # The classifier. Squares are drawn, not gone through: an epoch is when it is measured.
     epochs: int = 5
-    steps_per_epoch: int = 100
+    steps_per_epoch: int = 60
     vehicles_per_batch: int = 44
     others_per_batch: int = 28
     learning_rate: float = 1e-3
