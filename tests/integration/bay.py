@@ -28,7 +28,7 @@ def picture(colour: str, format: str = "JPEG", size: tuple[int, int] = (64, 48))
     return buffer.getvalue()
 
 
-def wait_for(look: Callable[[], T | None], seconds: float = 40) -> T:
+def wait_for(look: Callable[[], T | None], seconds: float = 150) -> T:
     """Return what `look` finds as soon as it finds something."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

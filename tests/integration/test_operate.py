@@ -224,12 +224,12 @@ def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Ope
     [
         (["batch", "follow", "nonsense"], "there is no batch nonsense"),
         (["batch", "retry", "nonsense"], "there is no batch nonsense"),
-        (["batch", "start", "--prefix", "a/", "--manifest", "b.csv"], "not both"),
+        (["batch", "start", "--prefix", "a/", "--manifest", "b.csv"], "not several of them"),
         (["batch", "start", "--prefix", "nothing/here/"], "there is nothing under s3://"),
         (["batch", "start", "--manifest", "nofile.csv"], "there is no file nofile.csv here"),
         (["batch", "start", "--prefix", "a/", "--name", "a b"], "cannot name a batch"),
         (["review", "decide", "nonsense", "bicycle"], "no photo named nonsense in review"),
-        (["--stack-name", "nonsense", "replay"], "there is no stack nonsense"),
+        (["replay", "--stack-name", "nonsense"], "there is no stack nonsense"),
     ],
 )
 def test_a_mistake_gets_one_line_that_says_what_to_do(operate: Operate, arguments: list[str], said: str) -> None:

@@ -67,7 +67,7 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
     [
         (b"this is no photo", "UnreadablePhoto", "not a JPEG, PNG, WebP, HEIC or AVIF photo"),
         (picture("red", size=(640, 480))[:-200], "UnreadablePhoto", "damaged"),
-        (b"", "UnreadablePhoto", "not a JPEG"),
+        (b"", "UnreadablePhoto", "the object is empty"),
         (picture("red") + bytes(26214400), "PhotoTooLarge", "more than 26,214,400 are accepted"),
         (picture("red", "PNG", (10_000, 6_000)), "PhotoTooLarge", "10000 × 6000 pixels"),
         (FAMILIES["JPEG of empty scans"](3_000), "UnreadablePhoto", "more than 100 scans"),
@@ -81,9 +81,9 @@ def test_what_is_no_usable_photo_is_rejected_with_a_reason(
     with endpoint.answering(by_colour):
         key = bay.upload(data)
         decision = bay.outcome(key)
-        assert endpoint.calls == 0
 
     assert decision.status == "REJECTED"
+    assert decision.probabilities is None
     assert decision.error == error
     assert reason in decision.why
     ended = bay.ended(decision.execution_arn)
