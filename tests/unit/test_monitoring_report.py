@@ -19,7 +19,8 @@ from PIL import Image
 
 from functions.photo.decoder import Decoder
 from loading_bay.cli.main import main
-from loading_bay.report import gallery
+from loading_bay.pages.drawings import Drawing
+from loading_bay.report import gallery, plots
 from loading_bay.report.gallery import Gallery, choose
 from loading_bay.report.predictions import Predictions
 from loading_bay.stack.template import ROOT
@@ -66,6 +67,13 @@ def captures(folder: Path) -> Path:
     write(folder, place(name="a.jsonl"), lines(record((0.97, 0.03)), record((0.3, 0.7)), b"{broken"))
     write(folder, place(name="b.jsonl", variant="candidate"), lines(record((0.55, 0.45), event_id="the-doubtful-one")))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plots empty, which take most of a report's time, but for tests marked `drawn`."""
+    if not request.node.get_closest_marker("drawn"):
+        monkeypatch.setattr(plots, "draw", lambda name, summary, *_, **__: Drawing(name, summary, "<svg/>", "<svg/>"))
 
 
 @pytest.fixture
@@ -395,6 +403,7 @@ def test_no_decisions_are_no_trouble(source: Path) -> None:
 POISON = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
+@pytest.mark.drawn
 def test_a_poisoned_capture_cannot_put_an_element_into_the_page(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     drawing = f'<svg xmlns="http://www.w3.org/2000/svg">{POISON}</svg>'.encode()
@@ -445,6 +454,7 @@ def test_ids_in_the_page_are_unique_so_that_no_plot_borrows_anothers_parts(repor
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.drawn
 def test_names_with_dollars_and_control_codes_are_drawn_as_they_are(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     write(source, place(), lines(record(), record((0.2, 0.8))))
@@ -493,6 +503,7 @@ def test_a_photo_below_the_threshold_is_not_among_the_most_confident(tmp_path: P
     assert "unsure" not in page(source).split("<h3>Most confident: motorcycle</h3>")[1]
 
 
+@pytest.mark.drawn
 def test_captures_of_a_second_stand_on_an_axis_of_whole_seconds(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     times = ("2026-11-20T04:10:50Z", "2026-11-20T04:10:51Z")
