@@ -137,7 +137,7 @@ def _shown(
     profile = file.profile or image.info.get("icc_profile") or b""
     coding = None if profile else file.properties.coding
     if coding and coding.is_hdr:
-        # Averages change once tones are mapped, so map before reducing.
+        # Tone mapping and averaging do not commute, so map before reducing.
         factor = math.ceil(math.sqrt(pixels.width * pixels.height / MOST_MAPPED))
         pixels, coding = in_srgb(_rgb(pixels.reduce(factor)), b"", coding), None
     reduced = _over_white(reduce(pixels))

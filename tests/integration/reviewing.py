@@ -30,7 +30,7 @@ class ReviewApi:
         self.sign_in_url = stack.sign_in_url
         self.pool = stack.outputs["ReviewersPool"]
         self.cognito = stack.client("cognito-idp")
-        page = self._send(urllib.request.Request(self.url))[1].decode()  # noqa: S310 - our own loopback address
+        page = self._send(urllib.request.Request(self.url))[1].decode()  # noqa: S310 - a loopback address
         (settings,) = re.findall(r'<meta name="settings" content="([^"]*)">', page)
         self.client_id: str = json.loads(html.unescape(settings))["clientId"]
 
