@@ -1,4 +1,4 @@
-"""ClassifyBatch on the local stack: photos a second by concurrency and by size, and the memory that it takes."""
+"""ClassifyBatch on the local stack: photos per second by concurrency and by size, and memory use."""
 
 import tempfile
 import threading
@@ -23,7 +23,7 @@ from .results import Reading, Result, Row
 CONCURRENCIES = (1, 4, 8, 16)
 SIZES = (1000, 5000)
 SMALL = 100
-# The concurrency that the template starts with.
+# The template's default concurrency.
 USUAL = 8
 PHOTO = ROOT / "events" / "photos" / "bicycle-road.jpg"
 REACH_OF_MEMORY = 1.25
@@ -32,7 +32,7 @@ REACH_OF_CORES = 0.8
 
 @dataclass(frozen=True)
 class Measured:
-    """One batch: photos a second, processor time of a photo (s), peak memory of ours and of the local AWS (MiB)."""
+    """One batch: photos per second, processor time per photo (s), peak memory of the stack and the local AWS (MiB)."""
 
     rate: float
     cpu: float
@@ -41,7 +41,7 @@ class Measured:
 
 
 def run(runs: int) -> Result:
-    """Run small batches at every concurrency, and large ones at the usual one."""
+    """Run small batches at every concurrency, and large ones at the default."""
     before = machine.load()
     rounds = max(1, runs // 5)
     small: dict[int, list[Measured]] = {}
@@ -57,7 +57,7 @@ def run(runs: int) -> Result:
 
 @contextmanager
 def deployed(concurrency: int) -> Iterator[Stack]:
-    """Bring a stack up; the local AWS takes a Map's concurrency from its definition only."""
+    """Start a stack with this concurrency, which the local AWS reads only from a Map's definition."""
     with tempfile.TemporaryDirectory() as folder:
         options = Options(parameters={"BatchMaxConcurrency": str(concurrency)}, capture_percentage=0)
         stack = Stack.up(Path(folder), options, say=lambda _: None)
@@ -116,7 +116,7 @@ class Watch:
 
     def _sample(self) -> None:
         while not self._ended.wait(1):
-            # The proportional set: what processes share is counted once.
+            # Proportional set size counts shared memory once.
             ours = sum(process.memory_full_info().pss for process in self._ours()) / 2**20
             self.peak_ours = max(self.peak_ours, ours)
             self.peak_emulator = max(self.peak_emulator, self._emulator.memory_full_info().pss / 2**20)
