@@ -52,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
         except BlockingIOError:
-            raise UserError(f"another command is using the stack in {folder}: wait, or stop that command") from None
+            raise UserError(f"another command is at work on the stack in {folder}: wait for it, or stop it") from None
         yield
 
 

@@ -258,7 +258,7 @@ def test_a_stack_without_its_endpoint_or_record_is_none_and_down_ends_the_rest(r
     [
         ((LOADING_BAY, "status"), "no local stack is running; start one with: loading-bay up"),
         ((LOADING_BAY, "up", "--model", "nothing.onnx"), "there is no model at"),
-        ((LOADING_BAY, "up", "--parameter", "nonsense"), "--parameter wants NAME=VALUE"),
+        ((LOADING_BAY, "up", "--parameter", "nonsense"), "--parameter needs NAME=VALUE"),
         ((LOADING_BAY, "up", "--parameter", "ConfidenceThreshold=2"), "a number from 0 to 1"),
         ((LOADING_BAY, "upload", "no-such-photo.jpg"), "does not exist"),
     ],

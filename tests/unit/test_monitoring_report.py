@@ -218,7 +218,7 @@ def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None
     result = report(source)
 
     assert result.exit_code == 0
-    assert "There is no prediction here to report on" in page(source)
+    assert "There are no predictions to report on" in page(source)
     assert "not an image" in page(source)
 
 
@@ -234,7 +234,7 @@ def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None
         (["--expected-shares", "0.5,0.4"], "sum to 1"),
         (["--expected-shares", "1e-3,0.4,0.599"], "one number for each"),
         (["--since", "soon"], "neither a time"),
-        (["--since", "2026-11-20", "--until", "2026-11-19"], "must lie before"),
+        (["--since", "2026-11-20", "--until", "2026-11-19"], "must be before"),
     ],
 )
 def test_what_a_user_can_get_wrong_is_one_line_not_a_traceback(source: Path, options: list[str], message: str) -> None:
@@ -389,7 +389,7 @@ def test_no_decisions_are_no_trouble(source: Path) -> None:
     file = write(source.parent, "decisions.json", b"[]")
 
     assert report(source, "--decisions", str(file)).exit_code == 0
-    assert "holds no photo of this time" in page(source)
+    assert "has no photos in this window" in page(source)
 
 
 POISON = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"

@@ -229,7 +229,7 @@ def test_deploy_says_the_price_first_and_status_and_cleanup_find_it(account: Any
     declined = run(*DEPLOY, answer="n\n")
     assert "about $84 to $168 a month" in said(declined)
     assert declined.exit_code == 1
-    assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))
+    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
 
     done = run(*DEPLOY, "--yes")
     assert done.exit_code == 0, done.output
@@ -245,7 +245,7 @@ def test_deploy_says_the_price_first_and_status_and_cleanup_find_it(account: Any
     assert gone.exit_code == 0, gone.output
     assert "deleted endpoint bay" in said(gone)
     assert "deleted 1 captured records" in said(gone)
-    assert "There is nothing of endpoint bay to delete." in said(run("cleanup", "--endpoint", "bay", "--yes"))
+    assert "Endpoint bay has nothing to delete." in said(run("cleanup", "--endpoint", "bay", "--yes"))
 
 
 @pytest.mark.usefixtures("answering")
@@ -253,7 +253,9 @@ def test_captures_can_be_deleted_after_the_endpoint(account: Any) -> None:
     account.put_object(Bucket="photos", Key="captures/bay/AllTraffic/a.jsonl", Body=b"{}")
     result = run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes")
     assert "deleted 1 captured records" in said(result)
-    assert "There is nothing" in said(run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes"))
+    assert "has nothing to delete" in said(
+        run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes")
+    )
 
 
 def test_a_serverless_endpoint_refuses_capture_and_says_what_to_do() -> None:
@@ -302,7 +304,7 @@ def test_a_dead_answer_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(*DEPLOY, "--yes")
     assert result.exit_code == 1
     assert "does not answer (all taken back)" in said(result)
-    assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))
+    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
 
 
 def test_what_the_recipe_takes_for_granted_is_what_the_template_says_and_what_help_tells() -> None:
