@@ -1,4 +1,4 @@
-"""Medians, spreads, growth, and what is kept of a run."""
+"""Medians, spreads, growth, and the stored result of a run."""
 
 import json
 from pathlib import Path

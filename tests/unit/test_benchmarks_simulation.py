@@ -1,4 +1,4 @@
-"""The simulation, against queueing theory and cases that can be worked out by hand."""
+"""The simulation, against queueing theory and cases calculated by hand."""
 
 import math
 from collections.abc import Generator
@@ -115,7 +115,7 @@ def test_without_limits_a_photo_takes_what_its_steps_take() -> None:
 
 
 def test_executions_start_at_the_quota_and_no_faster() -> None:
-    # A photo each 0.36 s, of which only one in a second may start: the last of 10,000 waits 6,400 s.
+    # A photo every 0.36 s, but only one start per second: the last of 10,000 waits 6,400 s.
     quotas = Quotas(1, 1, math.inf, math.inf, 10**9)
     outcome = Burst(Scenario("slow start", 10_000, quotas, peak=0), QUICK).run()
 
@@ -124,7 +124,7 @@ def test_executions_start_at_the_quota_and_no_faster() -> None:
 
 
 def test_what_an_endpoint_that_is_too_small_fails_is_run_again_until_it_is_decided() -> None:
-    # An hour's worth for two cores at a second an image, half of it within ten minutes.
+    # An hour of work for two cores at a second per image, half of it within ten minutes.
     slow = Timing(QUICK.functions, image_cpu=1000, workflow_seconds=1)
     hosting = Hosting(least=1, most=1)
     outcome = Burst(Scenario("too small", 7_200, UNLIMITED, hosting, peak=0.5), slow).run()
@@ -137,7 +137,7 @@ def test_what_an_endpoint_that_is_too_small_fails_is_run_again_until_it_is_decid
 
 
 def test_a_table_takes_its_writes_a_second_and_no_more() -> None:
-    # 10,800 photos in an hour are three a second; each writes three times, of six writes a second.
+    # 10,800 photos in an hour are three per second; each takes three of the six writes per second.
     quotas = replace(UNLIMITED, table_writes=6)
     outcome = Burst(Scenario("narrow table", 10_800, quotas, peak=0), QUICK).run()
 
@@ -148,7 +148,7 @@ def test_a_table_takes_its_writes_a_second_and_no_more() -> None:
 
 
 def test_a_hot_key_of_the_index_holds_its_photos_up() -> None:
-    # 3,600 photos are one a second: in each of sixteen shards a sixteenth of one, which writes its key twice.
+    # 3,600 photos are one per second: in each of sixteen shards a sixteenth of one, which writes its key twice.
     quotas = replace(UNLIMITED, key_writes=0.1)
     outcome = Burst(Scenario("hot keys", 3_600, quotas, peak=0), QUICK).run()
 
@@ -201,8 +201,8 @@ def test_photos_arrive_within_the_hour_and_in_order() -> None:
 @pytest.mark.parametrize(
     ("concurrency", "cpu", "waiting", "rate"),
     [
-        (1, 0.1, 0.3, 2.5),  # alone: one after the other
-        (4, 0.0, 0.4, 10.0),  # nothing but waiting scales with concurrency
+        (1, 0.1, 0.3, 2.5),  # one photo at a time
+        (4, 0.0, 0.4, 10.0),  # idle time scales with concurrency
         (64, 0.1, 0.3, 20.0),  # two cores are never idle: 2 / 0.1
     ],
 )

@@ -1,4 +1,4 @@
-"""Captures have the format and the folders of SageMaker's own."""
+"""Captures have the format and folders of SageMaker data capture."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Every command line ends in one line where something refuses, and is one command from any folder."""
+"""Every command reports an error in one line, and works from any folder."""
 
 import os
 import re
@@ -51,7 +51,7 @@ def refusal(code: str, message: str = "no") -> ClientError:
 def test_what_refuses_is_explained_in_one_line(error: Exception, said: str) -> None:
     @click.group(cls=Commands)
     def group() -> None:
-        """Hold a command."""
+        """A group of one command."""
 
     @group.command()
     def work() -> None:
@@ -183,7 +183,7 @@ def test_every_command_explains_itself(path: tuple[str, ...], command: click.Com
 
 
 def test_one_thing_has_one_name_in_every_command() -> None:
-    """Options that other commands call differently."""
+    """Options under names that differ from other commands."""
     other_names = {"--out", "--class-names", "--region-name", "--endpoint-name", "--folder-out", "--dest"}
     for path, command in EVERY:
         names = {name for param in command.params for name in param.opts}

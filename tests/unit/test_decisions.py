@@ -1,4 +1,4 @@
-"""Decisions, read from the table or from a file, in the form that the report counts."""
+"""Decisions, read from the table or from a file."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The decoder's process: a photo that breaks it is refused, and the next one is decoded."""
+"""The decoding process: a photo that breaks it is refused, and the next one is decoded."""
 
 import errno
 import io
@@ -63,7 +63,7 @@ def test_a_refusal_keeps_its_reason() -> None:
 
 
 def ended_while_it_decodes(decoder: Decoder, number: signal.Signals) -> None:
-    """Have the process that will get the next photo end by a signal, once it has it."""
+    """Let a signal end the process that gets the next photo, once it has the photo."""
     decoder.wait_until_ready()
     process = decoder.start()
     os.kill(process, signal.SIGSTOP)
@@ -129,12 +129,12 @@ def test_a_photo_that_needs_too_much_memory_is_refused() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS lets no process limit its memory")
 @pytest.mark.parametrize("format", ["WEBP", "HEIF", "AVIF"])
 def test_photos_do_not_take_memory_from_later_ones(format: str) -> None:
-    # Given a photo for which a fresh process has just enough memory
+    # Given a photo for which a new process has just enough memory
     large = io.BytesIO()
     Image.new("RGB", (5000, 4000)).save(large, "PNG")
     with Decoder(max_pixels=20_000_000, megabytes=400) as decoder:
         decoder.square(large.getvalue(), 32)
-        # When others come first, each with another valid colour profile that is megabytes long
+        # When other photos come first, each with a different valid colour profile of several megabytes
         for number in range(10):
             padded = io.BytesIO()
             profile = ADOBE + bytes([number]) * 20_000_000
@@ -155,7 +155,7 @@ def stand_in(folder: Path, script: str) -> str:
 def test_an_interpreter_that_finds_its_library_through_the_environment_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an interpreter such as that of Lambda, which is linked to a library outside of the usual places
+    # Given an interpreter such as Lambda's, which is linked to a library in an unusual folder
     monkeypatch.setattr(sys, "executable", stand_in(tmp_path, 'test -n "$LD_LIBRARY_PATH" || exit 127'))
     monkeypatch.setenv("LD_LIBRARY_PATH", "/var/lang/lib")
 

@@ -1,4 +1,4 @@
-"""Outcomes that the demonstration expects, and its sentence on the model's test images."""
+"""The outcomes that the demo expects, and its sentence about the model's test images."""
 
 import dataclasses
 

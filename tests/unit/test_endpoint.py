@@ -1,4 +1,4 @@
-"""Asking the endpoint: what is sent, which failures are worth another try, which answers are none."""
+"""Calling the endpoint: the request, the failures to retry, and invalid answers."""
 
 import io
 import json

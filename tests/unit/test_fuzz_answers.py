@@ -1,6 +1,6 @@
-"""Whatever the endpoint answers, over a real connection: probabilities that are some, or one of the two errors.
+"""Any answer of the endpoint over a real connection gives valid probabilities or one of the two errors.
 
-`FUZZ_EXAMPLES` makes it long.
+`FUZZ_EXAMPLES` sets the number of examples.
 """
 
 import json
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction, predict
 
-EXAMPLES = max(150, int(os.environ.get("FUZZ_EXAMPLES", "0")) // 20)  # each is a call over a connection
+EXAMPLES = max(150, int(os.environ.get("FUZZ_EXAMPLES", "0")) // 20)  # each example makes a call over a connection
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
@@ -39,7 +39,7 @@ NAMES = st.sampled_from(
 
 
 class Scripted(BaseHTTPRequestHandler):
-    """Answers every request with what the test has laid out."""
+    """Answers every request with the test's bytes."""
 
     status: int
     headers_sent: dict[str, str]
@@ -55,7 +55,7 @@ class Scripted(BaseHTTPRequestHandler):
         self.wfile.write(Scripted.body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""For any upload the photo reader gives a small picture or one of its two errors, in bounded time and memory.
+"""For any upload, the photo reader returns a small picture or raises one of its two errors, in limited time and memory.
 
-`FUZZ_EXAMPLES` makes it long. tests/fuzz does the same guided by coverage.
+`FUZZ_EXAMPLES` sets the number of examples. tests/fuzz does the same with coverage guidance.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.fuzz.pictures import check, seeds, spoil
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1000"))
 SEEDS = seeds()
-# The function has 30 seconds for pictures that are 25 times as large.
+# The function has 30 seconds for pictures 25 times as large.
 SECONDS = 1.5
 
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)

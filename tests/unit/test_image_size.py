@@ -1,4 +1,4 @@
-"""The pictures that the stack sends and those that the endpoint's model takes: known, compared, said."""
+"""The size of the pictures that the stack sends is compared with the size that the endpoint's model takes."""
 
 import boto3
 import pytest

@@ -1,4 +1,4 @@
-"""A batch's prefix or manifest is looked at before anything starts."""
+"""A batch's prefix or manifest is checked before anything starts."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Reading captures: every record is used once, or named with file, line and reason."""
+"""Reading captures: every record is used once, or reported with file, line and reason."""
 
 import base64
 import gzip
@@ -251,7 +251,7 @@ def damaged_records(draw: st.DrawFn) -> bytes:
     content=st.lists(st.binary() | damaged_records() | JSON.map(lambda value: json.dumps(value).encode()), max_size=5)
 )
 def test_no_line_whatever_is_fatal_and_every_record_is_accounted_for(tmp_path: Path, content: list[bytes]) -> None:
-    # The first record is sound, for a file may begin like a compressed one and is then read as such.
+    # The first record is valid, because a damaged one could look like the start of a compressed file.
     sound = lines(record(event_id="first"), record(event_id="last")).splitlines()
     write(tmp_path, place(), b"\n".join([sound[0], *content, sound[1]]))
 

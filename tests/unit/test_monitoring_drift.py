@@ -1,4 +1,4 @@
-"""Drift: a change is seen, no change is not seen, and few records say neither."""
+"""Drift: a change is noticed, no change is not, and few records give neither verdict."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ THRESHOLD = 0.9
 
 
 def scores(n: int, seed: int, *, bicycles: float = 0.5, sure: float = 0.05) -> Floats:
-    """Return n pairs as a good model gives them: near 1 for its class, the less `sure` the nearer."""
+    """Return n pairs of scores like a good model's: near 1 for its class; a lower `sure` brings them nearer."""
     chance = np.random.default_rng(seed)
     own = 1 - chance.beta(sure, 1, size=n)
     first = np.where(chance.random(n) < bicycles, own, 1 - own)
@@ -91,7 +91,7 @@ def test_reports_without_a_change_say_look_in_fewer_than_one_of_twenty() -> None
 
 
 def test_what_is_called_noticeable_is_noticed() -> None:
-    """The power that a verdict rests on, against what simulated shifts of that very size give."""
+    """The power behind a verdict equals the detection rate of simulated shifts of exactly that size."""
     before = baseline(1000)
     expected = check(scores(300, 0), before)[2]
     noticed = sum(check(scores(300, seed, bicycles=0.625, sure=0.001), before)[2].p < 0.05 for seed in range(200))

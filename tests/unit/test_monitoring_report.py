@@ -1,4 +1,4 @@
-"""The report from the command line: what it writes, what it says, and that nothing in a capture can harm it."""
+"""The report from the command line: its files and its text, which no capture can harm."""
 
 import io
 import json
@@ -50,7 +50,7 @@ def page(source: Path) -> str:
 
 
 class Elements(HTMLParser):
-    """Collects what a browser would make of the page: (tag, attributes) of every element."""
+    """Collects the elements of the page as a browser would: (tag, attributes)."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source of a report that was made without any option; tests only read it."""
+    """The source of a report made without options; tests only read it."""
     source = captures(tmp_path_factory.mktemp("reported"))
     assert report(source).exit_code == 0
     return source
@@ -452,13 +452,13 @@ def test_names_with_dollars_and_control_codes_are_drawn_as_they_are(tmp_path: Pa
     assert report(source, "--classes", "$\\frac{$,<&\x07").exit_code == 0
 
     for plot in (tmp_path / "out/plots").iterdir():
-        ElementTree.parse(plot)  # noqa: S314 - our own file; a broken one raises here
+        ElementTree.parse(plot)  # noqa: S314 - this project's file; a broken one raises here
     assert "$\\frac{$" in (tmp_path / "out/plots/scores.svg").read_text(encoding="utf-8")
 
 
 def test_plots_carry_both_sets_of_colours_and_no_colour_of_their_own(reported: Path) -> None:
     for plot in (reported.parent / "out/plots").iterdir():
-        root = ElementTree.parse(plot).getroot()  # noqa: S314 - our own file
+        root = ElementTree.parse(plot).getroot()  # noqa: S314 - this project's file
         styles = " ".join(each.get("style", "") for each in root.iter())
         assert "var(--class-0)" in styles
         assert not re.search("#[0-9a-f]{6}", styles)

@@ -1,4 +1,4 @@
-"""Captures in S3: listed and fetched side by side, kept, and what vanishes meanwhile is named."""
+"""Captures in S3 are listed and fetched in parallel, and kept; files that vanish meanwhile are reported."""
 
 import io
 import time
@@ -42,7 +42,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the requests that are made, by the name of the operation."""
+    """Count the requests by the name of the operation."""
     counted: Counter[str] = Counter()
     real = BaseClient._make_api_call  # type: ignore[attr-defined]
 

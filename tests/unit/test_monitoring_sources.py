@@ -1,4 +1,4 @@
-"""Finding captures in a folder: endpoints, variants, hours, and what is left alone."""
+"""Finding captures in a folder: endpoints, variants, hours, and ignored files."""
 
 import errno
 import os
@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     write(tmp_path, "closed/a.jsonl", lines(record()))
     opened = os.scandir
 
-    def refused(folder: str) -> Any:  # root may read every folder, so that taking its rights away refuses nothing
+    def refused(folder: str) -> Any:  # root may read every folder, so removing permissions has no effect
         if str(folder).endswith("closed"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
         return opened(folder)

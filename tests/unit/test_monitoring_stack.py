@@ -1,4 +1,4 @@
-"""A report on a deployed stack knows by itself where captures and decisions lie, its classes and its threshold."""
+"""A report on a deployed stack automatically finds captures, decisions, classes and threshold."""
 
 import json
 from collections.abc import Iterator

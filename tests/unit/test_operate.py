@@ -1,4 +1,4 @@
-"""Commands for any stack: a key can neither command the terminal nor forge a line, and a refusal says what to do."""
+"""Commands for any stack: a key can neither command the terminal nor forge a line, and a refusal names a remedy."""
 
 from datetime import timedelta
 from pathlib import Path

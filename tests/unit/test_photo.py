@@ -1,4 +1,4 @@
-"""Reducing photos: every accepted format, upright and centred; everything else refused by name."""
+"""Reducing photos: every accepted format is upright and centred; all other files are refused by name."""
 
 import io
 import random
@@ -65,7 +65,7 @@ def test_the_picture_has_the_size_that_the_model_takes(size: int) -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_is_turned_upright(orientation: int, format: str) -> None:
-    # Given a picture with a red quarter at its top left, stored turned in each way that EXIF knows
+    # Given a picture with a red quarter at its top left, stored in each EXIF orientation
     upright = Image.new("RGB", (96, 64), GREEN)
     upright.paste(RED, (0, 0, 48, 32))
     undo = {
@@ -212,7 +212,7 @@ def test_broken_exif_does_not_cost_the_photo() -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
 def test_nothing_but_pixels_goes_on_to_the_model(format: str) -> None:
-    # Given a photo with a colour profile as large as some printers' are: more than a state of the workflow may hold
+    # Given a photo with a colour profile as large as some printers': larger than a workflow state may be
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "a driver"
     profile = random.Random(0).randbytes(600_000)

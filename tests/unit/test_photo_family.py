@@ -1,6 +1,6 @@
-"""Photos as cameras, phones and editors write them: no metadata changes a pixel that it should not, none costs a photo.
+"""Photos from cameras, phones and editors: metadata never changes a pixel wrongly, nor makes a photo fail.
 
-`FUZZ_EXAMPLES` tries the whole family, a part of it otherwise.
+With `FUZZ_EXAMPLES` the whole family is tested, otherwise a part of it.
 """
 
 import io
@@ -38,7 +38,7 @@ def shown(data: bytes) -> NDArray[np.int_]:
 
 
 def as_pillow_reads_it(data: bytes) -> NDArray[np.int_]:
-    """The picture as it is decoded with all that the file says."""
+    """The picture decoded with all metadata of the file."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -61,7 +61,7 @@ def test_a_jpeg_is_whole_if_all_of_its_picture_is_there_whatever_its_end(member:
 
 
 def jpeg_of(member: Member) -> bytes:
-    """The same JPEG with its end."""
+    """The same JPEG with its end marker."""
     return next(each.data for each, _ in broken_off() if each.name == member.name.rpartition(", ")[0] + ", end")
 
 

@@ -1,4 +1,4 @@
-"""One way to prepare a photo: the pipeline, training and the model's server make the same pixels of it."""
+"""The pipeline, training and the model server prepare a photo in the same way, pixel by pixel."""
 
 import io
 import struct
@@ -101,7 +101,7 @@ def piped(photo: bytes) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.uint8]]:
-    """The pixels that training makes of each photo."""
+    """The pixels that training makes from each photo."""
     folder = tmp_path_factory.mktemp("photos")
     for label in ("bicycle", "motorcycle"):
         (folder / label).mkdir()

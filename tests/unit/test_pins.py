@@ -1,4 +1,4 @@
-"""The local stack's functions run with the versions that are deployed."""
+"""The local stack's functions run with the deployed versions."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a presigned upload allows: exactly one key, one type and a bounded size, signed."""
+"""A presigned upload allows exactly one key, one type and a limited size, and is signed."""
 
 import base64
 import json
@@ -101,7 +101,7 @@ def test_the_command_prints_the_form_for_an_app_or_a_command_for_a_person(
 
 
 class Store(BaseHTTPRequestHandler):
-    """Answers every upload with the status that its server is told."""
+    """Answers every upload with the status that its server has."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -111,7 +111,7 @@ class Store(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 @pytest.mark.parametrize(("status", "stored"), [(204, True), (307, False), (301, False), (403, False), (503, False)])

@@ -1,4 +1,4 @@
-"""The review page's function: who gets in, its answers and its content policy, on real events of an HTTP API."""
+"""The review page's function: access, answers and content policy, with real events of an HTTP API."""
 
 import base64
 import html
@@ -36,7 +36,7 @@ Call = Callable[..., tuple[int, Any]]
 
 @pytest.fixture(scope="module")
 def function(aws: None) -> Iterator[ModuleType]:  # noqa: F811
-    """Import the function as Lambda does, with its variables set."""
+    """Import the function like Lambda, with its variables set."""
     variables = {
         "DECISIONS_TABLE": TABLE,
         "ANNOUNCE_REVIEW_ARN": WORKFLOW,
@@ -412,7 +412,7 @@ def test_a_photo_that_was_overwritten_is_not_shown(review: ModuleType, call: Cal
 
 
 def taken(review: ModuleType, desk: Desk, name: str, hours: float = 0, **changes: Any) -> str:  # noqa: F811
-    """Upload a photo and write its record, `hours` after noon of the day on which it is now; returns its name."""
+    """Upload a photo and write its record, `hours` after today's noon; return its name."""
     number = len(all_decisions(desk.table))
     etag = upload(review, f"uploads/{name}", picture((40 + number, 20)))
     now = datetime.now(UTC) + timedelta(hours=hours)
@@ -469,7 +469,7 @@ def test_only_the_same_driver_s_photos_of_the_day_can_be_seen_beside_one_in_revi
 
     for stranger in [*strangers, elsewhere, "s3://inbox/uploads/driver-7/nothing.png#0", photo]:
         assert call("picture", {"photo": stranger, "beside": photo})[0] == 404
-    assert call("picture", {"photo": photo, "beside": other})[0] == 404  # which was never in review
+    assert call("picture", {"photo": photo, "beside": other})[0] == 404  # it was never in review
     assert call("picture", {"photo": other})[0] == 404
     assert call("beside", {"photo": other})[0] == 404
 

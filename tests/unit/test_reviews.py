@@ -1,4 +1,4 @@
-"""A person's decision is taken once, undone in time, corrected afterwards, under the conditions of moto's table."""
+"""A person's decision counts once, can be undone in time and corrected later, under the conditions of moto's table."""
 
 import json
 import re
@@ -26,7 +26,7 @@ WORKFLOW = "arn:aws:states:us-east-1:123456789012:stateMachine:announce"
 
 
 class Announcements:
-    """Stands for Step Functions: keeps each execution's input under its name, and can be out of reach."""
+    """Replaces Step Functions: keeps each execution's input under its name, and can be unreachable."""
 
     def __init__(self) -> None:
         self.inputs: dict[str, dict[str, str]] = {}
@@ -43,7 +43,7 @@ class Announcements:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[None]:
-    """Let nothing reach AWS; clients made from now on talk to moto."""
+    """Keep all calls from AWS; clients made from now on talk to moto."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield
@@ -51,7 +51,7 @@ def aws() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def dynamodb(aws: None) -> Any:
-    """Return a client of a table that is indexed as the template says."""
+    """Return a client of a table with the template's indexes."""
     client = boto3.client("dynamodb")
     wanted = read_template()["Resources"]["Decisions"]["Properties"]
     taken = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
@@ -68,7 +68,7 @@ def desk(dynamodb: Any) -> Iterator[Desk]:
 
 
 def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
-    """Write the record of a photo that waits; returns its name."""
+    """Write the record of a photo that needs review; return its name."""
     claim = str(uuid.uuid4())
     record = {
         "photo": f"s3://inbox/uploads/{name}#{'0' * 32}",
@@ -89,7 +89,7 @@ def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
 
 
 def close(desk: Desk, photo: str) -> None:
-    """Close the undo window, as the workflow does."""
+    """Close the undo window like the workflow."""
     desk.table.dynamodb.update_item(
         TableName=TABLE,
         Key={"photo": {"S": photo}},
@@ -177,7 +177,7 @@ def test_a_late_copy_of_any_undone_decision_does_not_decide_again(desk: Desk) ->
     for review_id in ids:
         with pytest.raises(Conflict, match="was undone"):
             decide(desk, photo, "bicycle", review_id)
-    # A record is bounded, and so are the ids that it can remember
+    # A record has limited size, so it can remember a limited number of ids
     desk.undo(photo, review_id=ids[-1], reviewer="ana")
     last = decide(desk, photo, "motorcycle")
     with pytest.raises(Conflict, match="undone too often"):

@@ -1,4 +1,4 @@
-"""ClassifyPhoto ends on a second interpreter as it does on the first, with arguments that AWS takes."""
+"""ClassifyPhoto ends on a second interpreter as on the first, with arguments that AWS accepts."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The endpoint, over HTTP as SageMaker would call it, with the model that ships."""
+"""The endpoint over HTTP, called like SageMaker, with the model that ships."""
 
 import http.client
 import io
@@ -176,7 +176,7 @@ def test_ping_answers_while_images_are_worked_on(port: int) -> None:
 )
 def test_a_stalled_connection_is_closed(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "REQUEST_SECONDS", 0.2)
-    with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:  # an idle one stays open for longer
+    with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:  # idle ones stay open for longer
         connection.sendall(sent)
         while connection.recv(65_536):
             pass

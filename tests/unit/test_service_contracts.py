@@ -1,4 +1,4 @@
-"""What AWS's services ask of the template beyond its schema: policies they honour, metrics that can be compared."""
+"""Requirements of AWS services beyond the template's schema: effective policies, comparable metrics."""
 
 import ast
 import re
@@ -36,7 +36,7 @@ def test_eventbridge_may_use_the_key_whatever_account_it_says_it_comes_from() ->
 
 
 def test_no_alarm_subtracts_what_is_counted_at_another_moment() -> None:
-    """A function's metrics are stamped when they are flushed, AWS's own when a run starts or when it ends."""
+    """A function's metrics get the time when they are flushed, AWS metrics the start or end of a run."""
     for name, resource in RESOURCES.items():
         if resource["Type"] == "AWS::CloudWatch::Alarm":
             for metric in resource["Properties"].get("Metrics", []):

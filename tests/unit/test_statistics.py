@@ -1,4 +1,4 @@
-"""The reports' statistics, against SciPy's."""
+"""The reports' statistics, against SciPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The template keeps its promises: bounded parameters, exact permissions, encryption, an alarm for every queue."""
+"""The template's guarantees: constrained parameters, exact permissions, encryption, an alarm for every queue."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from loading_bay.stack.template import ROOT, read_definition, read_template
 TEMPLATE = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction", "ReviewFunction"]
-# Actions that know no resources; https://docs.aws.amazon.com/service-authorization/latest/reference/
+# Actions without resource-level permissions; https://docs.aws.amazon.com/service-authorization/latest/reference/
 RESOURCELESS = re.compile(
     r"xray:.*|logs:.*LogDeliver.*|logs:.*ResourcePolic.*|logs:DescribeLogGroups|cloudwatch:PutMetricData"
 )
@@ -264,7 +264,7 @@ def test_each_partition_has_its_own_hosts(partition: str, region: str, sign_in: 
     ("parameter", "value", "accepted"),
     [
         ("EndpointName", "loading-bay-2", True),
-        ("EndpointName", "Loading-Bay", False),  # SageMaker's ARNs are in lower case, the policy's would not be
+        ("EndpointName", "Loading-Bay", False),  # SageMaker writes ARNs in lower case, but the policy would not
         ("UploadPrefix", "uploads/", True),
         ("UploadPrefix", "labels-of-ann/", True),
         ("UploadPrefix", "labels/", False),

@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Readable durations."""
 
 import numpy as np
 import pytest

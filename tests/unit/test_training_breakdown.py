@@ -1,4 +1,4 @@
-"""Figures by source and by scale, on photos whose figures are known by hand."""
+"""Figures by source and by scale, on photos with figures calculated by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The command line: what a user types, sees and is told when something is missing."""
+"""The model commands: options, output, and messages when something is missing."""
 
 import json
 import os
@@ -179,7 +179,7 @@ def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path
     assert page.count("<svg") == 2 * 5  # each chart for a screen and for a phone
     assert "<title>Evaluation of training/model/model.onnx</title>" in page
     assert "data:image/png;base64," in page
-    # One file, and nothing that a browser would fetch.
+    # One file, and a browser fetches nothing else.
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]+\"", page.replace("xlink:", ""))
 
 

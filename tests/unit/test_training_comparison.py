@@ -1,4 +1,4 @@
-"""Two models on the same photos: what is shown, what is only chance, and where they differ."""
+"""Two models on the same photos: significant differences, chance, and photos on which they differ."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NAMES = ["bicycle", "motorcycle"]
 
 
 def measured(right: list[float], outliers: list[float], subject: str) -> Measured:
-    """Return a model that gives each photo's own class this score, and outliers these as bicycles."""
+    """Return a model that gives each photo's true class this score, and outliers these scores as bicycles."""
 
     def photos(count: int, kind: str) -> list[Photo]:
         return [Photo(f"{kind}-{k}.png", "bicycle", np.full((8, 8, 3), k, dtype=np.uint8)) for k in range(count)]
@@ -80,7 +80,7 @@ def test_mcnemar_s_p_is_that_of_its_binomial() -> None:
 
     (accuracy,) = (figure for figure in compared(old, new).figures if figure.new.key == "accuracy")
 
-    # Ten mended, two broken: R's binom.test(10, 12)$p.value.
+    # Ten fixed, two broken: binom.test(10, 12)$p.value in R.
     assert accuracy.p == pytest.approx(0.03857, abs=1e-5)
 
 

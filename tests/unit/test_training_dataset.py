@@ -1,4 +1,4 @@
-"""The data set: what is read, what is dropped, what lands in which split."""
+"""The data set: its images, the dropped ones, and the splits."""
 
 import io
 import os
@@ -32,7 +32,7 @@ def source(count: int = 20, test: int = 0) -> Source:
 
 
 def cifar_archive(path: Path, rows: list[tuple[str, int]], payload: object = None) -> None:
-    """Write a tiny archive of CIFAR-100's layout: the given names and labels as both splits."""
+    """Write a tiny archive with the layout of CIFAR-100: the given names and labels in both splits."""
     data = np.arange(len(rows) * 3072, dtype=np.uint32).astype(np.uint8).reshape(len(rows), 3072)
     split = {
         b"filenames": [name.encode() for name, _ in rows],

@@ -1,4 +1,4 @@
-"""The endpoint on SageMaker: what is asked of AWS, word for word, and what is left after every failure."""
+"""The endpoint on SageMaker: the exact requests to AWS, and the resources that remain after every failure."""
 
 import io
 import json
@@ -29,7 +29,7 @@ STAMPED = re.compile(r"bay-\d{8}-\d{6}")
 
 @dataclass
 class Account:
-    """A pretended AWS account: its clients, and every request they sent as (operation, parameters)."""
+    """A simulated AWS account: its clients, and every request that they sent as (operation, parameters)."""
 
     clients: Clients
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -63,11 +63,11 @@ def account() -> Iterator[Account]:
 
 
 def nothing() -> None:
-    """A probe that is content."""
+    """A probe that always succeeds."""
 
 
 def quiet(line: str) -> None:
-    """A report that nobody reads."""
+    """A report that is discarded."""
 
 
 def deploy(account: Account, hosting: Hosting = HOSTING, probe: Callable[[], None] = nothing) -> list[str]:
@@ -80,7 +80,7 @@ def left(account: Account) -> inventory.Status:
     return inventory.status(account.clients, "bay")
 
 
-# How it is hosted now.
+# The current hosting.
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_ctrl_c_takes_a_new_endpoint_back(account: Account) -> None:
     assert not left(account).exists
 
 
-# Failures that moto does not play: AWS's answers one by one.
+# Failures that moto does not simulate: AWS answers one by one.
 
 
 @pytest.fixture
@@ -601,7 +601,7 @@ def test_the_price_per_month_is_said_for_the_least_and_the_most() -> None:
     assert "not in our price list" in cost.sentence("ml.p9.huge", 1, 1)
 
 
-# Looking and taking away.
+# Status and cleanup.
 
 
 def test_status_finds_everything_that_belongs_to_an_endpoint(account: Account) -> None:
@@ -660,7 +660,7 @@ def test_no_region_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
         Clients.connect(None)
 
 
-# The policy that docs/deploy.md tells the trainer to take.
+# The trainer's policy in docs/deploy.md.
 
 SERVICES = {
     "SageMaker": "sagemaker",
@@ -668,7 +668,7 @@ SERVICES = {
     "CloudWatch": "cloudwatch",
     "S3": "s3",
 }
-# Operations that IAM knows under another name, and those of this test itself.
+# Operations with another name in IAM, and those of this test.
 ACTIONS = {"s3:ListObjectsV2": "s3:ListBucket", "s3:DeleteObjects": "s3:DeleteObject"}
 
 
@@ -692,5 +692,5 @@ def test_the_trainers_policy_allows_all_that_is_asked_of_aws(account: Account) -
     used = {f"{SERVICES[service]}:{name}" for service, name in account.services}
     used |= {"sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:InvokeEndpoint"}
     assert {ACTIONS.get(action, action) for action in used} <= allowed()
-    # And nothing for everyone.
+    # Nothing is allowed to everyone.
     assert not any("*" in action for action in allowed())

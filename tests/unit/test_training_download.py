@@ -1,4 +1,4 @@
-"""The download: whole, resumed, wrong, interrupted, against a real HTTP server."""
+"""The download against a real HTTP server: complete, resumed, wrong, interrupted."""
 
 import hashlib
 import shutil
@@ -20,7 +20,7 @@ MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 @dataclass
 class Site:
-    """A server of one file, with what it was asked and how it misbehaves."""
+    """A server of one file, with its requests and its misbehaviour."""
 
     url: str = ""
     ranges: list[str | None] = field(default_factory=list)
@@ -52,7 +52,7 @@ def site() -> Iterator[Site]:
             self.wfile.write(body[: site.cut_after])
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     site.url = f"http://127.0.0.1:{server.server_port}/file"

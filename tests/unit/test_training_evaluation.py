@@ -1,4 +1,4 @@
-"""Figures of merit, on predictions whose figures are known by hand."""
+"""Figures of merit, on predictions with figures calculated by hand."""
 
 import math
 

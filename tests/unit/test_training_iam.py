@@ -1,4 +1,4 @@
-"""The policies that docs/deploy.md hands out allow what training does, in every partition."""
+"""The policies in docs/deploy.md allow all calls of training, in every partition."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Labels: what people decided, fetched from the bucket that keeps it, some learned, some held out for good."""
+"""Labels: people's decisions, fetched from the bucket; some are learned, some are always held out."""
 
 import io
 from collections.abc import Iterator
@@ -117,7 +117,7 @@ def test_what_is_learned_joins_the_data_and_leaves_the_test_alone(labels: Path, 
     base = Dataset(NAMES, photos(1000), photos(1010), photos(1020), others(1030), others(1040), others(1050), 0, "d", 1)
     staging.write(base, tmp_path / "staged")
     found = read_labels(labels, NAMES, 32)
-    # A driver's second photo of the same scene, a little brighter, was held out: the first must not be learned.
+    # A driver's second, slightly brighter photo of the same scene was held out, so the first must not be learned.
     twin = found.learned[0]
     brighter = Photo("twin.png", twin.label, np.clip(twin.pixels.astype(int) + 9, 0, 255).astype(np.uint8))
     found.held_out.append(brighter)

@@ -1,4 +1,4 @@
-"""Photographs from the street: fetched and cut out by the manifest, or read of an archive; and what is refused."""
+"""Street photographs: fetched and cropped by the manifest, or read from an archive, or refused."""
 
 import csv
 import hashlib
@@ -63,7 +63,7 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> N
 
 @pytest.fixture
 def published(tmp_path: Path) -> Iterator[Path]:
-    """A site that publishes one photograph whole and one in sixteen tiles; its folder."""
+    """The folder of a site that publishes one photograph whole and one in sixteen tiles."""
     folder = tmp_path / "site"
     folder.mkdir()
     whole = Image.new("RGB", (300, 200), "green")
@@ -77,7 +77,7 @@ def published(tmp_path: Path) -> Iterator[Path]:
             super().__init__(*arguments, directory=str(folder))
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What answers with probabilities: a file, an address, an endpoint; and what does not."""
+"""Predictors from a file, an address or an endpoint, and their errors."""
 
 import io
 import threading
@@ -32,7 +32,7 @@ def address() -> Iterator[str]:
             self.wfile.write(answer)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

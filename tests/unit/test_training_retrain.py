@@ -1,6 +1,6 @@
-"""Retraining from the command line: what is said beforehand, and when a new model replaces the one in service.
+"""Retraining from the command line: its plan, and the condition for replacing the model in service.
 
-The training itself, which takes PyTorch, is stood in for by a model file that is there already.
+An existing model file replaces the training, which needs PyTorch.
 """
 
 import json
@@ -54,7 +54,7 @@ def said(result: Result) -> str:
 
 @pytest.fixture
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a retraining of a staged data set and 60 labels, whose new model is the shipped one again."""
+    """Return a retraining of a staged data set and 60 labels, whose new model is the shipped model."""
     generator = np.random.default_rng(0)
     for folder, count in (("photos", 20), ("labels", 30)):
         for label in ("bicycle", "motorcycle"):

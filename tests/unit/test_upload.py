@@ -1,4 +1,4 @@
-"""Which files `loading-bay upload` takes for photos, and under which names."""
+"""The files that `loading-bay upload` recognises as photos, and their names."""
 
 import os
 import shutil

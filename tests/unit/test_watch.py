@@ -1,4 +1,4 @@
-"""The live state in the terminal and in a pipe: counts, waiting photos, the newest decisions."""
+"""The live state in a terminal and in a pipe: counts, waiting photos, the newest decisions."""
 
 import io
 import re
