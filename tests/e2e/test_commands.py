@@ -1,4 +1,4 @@
-"""The commands of the pages as a user types them, in the life of one stack: it comes up, is used, and goes."""
+"""The documented commands as a user types them, during the life of a stack: started, used and stopped."""
 
 import json
 import re
@@ -25,7 +25,7 @@ LOADING_BAY = "loading-bay"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that bring the stack up and down, stay until Ctrl-C, or have tests elsewhere.
 LEFT_OUT = re.compile(r"loading-bay (up|down|demo|check|model|report)\b")
-# Commands for any stack; the others are for this machine alone.
+# Commands for any stack; the others are only for this machine.
 ANY_STACK = re.compile(r"loading-bay (watch|explain|replay|presign|(batch|review|reviewers) [a-z]+)")
 STANDS_FOR = {
     "PHOTO": "uploads/photos/bicycle-road.jpg",
@@ -62,7 +62,7 @@ def up(run: Run, running: Running) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def used(up: Up, run: Run, running: Running, checkout: Path) -> None:
-    """Leave in the stack all that the pages speak of: photos here and in the inbox, a batch, a list of photos."""
+    """Put into the stack everything that the documents mention: photos here and in the inbox, a batch, a manifest."""
     shutil.copy(checkout / "events/photos/bicycle-road.jpg", checkout / "photo.jpg")
     shutil.copytree(checkout / "events/photos", checkout / "folder", dirs_exist_ok=True)
     (checkout / "photos.csv").write_text("s3_key\nbackfill/2026/photo.jpg\n")
@@ -135,7 +135,7 @@ def test_upload_watch_status_and_logs_tell_what_happens(run: Run, running: Runni
     rejected = [json.loads(line) for line in lines if '"photo rejected"' in line]
     (logged,) = [each for each in rejected if each["s3_key"] == "uploads/text.jpg"]
     assert ":execution:" in logged["execution_arn"]
-    assert datetime.fromisoformat(logged["timestamp"]).tzinfo, "Lambda takes a line for one of level INFO otherwise"
+    assert datetime.fromisoformat(logged["timestamp"]).tzinfo, "otherwise Lambda treats a line as INFO"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_batch_runs_from_the_command_line(run: Run) -> None:
 
 
 def shown() -> dict[str, str]:
-    """Return each command of this project that a page shows, with the comment after it."""
+    """Return each command of this project on a page, with the comment after it."""
     found: dict[str, str] = {}
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
@@ -283,13 +283,13 @@ def test_a_hint_works_from_any_folder_where_the_command_is_not_on_the_path(run: 
     )
 
 
-# Settings of pip by which it installs into a user's folder, or into none.
+# Settings of pip that install into the user's folder, or refuse to install.
 PIP_SETTINGS = {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1", "PYTHON": f"{sys.base_prefix}/bin/python3"}
 
 
 @pytest.fixture(scope="module")
 def pip_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return variables that set pip as people do who keep it from installing just anywhere."""
+    """Return variables with pip settings of users who restrict where it installs."""
     file = tmp_path_factory.mktemp("pip") / "pip.conf"
     file.write_text("[global]\nuser = true\nrequire-virtualenv = true\n")
     return PIP_SETTINGS | {"PIP_CONFIG_FILE": str(file)}
@@ -316,7 +316,7 @@ def test_make_installs_whatever_pip_is_set_to(run: Run, tmp_path: Path, pip_sett
     assert done.returncode == 0, done.stderr
 
 
-# How sam local invoke reads a template: with values for its parameters, to the environment of each function.
+# Reads the template like sam local invoke: from parameter values to the environment of each function.
 SAM_READS = """
 import json, sys
 from samcli.lib.providers.sam_function_provider import SamFunctionProvider

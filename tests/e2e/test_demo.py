@@ -1,4 +1,4 @@
-"""make demo, as somebody who has just cloned the repository runs it, and all that can end it early."""
+"""make demo in a fresh clone, and everything that can end it early."""
 
 import json
 import os
@@ -19,7 +19,7 @@ LOADING_BAY = "loading-bay"
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Return the command lines of processes that work in a folder, or name it."""
+    """Return the command lines of processes that run in a folder, or name it."""
     listed = subprocess.run(["ps", "-eo", "pid,args"], check=True, capture_output=True, text=True).stdout
     return [line for line in listed.splitlines() if f"{folder}/.local" in line or f"{folder}/functions" in line]
 
@@ -70,7 +70,7 @@ def test_ctrl_c_a_closed_terminal_or_a_request_to_end_leaves_nothing_behind(
     running: Running, checkout: Path, number: signal.Signals, code: int
 ) -> None:
     with running(LOADING_BAY, "demo", until="sam build") as demo:
-        # As a terminal does: to the command and to its children.
+        # Like a terminal: to the command and its children.
         os.killpg(demo.pid, number)
         assert demo.wait(timeout=120) == code
 

@@ -20,7 +20,7 @@ from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Endpoint, scores
 
 PHOTOS = ROOT / "events" / "photos"
-UNDO_SECONDS = 5  # as the template has it
+UNDO_SECONDS = 5  # as in the template
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
 PATIENCE = 90_000  # milliseconds: on a busy machine a function takes long to start
 Open = Callable[..., Page]
@@ -30,7 +30,7 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="module")
 def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    """Return a stack whose model is sure of nothing."""
+    """Return a stack whose model is never sure."""
     endpoint = Endpoint()
     endpoint.answer = lambda body: scores(0.62, 0.38)
     options = Options(endpoint_url=endpoint.url)
@@ -48,7 +48,7 @@ def people(bay: Bay) -> dict[str, Reviewer]:
 
 @pytest.fixture(scope="module")
 def browser(chromium_path: str) -> Iterator[Browser]:
-    # Chromium refuses its own sandbox to root.
+    # Chromium does not run its sandbox as root.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=options)
@@ -88,7 +88,7 @@ def open_as(bay: Bay, people: dict[str, Reviewer], browser: Browser, contexts: l
 
 @pytest.fixture(autouse=True)
 def empty_queue(bay: Bay) -> Iterator[None]:
-    """Leave nothing that waits to the next test."""
+    """Leave no waiting photos to the next test."""
     yield
     for decision in bay.all_decisions():
         bay.dynamodb.delete_item(TableName=bay.table, Key={"photo": {"S": decision.photo}})
@@ -103,23 +103,23 @@ def sign_in(page: Page, person: Reviewer) -> None:
 
 
 def wait(bay: Bay, *names: str, data: bytes | None = None) -> list[str]:
-    """Upload photos of which the model is not sure; returns their keys, the oldest first."""
+    """Upload photos that the model is unsure of; return their keys, the oldest first."""
     keys = []
     for number, name in enumerate(names):
-        # No two alike: a photo's content is part of its name.
+        # All different, because a photo's content is part of its name.
         keys.append(bay.upload(data or picture("grey", "PNG", size=(600 + number, 400)), name))
         wait_for(partial(bay.waits, keys[-1]))
     return keys
 
 
 def shown(page: Page) -> str:
-    """Wait for a picture; returns the key of the photo on screen."""
+    """Wait for a picture; return the key of the photo on screen."""
     page.wait_for_function("() => document.body.dataset.photo && document.querySelector('#picture img').naturalWidth")
     return str(page.evaluate("() => document.body.dataset.photo")).partition("/uploads/")[2].rpartition("#")[0]
 
 
 def press(page: Page, key: str) -> None:
-    """Press a key that decides or skips, and wait for the next photo or for none."""
+    """Press a key that decides or skips, and wait for the next photo or for the end."""
     before = page.evaluate("() => document.body.dataset.photo")
     page.keyboard.press(key)
     page.wait_for_function(
@@ -130,7 +130,7 @@ def press(page: Page, key: str) -> None:
 
 
 def release(bay: Bay, key: str) -> None:
-    """Let the time pass after which the person who has a photo in hand no longer holds it."""
+    """Let a person's leases end."""
     bay.dynamodb.update_item(
         TableName=bay.table,
         Key={"photo": {"S": bay.outcome(key).photo}},
@@ -140,14 +140,14 @@ def release(bay: Bay, key: str) -> None:
 
 
 def answer_instead(page: Page, requests: str, status: int) -> None:
-    """Answer the page's requests in place of the server; a browser that has been told so takes a while to do it."""
+    """Answer the page's requests in place of the server; the browser takes a while to apply this."""
     page.route(requests, lambda route: route.fulfill(status=status, body="{}"))
     page.route("**/probe", lambda route: route.fulfill(status=204))
     page.wait_for_function("async () => (await fetch('probe')).status === 204")
 
 
 def focused(page: Page) -> str:
-    """Return the text of the element that has the focus, without its key."""
+    """Return the text of the focused element, without its key."""
     return str(page.evaluate("() => document.activeElement.firstChild?.textContent"))
 
 
@@ -254,7 +254,7 @@ def test_when_the_session_ends_nothing_is_lost(bay: Bay, open_as: Open, people: 
     (key, _) = wait(bay, "session/a.png", "session/b.png")
     page = open_as("ana")
     shown(page)
-    # Given a token that the API takes no more, and none to renew it with
+    # Given a token that the API no longer accepts, and no token to renew it with
     page.evaluate("() => sessionStorage.removeItem('refresh')")
     answer_instead(page, "**/api/**", 401)
 
@@ -414,7 +414,7 @@ def test_every_format_that_phones_send_is_seen(bay: Bay, open_as: Open, name: st
 
     assert shown(page) == name
     stage, picture = (page.locator(each).bounding_box() for each in ("#stage", "#picture img"))
-    assert stage == picture  # within which a picture of any shape is seen as a whole
+    assert stage == picture  # a picture of any shape is fully visible in it
 
 
 def test_a_name_of_markup_is_text(bay: Bay, open_as: Open) -> None:
@@ -479,7 +479,7 @@ def test_a_stranger_s_link_puts_no_words_on_the_page(
 
     page.goto(f"{bay.stack.outputs['ReviewUrl']}?{link}")
 
-    page.wait_for_url("**/oauth2/authorize*")  # as if there had been nothing in the address
+    page.wait_for_url("**/oauth2/authorize*")  # as if the address had been empty
     assert EVIL not in page.content()
 
 
@@ -545,7 +545,7 @@ def test_the_driver_s_other_photos_of_the_day_stand_beside(bay: Bay, open_as: Op
 
 
 def asked_in(page: Page, seconds: int) -> int:
-    """Let time pass by the page's clock; returns how often it asked for photos."""
+    """Let time pass on the page's clock; return the number of its requests for photos."""
     begun: list[Request] = []
     ended: list[Request] = []
 

@@ -1,4 +1,4 @@
-"""Batches: every photo accounted for, whatever became of it, and the same photo never decided twice."""
+"""Batches: every photo is counted, with any outcome, and the same photo is never decided twice."""
 
 import json
 import threading
@@ -43,7 +43,7 @@ def recorded(bay: Bay, batch: Batch) -> Counter[str]:
 
 
 class Flaky:
-    """Fails twice for some pictures before it answers, and always for others; pictures are told by their shade."""
+    """Fails twice for some pictures before it answers, and always for others; the shade identifies a picture."""
 
     def __init__(self) -> None:
         self._seen: Counter[bytes] = Counter()
@@ -63,7 +63,7 @@ class Flaky:
 
 def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, endpoint: Endpoint) -> None:
     bay, deployed = either_bay, either_bay.stack.deployed
-    # Given 60 good photos, 10 unsure, 10 that are none, 5 damaged, 5 decided before, 5 whose call fails twice
+    # Given 60 good photos, 10 unsure, 10 that are not photos, 5 damaged, 5 already decided, 5 whose call fails twice
     # and then works, and 5 whose call never works
     good = {
         f"good-{i}.jpg": picture(f"rgb({200 + i % 30},{i % 7},0)" if i % 2 else f"rgb(0,{i % 7},{200 + i % 30})")
@@ -101,7 +101,7 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, e
     (announced,) = wait_for(lambda: _summaries(bay, batch))
     assert announced["photos"] == 100
 
-    # When what failed is run again with an endpoint that works, only that is run
+    # When the failed photos are run again with a working endpoint, only those are run
     again = batch.retry()
     assert again is not None
     wait_for(lambda: again.status() != "RUNNING", seconds=60)
@@ -112,7 +112,7 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, e
 
 
 def _as_sent(data: bytes) -> bytes:
-    """Return what the endpoint is sent for a photo."""
+    """Return the picture that the endpoint gets for a photo."""
     return central_square(data, size=64, max_pixels=1_000_000).encode("PNG", compress_level=3)
 
 

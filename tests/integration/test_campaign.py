@@ -1,9 +1,9 @@
-"""A campaign of photos of every kind under faults of every kind: nothing is lost, nothing is said that is not recorded.
+"""Photos of every kind under faults of every kind: nothing is lost, and every announcement is recorded.
 
-Calls fail, announcements among them; functions, executions and the whole local AWS are killed; Express executions run
-twice, begin anew and die; people decide; and RunAgain sweeps, all at once. What is left afterwards RunAgain heals
-alone. `CAMPAIGN_PHOTOS` makes it long. What the local AWS cannot show: it never delivers to a dead-letter queue, and
-what runs when it restarts is lost, while AWS carries on.
+Calls fail, including announcements; functions, executions and the whole local AWS are killed; Express executions run
+twice, restart and die; people decide; and RunAgain runs, all at once. RunAgain alone finishes the remaining photos.
+`CAMPAIGN_PHOTOS` sets the number of photos. The local AWS has two limits: it never delivers to a dead-letter queue,
+and it loses running executions when it restarts, while AWS continues.
 """
 
 import io
@@ -38,11 +38,11 @@ from .faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
 
 PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "40"))
 PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
-# Each execution in flight may need three processes to start, which has to stay within Lambda's ten seconds here.
+# Each execution may start three processes, which must stay within Lambda's ten seconds for a start.
 IN_FLIGHT = 8
 LARGE_BYTES = 50 * 2**20
 BICYCLE, MOTORCYCLE, REVIEW, REJECTED = "ROUTED bicycle", "ROUTED motorcycle", "REVIEW", "REJECTED"
-# What becomes of Express executions, beside what they do.
+# Faults of Express executions, besides those of their calls.
 SHARES = {"twice": 0.1, "restart": 0.1, "dies": 0.05}
 
 CALL_FAULTS = [
@@ -55,14 +55,14 @@ CALL_FAULTS = [
     Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.05),
     Fault("lambda:invoke", "Lambda.SdkClientException", 0.02, lost_answer=True),
     Fault("s3:listObjectsV2", "S3.SdkClientException", 0.1),
-    # An error that nobody expects, so that the workflow gives up at once.
+    # An unexpected error, so the workflow gives up immediately.
     Fault("dynamodb:updateItem", "DynamoDB.ValidationException", 0.01),
 ]
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One uploaded photo, by key and content, and which outcomes are right for it."""
+    """An uploaded photo, by key and content, with its expected outcomes."""
 
     kind: str
     key: str
@@ -190,7 +190,7 @@ class Campaign:
 
 @dataclass
 class Settled:
-    """What there is to see after a campaign, and which photos had to be run again for what reason."""
+    """The state after a campaign, and the photos that had to run again, with reasons."""
 
     photos: list[Photo]
     decisions: dict[tuple[str, str], Decision]
@@ -213,7 +213,7 @@ def named(photo: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def heal(bay: Bay, photos: list[Photo]) -> Counter[str]:
-    """Let ten minutes pass and RunAgain sweep; returns what there was to run again, and why."""
+    """Let ten minutes pass and start RunAgain; return the photos to run again, with reasons."""
     why: Counter[str] = Counter()
     decisions = by_photo(bay)
     for photo in photos:
@@ -230,7 +230,7 @@ def heal(bay: Bay, photos: list[Photo]) -> Counter[str]:
 
 
 def decide_some(bay: Bay) -> None:
-    """Decide, as a person does, about half of the photos that wait for one."""
+    """Decide about half of the photos that need review, like a person."""
     deployed = bay.stack.deployed
     for decision in waiting_photos(deployed):
         if random.random() < 0.5:
@@ -239,7 +239,7 @@ def decide_some(bay: Bay) -> None:
 
 
 def under_faults(campaign: Campaign, aws: FaultyAws, endpoint: Endpoint) -> None:
-    """Upload in waves while everything that can go wrong does."""
+    """Upload in waves under all faults."""
     bay, stack = campaign.bay, campaign.bay.stack
     over = threading.Event()
 
@@ -260,7 +260,7 @@ def under_faults(campaign: Campaign, aws: FaultyAws, endpoint: Endpoint) -> None
             waves = max(2, PHOTOS // PHOTOS_PER_WAVE)
             for wave in range(waves):
                 campaign.upload(PHOTOS // waves, large=wave == 0)
-                signal_worker(stack, signal.SIGSTOP, "threshold")  # it hangs until its time is over
+                signal_worker(stack, signal.SIGSTOP, "threshold")  # it hangs until its timeout
                 endpoint.restart(1)
                 if wave % 4 == 0:
                     aws.restart(stack)
@@ -293,7 +293,7 @@ def settled(request: pytest.FixtureRequest, endpoint: Endpoint) -> Settled:
     return Settled(
         campaign.photos,
         {photo: decision for photo, decision in by_photo(bay).items() if photo not in earlier},
-        # What an earlier test left failing is run again and announced, too.
+        # Failing photos of earlier tests are also run again and announced.
         [each for each in bay.announcements[heard:] if named(each["detail"]) not in earlier],
         aws.journal()[called:],
         again,
@@ -340,7 +340,7 @@ def test_every_photo_has_exactly_one_recorded_outcome_and_it_is_right(settled: S
 
 
 def who(about: dict[str, Any]) -> str:
-    """Return who made a decision: the run that holds this claim, or a person after it."""
+    """Return the maker of a decision: the run with this claim, or a person after it."""
     return f"{about['claim']} {about.get('reviewed_by') or ''}".strip()
 
 
@@ -369,7 +369,7 @@ def test_nothing_was_announced_that_had_not_been_recorded(settled: Settled) -> N
 
 
 def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
-    # An answer of EventBridge that got lost is asked for again,
+    # A lost answer of EventBridge is requested again,
     lost = Counter(who(detail_of(call)) for call in settled.journal if is_announcement(call, "done") and call.fault)
     # a run that could not confirm its announcement leaves its claim behind,
     confirmed = {
@@ -384,9 +384,9 @@ def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
 
     for (by, status), times in told.items():
         claim, _, person = by.partition(" ")
-        # what a person decided is announced again where its announcement was not confirmed in time,
+        # a person's decision is announced again if its announcement was not confirmed in time,
         assert times <= 1 + lost[by] or person, (by, times)
-        # and what failed is decided, and announced, again.
+        # and a failed photo is decided, and announced, again.
         assert claim in final or status == "FAILED" or claim not in confirmed or person, (by, status)
 
 

@@ -1,4 +1,4 @@
-"""`loading-bay check` passes on a stack that works, and says what to do where one thing does not."""
+"""`loading-bay check` passes on a working stack, and names the remedy for each broken part."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def check(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checked]:
 
 
 def left_behind(bay: Bay) -> dict[str, Any]:
-    """What a check may have made and not removed."""
+    """Resources that a check created and did not remove."""
     sqs, events = bay.stack.client("sqs"), bay.events
     topic = bay.stack.outputs["NotificationsTopic"]
     objects = bay.s3.list_object_versions(Bucket=bay.bucket)

@@ -1,4 +1,4 @@
-"""Who holds a photo: a claim keeps everybody else away, and expires where its execution left nothing behind."""
+"""A claim keeps all others from a photo, and expires if its execution left nothing behind."""
 
 import json
 import time
@@ -11,7 +11,7 @@ AN_HOUR = 3600
 
 
 def leave_behind(bay: Bay, key: str, status: str, due_in: float) -> None:
-    """Store what an execution leaves that was aborted after it wrote `status` and before it announced anything."""
+    """Store the record of an execution that was aborted after it wrote `status`, before any announcement."""
     etag = bay.s3.head_object(Bucket=bay.bucket, Key=key)["ETag"].strip('"')
     item = {
         "photo": {"S": f"s3://{bay.bucket}/{key}#{etag}"},
@@ -28,7 +28,7 @@ def leave_behind(bay: Bay, key: str, status: str, due_in: float) -> None:
 
 
 def put_elsewhere(bay: Bay, name: str) -> str:
-    """Store a photo where no event starts an execution."""
+    """Store a photo without an event that starts an execution."""
     key = f"elsewhere/{name}"
     bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("red"))
     return key

@@ -1,4 +1,4 @@
-"""Other classes are other parameters: three of them, with places of their own."""
+"""Other classes need only parameters: three classes, each with its own bay."""
 
 from collections.abc import Iterator
 from functools import partial

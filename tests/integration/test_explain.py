@@ -1,4 +1,4 @@
-"""What happened to a photo is told alike from a Standard execution's history and from an Express one's log."""
+"""A photo is explained in the same way from a Standard execution's history and from an Express execution's log."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One fault of AWS at a time: what becomes of the photo, what is recorded and what is announced."""
+"""One AWS fault at a time: its effect on the photo, the record and the announcement."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ def healed(aws: FaultyAws) -> Iterator[None]:
 
 
 def put(bay: Bay, name: str) -> dict[str, str]:
-    """Store a photo where no event starts an execution; returns the input that does."""
+    """Store a photo without an event; return the input that starts an execution."""
     key = f"elsewhere/{name}"
     bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("red"))
     return {"s3_bucket": bay.bucket, "s3_key": key}
@@ -46,7 +46,7 @@ def test_a_database_that_fails_now_and_then_costs_nothing(troubled_bay: Bay, aws
 
 
 def test_a_throttled_table_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> None:
-    # Errors that DynamoDB's model does not name, throttling of a table on demand among them, come under this name.
+    # Errors that the DynamoDB model does not name, such as throttling of an on-demand table, get this name.
     photo = put(troubled_bay, "throttled.jpg")
     aws.inject(Fault("dynamodb:updateItem", "DynamoDB.AmazonDynamoDBException", 1, limit=3))
 

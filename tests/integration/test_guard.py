@@ -1,4 +1,4 @@
-"""Who may use the local AWS: its owner, the holder of a link or a form within its bounds, and the stack's own pages."""
+"""Access to the local AWS: for its owner, the holder of a valid link or form, and the stack's pages."""
 
 import base64
 import json
@@ -33,12 +33,12 @@ JSON = {"Content-Type": "application/x-amz-json-1.0"}
 
 
 def scoped(key: str, service: str) -> dict[str, str]:
-    """Return a header that is signed with a secret that somebody made up."""
+    """Return a header that is signed with an invented secret."""
     scope = f"{key}/{time.strftime('%Y%m%d', time.gmtime())}/{REGION}/{service}/aws4_request"
     return {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"}
 
 
-# Headers, query and body by which the local AWS makes a queue or lists its tables, at any path.
+# Headers, query and body that make the local AWS create a queue or list its tables, at any path.
 ORDERS: list[tuple[dict[str, str], dict[str, str], str]] = [
     ({"X-Amz-Target": "AmazonSQS.CreateQueue"} | JSON, {}, json.dumps({"QueueName": OWNED})),
     ({"X-Amz-Target": "DynamoDB_20120810.ListTables"} | JSON, {}, "{}"),
@@ -62,7 +62,7 @@ def client(bay: Bay, service: str, secret: str) -> Any:
 
 
 def at_host(bay: Bay, name: str) -> dict[str, str]:
-    """Return the header that names a host of the local AWS, whose addresses not every resolver knows."""
+    """Return the header with a host name of the local AWS, which not every resolver knows."""
     return {"Host": f"{name}:{urlsplit(bay.stack.aws_url).port}"}
 
 
@@ -246,7 +246,7 @@ def test_no_field_after_the_file_replaces_a_signed_one(bay: Bay, form: Presigned
     assert bay.s3.list_objects_v2(Bucket=bay.bucket, Prefix=key)["KeyCount"] == 0
 
 
-# Everything that a page can send without asking: in each way to each address, until all have ended.
+# Every request that a page can send without asking: each kind to each address, until all have ended.
 SEND = """
 async ([urls, form]) => {
   const ended = (element, last = element) => new Promise((end) => {
@@ -278,7 +278,7 @@ async ([urls, form]) => {
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    # Chromium refuses its own sandbox to root.
+    # Chromium does not run its sandbox as root.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=options)
@@ -288,7 +288,7 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def foreign_port() -> Iterator[int]:
-    """Serve an empty page; yields its port."""
+    """Serve an empty page; yield its port."""
 
     class EmptyPage(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

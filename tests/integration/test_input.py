@@ -1,4 +1,4 @@
-"""Which inputs the workflow takes, which photos it takes for the same, and what it carries."""
+"""The inputs that the workflow accepts, the identity of photos, and the data that it passes on."""
 
 import io
 import json
@@ -152,7 +152,7 @@ def test_a_version_without_its_etag_is_refused(bay: Bay) -> None:
 def test_photos_outside_the_upload_prefix_are_left_alone(bay: Bay) -> None:
     bay.s3.put_object(Bucket=bay.bucket, Key="backfill/photo.jpg", Body=picture("red"))
 
-    # A photo uploaded later has been decided, and still nothing knows of the earlier one.
+    # A later photo has been decided, and there is still no trace of the earlier one.
     bay.outcome(bay.upload(picture("red")))
     assert not bay.executions_of("backfill/photo.jpg")
 

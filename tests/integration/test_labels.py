@@ -1,4 +1,4 @@
-"""From photos that the model was unsure of to what a retraining learns: decided, kept as labels, fetched."""
+"""From photos that the model was unsure of to labels for a retraining: decided, kept and fetched."""
 
 from functools import partial
 from pathlib import Path

@@ -86,7 +86,7 @@ def test_failed_photos_abandoned_claims_and_undelivered_events_are_replayed(
         "execution_arn": {"S": "arn:aws:states:::execution:gone"},
     }
     bay.dynamodb.put_item(TableName=bay.table, Item=claim)
-    # and one whose event reached nobody
+    # and one whose event was lost
     bay.s3.put_object(Bucket=bay.bucket, Key="elsewhere/undelivered.jpg", Body=picture("red", size=(50, 50)))
     etag = bay.s3.head_object(Bucket=bay.bucket, Key="elsewhere/undelivered.jpg")["ETag"].strip('"')
     detail = {"bucket": {"name": bay.bucket}, "object": {"key": "elsewhere/undelivered.jpg", "etag": etag}}
@@ -112,7 +112,7 @@ def test_a_persons_decision_that_was_left_is_announced_by_a_replay(bay: Bay, ope
     key = bay.upload(picture("grey", size=(78, 77)), "replay/decided.jpg")
     wait_for(partial(bay.waits, key))
     (waiting,) = bay.decisions(key)
-    # As a function leaves it that dies between recording the decision and starting its announcement.
+    # The record of a function that died between recording the decision and starting its announcement.
     decided = {
         ":routed": {"S": "ROUTED"},
         ":vehicle": {"S": "motorcycle"},
@@ -164,7 +164,7 @@ def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate
     assert key not in operate("review", "list").output
     assert operate("review", "decide", key, "bicycle").exit_code == 1
     wait_for(lambda: bay.outcome(key).label)
-    bay.s3.delete_object(Bucket=bay.bucket, Key=key)  # as uploads expire long before labels do
+    bay.s3.delete_object(Bucket=bay.bucket, Key=key)  # uploads expire long before labels
     assert operate("review", "export", str(tmp_path)).exit_code == 0
     (exported,) = (tmp_path / "motorcycle").glob("*-unsure.jpg")
     assert exported.read_bytes() == picture("grey", size=(77, 77))

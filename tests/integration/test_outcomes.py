@@ -1,4 +1,4 @@
-"""Every outcome of a photo, by really uploading one: recorded once, announced once, ended as it should."""
+"""Every outcome of a really uploaded photo: recorded once, announced once, with the right end."""
 
 import pytest
 from starlette.responses import Response

@@ -52,7 +52,7 @@ def desk_of(stack: Stack) -> Desk:
 
 
 def waiting(bay: Bay, name: str | None = None, size: tuple[int, int] | None = None) -> tuple[str, str]:
-    """Upload a photo of which the model is not sure; returns its key and its name in the table."""
+    """Upload a photo that the model is unsure of; return its key and its name in the table."""
     number = uuid.uuid4().int
     key = bay.upload(picture("grey", size=size or (40 + number % 400, 40 + number // 400 % 400)), name)
     wait_for(partial(bay.waits, key))
@@ -65,7 +65,7 @@ def told(bay: Bay, key: str) -> list[dict[str, Any]]:
 
 
 def settled(bay: Bay, *photos: str) -> None:
-    """Wait until nobody has to do anything with these photos any more."""
+    """Wait until these photos are finished."""
     for photo in photos:
         wait_for(partial(_is_settled, bay, photo))
 
@@ -291,7 +291,7 @@ def test_what_a_function_did_not_live_to_announce_is_announced_by_whoever_starts
 
 
 class Unreachable:
-    """Step Functions, out of reach."""
+    """Step Functions, unreachable."""
 
     def start_execution(self, **arguments: Any) -> None:
         raise ClientError({"Error": {"Code": "ServiceUnavailable", "Message": ""}}, "StartExecution")
@@ -303,7 +303,7 @@ def silent(desk: Desk) -> Desk:
 
 
 def undone(desk: Desk, photo: str) -> str:
-    """Decide and undo before anything is announced (the waits of this stack are over at once); returns the id."""
+    """Decide and undo before anything is announced (this stack's waits end immediately); return the id."""
     review_id = str(uuid.uuid4())
     silent(desk).decide(photo, "bicycle", review_id=review_id, reviewer="ana")
     desk.undo(photo, review_id=review_id, reviewer="ana")
@@ -369,7 +369,7 @@ def test_nobody_decides_what_ana_holds(bay: Bay, api: ReviewApi, token: str, des
 
 @pytest.fixture(autouse=True)
 def emptied(bay: Bay) -> Iterator[None]:
-    """Leave nothing that waits to the next test."""
+    """Leave no waiting photos to the next test."""
     yield
     for decision in bay.all_decisions():
         if decision.in_queue("REVIEW"):

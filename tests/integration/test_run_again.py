@@ -1,4 +1,4 @@
-"""Nobody does anything, and yet everything is decided: what RunAgain runs again, when, and what it tells."""
+"""Everything is decided without anyone's help: the photos that RunAgain runs, when, and its announcements."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def nothing_left(bay: Bay) -> Iterator[None]:
 
 
 def fail(bay: Bay, endpoint: Endpoint, colour: str = "red") -> str:
-    """Upload a photo while the endpoint is away; returns its key once it has failed."""
+    """Upload a photo while the endpoint is away; return its key once it has failed."""
     with endpoint.answering(lambda body: failure(*UNAVAILABLE)):
         key = bay.upload(picture(colour))
         assert bay.outcome(key).status == "FAILED"
@@ -47,7 +47,7 @@ def change(bay: Bay, key: str, expression: str, **values: dict[str, str]) -> Non
 
 
 def swept(bay: Bay, key: str) -> Decision:
-    """Run again what is due; returns the photo's decision once nobody is at work any more."""
+    """Start RunAgain; return the photo's decision once nothing runs any more."""
     bay.sweep()
     wait_for(lambda: bay.running() == 0)
     (decision,) = bay.decisions(key)
@@ -81,7 +81,7 @@ def test_what_failed_is_run_again_when_it_is_due_and_each_time_later(bay: Bay, e
 
 
 def ago(minutes: float) -> dict[str, str]:
-    """Return a time in the past as the table writes it."""
+    """Return a time in the past in the table's format."""
     return {"S": timestamp(datetime.now(UTC) - timedelta(minutes=minutes))}
 
 
@@ -106,7 +106,7 @@ def test_a_person_s_decision_that_nobody_announced_is_announced(bay: Bay) -> Non
     waiting = bay.outcome(key)
     assert waiting.status == "REVIEW"
     wait_for(lambda: bay.running() == 0)
-    # The function died, or Step Functions was away, after the decision was recorded.
+    # After the decision was recorded, the function died or Step Functions was unreachable.
     desk = Desk(DecisionsTable(bay.dynamodb, bay.table), Mock(), "", parse_classes("motorcycle:2:far"))
     desk.decide(waiting.photo, "motorcycle", review_id="0f8fad5b-d9cb-469f-a165-70867728950e", reviewer="ann")
     assert announced(bay, key) == ["Photo Needs Review"]
@@ -146,7 +146,7 @@ def left(bay: Bay) -> int:
 
 
 def elsewhere(bay: Bay, name: str, colour: str = "red") -> tuple[str, str]:
-    """Store a photo where no event starts an execution; returns its key and ETag."""
+    """Store a photo without an event; return its key and ETag."""
     key = f"elsewhere/{name}"
     stored = bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture(colour))
     return key, stored["ETag"].strip('"')
@@ -192,7 +192,7 @@ def test_messages_that_cannot_be_delivered_hold_up_no_other(bay: Bay) -> None:
 
 
 def test_a_batch_over_the_upload_prefix_finds_what_left_no_trace(bay: Bay) -> None:
-    # Given a photo whose event came to nobody, and one that is decided
+    # Given a photo whose event was lost, and one that is decided
     rule = (
         bay.stack.client("cloudformation")
         .describe_stack_resource(StackName=STACK_NAME, LogicalResourceId="PhotoUploadedRule")["StackResourceDetail"][

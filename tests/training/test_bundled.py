@@ -1,4 +1,4 @@
-"""The bundled recipe on this machine: seeds trained, averaged, and all measured on the test."""
+"""The bundled recipe on this machine: seeds are trained, averaged, and measured on the test split."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Training jobs: what the SageMaker SDK sends for us, channel by channel, and how jobs end."""
+"""Training jobs: the requests of the SageMaker SDK, channel by channel, and the ends of jobs."""
 
 import logging
 import re
@@ -38,7 +38,7 @@ MANIFEST = Manifest(
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """Every CreateTrainingJob request, as boto3 was given it; and no request to the SDK's telemetry."""
+    """Every CreateTrainingJob request to boto3, and no request to the SDK's telemetry."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

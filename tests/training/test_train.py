@@ -1,4 +1,4 @@
-"""container/train.py as a user and SageMaker run it: on a small data set, in seconds."""
+"""container/train.py, run like a user and SageMaker: on a small data set, in seconds."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ARGUMENTS = ["--seeds", "1", "--epochs", "2", "--steps-per-epoch", "16", "--netw
 
 
 def draw(label: str, generator: np.random.Generator) -> Image.Image:
-    """Draw two wheels, joined by a thin frame or a thick body: the task, at a glance."""
+    """Draw two wheels, joined by a thin frame or a thick body: the essence of the task."""
     image = Image.new("RGB", (32, 32), tuple(int(value) for value in generator.integers(120, 255, 3)))
     pen = ImageDraw.Draw(image)
     x, y = (int(value) for value in generator.integers(0, 5, 2))
@@ -143,7 +143,7 @@ def test_the_same_seed_gives_the_same_figures_in_sagemakers_way_too(
 
 
 def test_a_job_keeps_each_seeds_own_model_beside_the_average(staged: Path, tmp_path: Path) -> None:
-    """What lies in SM_OUTPUT_DATA_DIR becomes the job's output.tar.gz."""
+    """The files in SM_OUTPUT_DATA_DIR become the job's output.tar.gz."""
     model, kept = tmp_path / "model", tmp_path / "output"
     quick = ["--epochs", "1", "--steps-per-epoch", "2"]
     done = run([*options(staged, model), *quick, "--seeds", "2,3"], SM_OUTPUT_DATA_DIR=str(kept))
