@@ -108,7 +108,7 @@ def test_a_tool_that_ignores_the_endpoint_reaches_no_aws(up: Up) -> None:
     }
 
 
-def test_plain_aws_tools_upload_a_photo_with_what_up_prints(run: Run, running: Running, up: Up) -> None:
+def test_aws_tools_upload_a_photo_with_the_variables_from_up(run: Run, running: Running, up: Up) -> None:
     bucket = run(LOADING_BAY, "status").stdout.split("InboxBucket")[1].split()[0]
     photo = "events/photos/motorcycle-right.heic"
     script = f"import boto3; boto3.client('s3').upload_file('{photo}', '{bucket}', 'uploads/from-sdk.heic')"
@@ -120,7 +120,7 @@ def test_plain_aws_tools_upload_a_photo_with_what_up_prints(run: Run, running: R
 
 
 @pytest.mark.usefixtures("up")
-def test_upload_watch_status_and_logs_tell_what_happens(run: Run, running: Running) -> None:
+def test_upload_watch_status_and_logs_show_progress(run: Run, running: Running) -> None:
     uploaded = run(LOADING_BAY, "upload", "events/photos/bicycle-road.jpg", "events/photos/text.jpg")
     assert "2 of 2 files are in s3://" in uploaded.stdout
 
@@ -237,7 +237,7 @@ def test_a_report_on_a_stack_holds_the_captures_of_that_stack(run: Run, checkout
 
 
 @pytest.mark.usefixtures("up")
-def test_a_stack_without_its_endpoint_or_record_is_none_and_down_ends_the_rest(run: Run, checkout: Path) -> None:
+def test_a_stack_without_its_endpoint_or_record_does_not_run_and_down_ends_the_rest(run: Run, checkout: Path) -> None:
     folder = checkout / ".local"
     (endpoint,) = [each for each in processes.of_stack(folder) if "loading_bay.local.endpoint" in each.cmdline()]
 
@@ -264,7 +264,7 @@ def test_a_stack_without_its_endpoint_or_record_is_none_and_down_ends_the_rest(r
     ],
 )
 @pytest.mark.usefixtures("no_stack")
-def test_a_mistake_gets_one_line_that_says_what_to_do(run: Run, command: tuple[str, ...], said: str) -> None:
+def test_a_mistake_gets_one_line_with_a_remedy(run: Run, command: tuple[str, ...], said: str) -> None:
     done = run(*command)
 
     assert done.returncode != 0

@@ -77,7 +77,7 @@ def test_ctrl_c_a_closed_terminal_or_a_request_to_end_leaves_nothing_behind(
     assert_nothing_is_left(checkout)
 
 
-def test_down_stops_what_a_killed_demo_left_and_leaves_strangers_alone(
+def test_down_stops_the_remains_of_a_killed_demo_and_no_other_process(
     run: Run, running: Running, checkout: Path
 ) -> None:
     with running(LOADING_BAY, "demo", until="sam build") as demo:
@@ -96,7 +96,7 @@ def test_down_stops_what_a_killed_demo_left_and_leaves_strangers_alone(
     assert_nothing_is_left(checkout)
 
 
-def test_make_clean_ends_what_runs_and_removes_what_was_made(run: Run, running: Running, checkout: Path) -> None:
+def test_make_clean_stops_everything_and_removes_generated_files(run: Run, running: Running, checkout: Path) -> None:
     with running(LOADING_BAY, "up", until="sam build") as up:
         up.kill()
     assert processes.of_stack(checkout / ".local")

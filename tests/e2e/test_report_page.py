@@ -149,7 +149,7 @@ def test_print_is_light_paper_in_full_width(page: Path, tmp_path: Path) -> None:
     assert all((sheet[:, -8:] > 240).all() for sheet in sheets)  # nothing extends beyond the edge of the paper
 
 
-def test_the_page_could_not_fetch_anything_even_if_something_asked(page: Path, tmp_path: Path) -> None:
+def test_the_page_cannot_fetch_anything_even_with_a_script(page: Path, tmp_path: Path) -> None:
     log = tmp_path / "requests.json"
     asking = page.read_bytes().replace(b"</main>", b'<img src="http://127.0.0.1:9/asked"></main>')
     broken = write(tmp_path, "broken.html", asking)

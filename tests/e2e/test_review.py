@@ -159,7 +159,7 @@ def is_announced(bay: Bay, key: str) -> bool:
     return any(event["detail"].get("reviewed_by") for event in bay.announced(key))
 
 
-def test_signed_in_a_person_decides_by_key_and_the_driver_is_told_once(bay: Bay, open_as: Open) -> None:
+def test_signed_in_a_person_decides_by_key_and_the_driver_is_notified_once(bay: Bay, open_as: Open) -> None:
     first, second, third = wait(bay, "driver-7/a.png", "driver-8/b.png", "driver-9/c.png")
     page = open_as("ana")
 
@@ -187,7 +187,7 @@ def test_signed_in_a_person_decides_by_key_and_the_driver_is_told_once(bay: Bay,
     assert page.complaints == []  # type: ignore[attr-defined]
 
 
-def test_undone_in_time_the_photo_is_back_and_nobody_was_told(bay: Bay, open_as: Open) -> None:
+def test_undone_in_time_the_photo_is_back_and_nobody_was_notified(bay: Bay, open_as: Open) -> None:
     (key, _) = wait(bay, "undo/a.png", "undo/b.png")
     page = open_as("ana")
     shown(page)
@@ -338,7 +338,7 @@ def test_answers_that_one_person_left_unsent_are_not_sent_in_another_s_name(
     assert (bay.outcome(key).vehicle, bay.outcome(key).reviewed_by) == ("motorcycle", "ben")
 
 
-def test_a_reload_keeps_a_person_signed_in_and_sends_what_is_unsent(bay: Bay, open_as: Open) -> None:
+def test_a_reload_keeps_a_person_signed_in_and_sends_pending_answers(bay: Bay, open_as: Open) -> None:
     (key, _) = wait(bay, "reload/a.png", "reload/b.png")
     page = open_as("ana")
     shown(page)
@@ -367,7 +367,7 @@ def test_a_skipped_photo_comes_back_last(bay: Bay, open_as: Open) -> None:
     assert shown(page) == "skip/a.png"
 
 
-def test_an_empty_queue_fills_by_itself(bay: Bay, open_as: Open) -> None:
+def test_an_empty_queue_fills_automatically(bay: Bay, open_as: Open) -> None:
     page = open_as("ana")
     expect(page.get_by_text("Nothing to review")).to_be_visible()
 
@@ -445,7 +445,7 @@ def test_the_policy_lets_no_text_become_markup(bay: Bay, open_as: Open) -> None:
 EVIL = "Your account is locked. Call +1 555 0100."
 
 
-def test_a_token_goes_to_its_own_api_alone_and_lies_nowhere(bay: Bay, open_as: Open) -> None:
+def test_a_token_goes_only_to_its_api_and_is_stored_nowhere(bay: Bay, open_as: Open) -> None:
     wait(bay, "token/a.png", "token/b.png")
     page = open_as("ana")
     requests: list[Request] = []
@@ -484,7 +484,7 @@ def test_a_stranger_s_link_puts_no_words_on_the_page(
 
 
 @pytest.mark.parametrize("code", ["access_denied", "server_error", EVIL])
-def test_what_the_sign_in_says_of_an_error_is_told_in_the_page_s_own_words(
+def test_a_sign_in_error_is_shown_in_the_page_s_words(
     bay: Bay, browser: Browser, contexts: list[BrowserContext], code: str
 ) -> None:
     contexts.append(browser.new_context())
@@ -576,7 +576,7 @@ def hide(page: Page, hidden: bool) -> None:
     )
 
 
-def test_with_nobody_there_an_empty_queue_is_asked_for_rarely_and_not_at_all_while_hidden(open_as: Open) -> None:
+def test_without_activity_an_empty_queue_is_polled_rarely_and_not_while_hidden(open_as: Open) -> None:
     page = open_as("ana", clock=True)
     expect(page.get_by_text("Nothing to review")).to_be_visible()
 

@@ -94,7 +94,7 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, e
     assert counts == {"in_review": 10, "rejected": 15, "failed": 5, "already_decided": 5}
     # and the table says the same
     assert recorded(bay, batch) == {"ROUTED": 65, "REVIEW": 10, "REJECTED": 15, "FAILED": 5}
-    # and the batch failed, saying how many and what to do
+    # and the batch failed, with the count and the command to retry
     described = bay.ended(str(summary["execution_arn"]))
     assert (described["status"], described["error"]) == ("FAILED", "SomePhotosFailed")
     assert f"loading-bay batch retry {batch.name}" in described["cause"]
@@ -188,7 +188,7 @@ def test_an_empty_prefix_is_a_batch_of_nothing(deployed: Deployed) -> None:
     ],
     ids=["missing manifest", "CSV", "unknown manifest", "number", "concurrency as text", "no concurrency", "text"],
 )
-def test_what_cannot_be_a_batch_says_so(bay: Bay, given: object, error: str) -> None:
+def test_an_invalid_batch_is_refused_with_a_reason(bay: Bay, given: object, error: str) -> None:
     machine = bay.stack.outputs["BatchStateMachineArn"]
 
     ended = bay.ended(bay.sfn.start_execution(stateMachineArn=machine, input=json.dumps(given))["executionArn"])
@@ -204,7 +204,7 @@ def test_a_name_is_taken_once(deployed: Deployed) -> None:
         Batch.start(deployed, prefix="elsewhere/", name=name)
 
 
-def test_what_a_map_run_could_not_start_is_retried_though_no_record_tells_of_it(bay: Bay, deployed: Deployed) -> None:
+def test_photos_that_a_map_run_could_not_start_are_retried_without_a_record(bay: Bay, deployed: Deployed) -> None:
     # Given a Map run's results as AWS writes them, which the local AWS does not
     batch = run(deployed, prefix="there/is/nothing/here/")
     put(bay, "retried/", {"a b+c.jpg": picture("red", size=(91, 92)), "unsure.jpg": picture("grey", size=(91, 92))})

@@ -110,7 +110,7 @@ def test_a_topic_that_eventbridge_may_not_publish_to_is_noticed(bay: Bay, check:
     assert "fix first: topic policy" in done.stdout
 
 
-def test_a_stack_with_undelivered_events_is_told_what_to_do(bay: Bay, check: Checked) -> None:
+def test_undelivered_events_are_reported_with_a_remedy(bay: Bay, check: Checked) -> None:
     sqs, queue = bay.stack.client("sqs"), bay.stack.outputs["UndeliveredEventsQueue"]
     sqs.send_message(QueueUrl=queue, MessageBody="{}")
     try:

@@ -35,7 +35,7 @@ def put_elsewhere(bay: Bay, name: str) -> str:
 
 
 @pytest.mark.parametrize("status", ["CLAIMED", "ROUTED"], ids=["before its outcome", "before its announcement"])
-def test_what_an_aborted_execution_left_behind_is_run_again_once_its_claim_expired(bay: Bay, status: str) -> None:
+def test_the_photo_of_an_aborted_execution_runs_again_once_its_claim_expired(bay: Bay, status: str) -> None:
     key = put_elsewhere(bay, f"aborted-{status}.jpg")
     leave_behind(bay, key, status, -1)
 

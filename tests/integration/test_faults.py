@@ -65,7 +65,7 @@ def test_an_announcement_whose_answer_gets_lost_is_made_again_for_it_may_not_hav
     assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED", "ROUTED"]
 
 
-def test_what_cannot_be_announced_is_decided_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
+def test_an_unannounced_outcome_is_decided_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "not-announced.jpg")
     aws.inject(Fault("events:putEvents", "EventBridge.InternalException", 1))
 
@@ -102,7 +102,7 @@ def test_an_announcement_that_could_not_be_confirmed_still_ends_the_execution_as
     ],
     ids=["claim", "lookup", "lookup 5xx"],
 )
-def test_what_cannot_even_be_claimed_is_set_aside_and_nothing_is_said(
+def test_a_photo_that_cannot_be_claimed_is_set_aside_silently(
     troubled_bay: Bay, aws: FaultyAws, fault: Fault, why: str
 ) -> None:
     photo = put(troubled_bay, f"aside-{uuid.uuid4()}.jpg")
@@ -135,7 +135,7 @@ def test_one_503_from_s3_does_not_decide_a_photo_under_another_name(troubled_bay
     assert len(troubled_bay.decisions(photo["s3_key"])) == 1
 
 
-def test_what_cannot_be_recorded_is_run_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
+def test_a_photo_that_cannot_be_recorded_runs_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "not-recorded.jpg")
     aws.inject(Fault("dynamodb:updateItem", UNAVAILABLE, 1, about=RECORD))
 

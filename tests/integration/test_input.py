@@ -82,7 +82,7 @@ def test_a_key_that_ends_like_another_photo_s_name_does_not_take_its_place(bay: 
     assert bay.outcome(victim).vehicle == "bicycle"
 
 
-def test_another_photo_under_the_same_key_is_a_photo_of_its_own(bay: Bay) -> None:
+def test_another_photo_under_the_same_key_is_a_separate_photo(bay: Bay) -> None:
     key = bay.upload(picture("red"), "same-name.jpg")
     bay.outcome(key)
 

@@ -145,7 +145,7 @@ def _is_routed(bay: Bay, key: str) -> bool:
     return bay.outcome(key).status == "ROUTED"
 
 
-def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+def test_a_person_routes_a_photo_that_the_model_was_unsure_of(bay: Bay, operate: Operate, tmp_path: Path) -> None:
     key = bay.upload(picture("grey", size=(77, 77)), "review/unsure.jpg")
     wait_for(partial(bay.waits, key))
     assert key in operate("review", "list").output
@@ -170,7 +170,7 @@ def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate
     assert exported.read_bytes() == picture("grey", size=(77, 77))
 
 
-def test_an_export_leaves_out_and_names_what_was_deleted_or_changed(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+def test_an_export_leaves_out_and_names_deleted_or_changed_labels(bay: Bay, operate: Operate, tmp_path: Path) -> None:
     keys = [f"uploads/export/{name}" for name in ("gone.jpg", "changed.jpg", f"{'ä' * 120}.jpg")]
     for number, key in enumerate(keys):
         bay.upload(picture("grey", size=(79, 79 + number)), key.removeprefix("uploads/"))
@@ -205,7 +205,7 @@ def test_reviewers_are_added_listed_and_removed(operate: Operate) -> None:
     assert "there is no reviewer dora" in operate("reviewers", "remove", "dora").output
 
 
-def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+def test_a_person_rejects_a_photo_of_another_vehicle(bay: Bay, operate: Operate, tmp_path: Path) -> None:
     key = bay.upload(picture("grey", size=(78, 78)), "review/cat.jpg")
     wait_for(partial(bay.waits, key))
 
@@ -232,7 +232,7 @@ def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Ope
         (["--stack-name", "nonsense", "replay"], "there is no stack nonsense"),
     ],
 )
-def test_a_mistake_gets_one_line_that_says_what_to_do(operate: Operate, arguments: list[str], said: str) -> None:
+def test_a_mistake_gets_one_line_with_a_remedy(operate: Operate, arguments: list[str], said: str) -> None:
     done = operate(*arguments)
 
     assert done.exit_code != 0

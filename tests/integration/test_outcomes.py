@@ -75,7 +75,7 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
     ],
     ids=["text", "cut off", "empty", "too many bytes", "too many pixels", "too many scans", "too many tiles"],
 )
-def test_what_is_no_usable_photo_is_rejected_with_a_reason(
+def test_an_unusable_photo_is_rejected_with_a_reason(
     bay: Bay, endpoint: Endpoint, data: bytes, error: str, reason: str
 ) -> None:
     with endpoint.answering(by_colour):

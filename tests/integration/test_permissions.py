@@ -301,7 +301,7 @@ def test_the_transformed_template_adds_no_role_and_no_policy_to_those_written_do
     assert [each["LogicalResourceId"] for each in permissions] == ["ReviewFunctionPermission"]
 
 
-def test_the_functions_may_not_reach_past_what_is_theirs(guarded_bay: Bay, roles: dict[str, Role]) -> None:
+def test_the_functions_may_use_only_their_resources(guarded_bay: Bay, roles: dict[str, Role]) -> None:
     inbox = f"arn:aws:s3:::{guarded_bay.bucket}"
     assert roles["Serialize"].may("s3:GetObject", f"{inbox}/uploads/photo.jpg")
     for action, resource in [

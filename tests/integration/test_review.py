@@ -272,7 +272,7 @@ def test_the_event_tells_the_decision_and_nothing_that_only_the_table_needs(bay:
     assert not {"queue", "due_at", "expires_at", "lease_by", "reviewed_on", "undone_ids", "label"} & set(detail)
 
 
-def test_what_a_function_did_not_live_to_announce_is_announced_by_whoever_starts_it_again(bay: Bay, desk: Desk) -> None:
+def test_a_decision_whose_function_died_is_announced_by_the_next_run(bay: Bay, desk: Desk) -> None:
     key, photo = waiting(bay)
     review_id = str(uuid.uuid4())
     silent(desk).decide(photo, "bicycle", review_id=review_id, reviewer="ana")
@@ -333,7 +333,7 @@ def test_the_label_is_the_photo_that_was_decided_about_even_if_it_was_overwritte
     assert bay.s3.get_object(Bucket=bay.bucket, Key=label)["Body"].read() == picture("grey", size=(321, 123))
 
 
-def test_without_a_version_a_changed_photo_is_no_label(bay: Bay, desk: Desk) -> None:
+def test_without_a_version_a_changed_photo_is_not_a_label(bay: Bay, desk: Desk) -> None:
     key, photo = waiting(bay)
     bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("grey", size=(17, 18)))
 
@@ -357,7 +357,7 @@ def test_any_name_becomes_a_label(bay: Bay, desk: Desk, name: str) -> None:
     bay.s3.head_object(Bucket=bay.bucket, Key=label)
 
 
-def test_nobody_decides_what_ana_holds(bay: Bay, api: ReviewApi, token: str, desk: Desk) -> None:
+def test_nobody_decides_a_photo_that_ana_holds(bay: Bay, api: ReviewApi, token: str, desk: Desk) -> None:
     _, photo = waiting(bay)
     _, answer = api.call("queue", {"want": 8, "since": SINCE}, token)
     mine = [each["photo"] for each in answer["photos"]]

@@ -58,7 +58,7 @@ def announced(bay: Bay, key: str) -> list[str]:
     return [event["detail-type"] for event in bay.announced(key)]
 
 
-def test_what_failed_is_run_again_when_it_is_due_and_each_time_later(bay: Bay, endpoint: Endpoint) -> None:
+def test_a_failed_photo_runs_again_when_due_and_later_each_time(bay: Bay, endpoint: Endpoint) -> None:
     key = fail(bay, endpoint)
     (first,) = bay.decisions(key)
     assert first.failed_at
@@ -85,7 +85,7 @@ def ago(minutes: float) -> dict[str, str]:
     return {"S": timestamp(datetime.now(UTC) - timedelta(minutes=minutes))}
 
 
-def test_what_fails_for_longer_than_the_bound_is_given_up_and_says_so(bay: Bay, endpoint: Endpoint) -> None:
+def test_a_photo_that_fails_for_too_long_is_given_up_and_announced(bay: Bay, endpoint: Endpoint) -> None:
     key = fail(bay, endpoint)
     with endpoint.answering(lambda body: failure(*UNAVAILABLE)):
         change(bay, key, "SET due_at = :past, first_failed_at = :then", past={"N": "1"}, then=ago(24 * 60 + 1))
@@ -152,7 +152,7 @@ def elsewhere(bay: Bay, name: str, colour: str = "red") -> tuple[str, str]:
     return key, stored["ETag"].strip('"')
 
 
-def test_the_dead_letter_queue_is_drained_and_what_is_not_understood_stays(bay: Bay) -> None:
+def test_the_dead_letter_queue_is_drained_except_for_unknown_messages(bay: Bay) -> None:
     event_key, etag = elsewhere(bay, "dead-letter.jpg")
     aside_key, _ = elsewhere(bay, "set-aside.jpg", "blue")
     old_key, _ = elsewhere(bay, "set-aside-long-ago.jpg")
@@ -191,7 +191,7 @@ def test_messages_that_cannot_be_delivered_hold_up_no_other(bay: Bay) -> None:
     assert not bay.decisions(future)
 
 
-def test_a_batch_over_the_upload_prefix_finds_what_left_no_trace(bay: Bay) -> None:
+def test_a_batch_over_the_upload_prefix_finds_photos_without_a_trace(bay: Bay) -> None:
     # Given a photo whose event was lost, and one that is decided
     rule = (
         bay.stack.client("cloudformation")

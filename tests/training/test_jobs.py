@@ -72,7 +72,7 @@ def channel(name: str, path: str) -> dict[str, Any]:
     }
 
 
-def test_the_builtin_job_is_asked_for_word_for_word(requests: list[dict[str, Any]]) -> None:
+def test_the_builtin_job_has_exactly_this_request(requests: list[dict[str, Any]]) -> None:
     name = jobs.start(jobs.builtin_trainer(SETTINGS, MANIFEST, epochs=60, batch=32))
     (request,) = requests
     assert request["TrainingJobName"] == name
@@ -234,7 +234,7 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AccessDeniedException", "no iam:PassRole", "docs/deploy.md has the policy"),
     ],
 )
-def test_a_refused_job_says_what_helps(
+def test_a_refused_job_names_the_remedy(
     requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, code: str, message: str, said: str
 ) -> None:
     import botocore.client  # noqa: PLC0415

@@ -99,7 +99,7 @@ def stack(champion: Path, tmp_path: Path) -> Iterator[Stack]:
     stack.down()
 
 
-def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was_not(
+def test_peoples_decisions_correct_the_models_mistakes(
     stack: Stack, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Photos with a new look need review, a person decides each, and the decisions are learned and held out."""

@@ -89,7 +89,7 @@ def test_a_run_leaves_a_model_that_the_server_serves(trained: Path) -> None:
     assert app.state.input_size == 32
 
 
-def test_the_record_says_what_was_trained_on_what_and_how(trained: Path) -> None:
+def test_the_record_describes_the_training_and_its_data(trained: Path) -> None:
     found = record(trained)
     assert found["data_digest"] == "sha256:0"
     assert found["photos"] == {"train": 96, "validation": 32, "train_outliers": 12, "validation_outliers": 12}
@@ -183,7 +183,7 @@ def test_it_trains_without_outliers_too(staged: Path, tmp_path: Path) -> None:
         (["--network-side", "100"], "must be a multiple of 32"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(staged: Path, tmp_path: Path, change: list[str], message: str) -> None:
+def test_an_error_is_one_line(staged: Path, tmp_path: Path, change: list[str], message: str) -> None:
     done = run([*options(staged, tmp_path), *change])
     assert done.returncode != 0
     assert message in done.stderr

@@ -127,7 +127,7 @@ def test_a_decision_is_written_three_times_and_its_index_twice() -> None:
     assert bill(nothing_kept, STANDARD, TIMING, PRICES)["decisions"] == pytest.approx(5 * 0.625)
 
 
-def test_what_waits_for_a_person_changes_its_queue() -> None:
+def test_a_photo_that_needs_review_changes_its_queue() -> None:
     # Changing the key of a queue's index takes two writes: 6 at $0.625 per million.
     nothing_kept = Workload(1_000_000, item_days=0, rejected=0, review=1)
     assert bill(nothing_kept, STANDARD, TIMING, PRICES)["decisions"] == pytest.approx(6 * 0.625)
@@ -147,7 +147,7 @@ def test_few_photos_are_all_traced_and_of_many_a_twentieth() -> None:
     assert cost.traced(10**12) == pytest.approx(0.05, abs=0.001)
 
 
-def test_an_execution_logs_what_the_template_lets_its_type_log() -> None:
+def test_an_execution_logs_at_the_templates_level_for_its_type() -> None:
     # Retention of zero days: $0.50 per GB, and the traces. At ERROR, a routed photo's execution logs nothing.
     load = Workload(1_000_000, rejected=0, review=0, log_days=0, function_log_bytes=1_000)
     traces = 1_000_000 * cost.traced(1_000_000) * 5e-6
@@ -177,7 +177,7 @@ def test_only_photos_that_need_a_person_send_mail() -> None:
     assert bill(load, STANDARD, TIMING, PRICES)["events and mails"] == pytest.approx(2 + 100_000 * 0.00002)
 
 
-def test_a_bill_grows_in_proportion_but_for_what_stands() -> None:
+def test_a_bill_grows_in_proportion_except_for_fixed_costs() -> None:
     small, large = (bill(Workload(photos), SERVERLESS, TIMING, PRICES) for photos in (10_000, 1_000_000))
     for line in small.keys() - {"metrics and alarms", "sweep", "logs and traces"}:
         assert large[line] == pytest.approx(100 * small[line]), line
@@ -201,7 +201,7 @@ def test_every_price_is_dated_sourced_and_used() -> None:
         assert f'"{name}"' in code or name.startswith("hosting_ml_"), name
 
 
-def test_a_deployment_says_what_the_bill_says_of_its_instances() -> None:
+def test_a_deployment_and_the_bill_agree_on_instances() -> None:
     assert hosting.monthly("ml.m5.large", 2) == 2 * 730 * PRICES["hosting_ml_m5_large"]
     assert hosting.monthly("ml.c5.2xlarge", 1) == 730 * PRICES["hosting_ml_c5_2xlarge"]
     assert hosting.monthly("ml.unheard.of", 1) is None

@@ -105,7 +105,7 @@ def test_a_bucket_fills_no_further_than_its_size() -> None:
     assert [bucket.reserve(100) for _ in range(3)] == [0, 0, 1]
 
 
-def test_without_limits_a_photo_takes_what_its_steps_take() -> None:
+def test_without_limits_a_photo_takes_the_time_of_its_steps() -> None:
     outcome = Burst(Scenario("quiet", 50, UNLIMITED), QUICK).run()
 
     assert len(outcome.delays) == 50
@@ -123,7 +123,7 @@ def test_executions_start_at_the_quota_and_no_faster() -> None:
     assert max(outcome.delays) == pytest.approx(10_000 - 3600, rel=0.02)
 
 
-def test_what_an_endpoint_that_is_too_small_fails_is_run_again_until_it_is_decided() -> None:
+def test_photos_that_a_small_endpoint_fails_run_again_until_decided() -> None:
     # An hour of work for two cores at a second per image, half of it within ten minutes.
     slow = Timing(QUICK.functions, image_cpu=1000, workflow_seconds=1)
     hosting = Hosting(least=1, most=1)

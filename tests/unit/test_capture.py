@@ -56,7 +56,7 @@ def test_calls_of_one_minute_share_a_file_and_have_ids_of_their_own(tmp_path: Pa
     assert len(written(tmp_path)) <= 2
 
 
-def test_the_sample_has_about_the_share_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_sample_has_about_the_requested_share(tmp_path: Path) -> None:
     for percentage, low, high in [(0, 0, 0), (30, 200, 400), (100, 1000, 1000)]:
         folder = tmp_path / str(percentage)
         capture = CaptureWriter(folder, "loading-bay", "AllTraffic", percentage)

@@ -48,7 +48,7 @@ def refusal(code: str, message: str = "no") -> ClientError:
         (FileNotFoundError(2, "No such file or directory", "gone.json"), "gone.json: No such file"),
     ],
 )
-def test_what_refuses_is_explained_in_one_line(error: Exception, said: str) -> None:
+def test_a_refusal_is_explained_in_one_line(error: Exception, said: str) -> None:
     @click.group(cls=Commands)
     def group() -> None:
         """A group of one command."""
@@ -141,7 +141,7 @@ def test_the_help_lists_every_command_without_importing_it() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_says_of_a_command_what_the_command_says_of_itself(name: str) -> None:
+def test_the_overview_and_a_commands_help_agree(name: str) -> None:
     command = main.get_command(click.Context(main), name)
 
     assert command

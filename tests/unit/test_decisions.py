@@ -125,7 +125,7 @@ def test_of_a_long_queue_the_longest_due_of_each_shard_are_listed(table: Any) ->
     assert decisions.names_queued("REVIEW", most=4)[1] is False
 
 
-def test_the_note_of_a_recovery_is_no_decision(table: Any) -> None:
+def test_an_item_without_a_status_is_not_a_decision(table: Any) -> None:
     table.put_item(Item={"photo": "recovery", "recovered_at": "2026-11-20T04:00:00.000Z"})
 
     assert list(decisions_in_table(DecisionsTable(boto3.client("dynamodb"), NAME), Window())) == []
@@ -185,7 +185,7 @@ def test_a_photo_is_found_by_its_full_name(table: Any) -> None:
     assert decisions.get("s3://inbox/road.jpg#other") is None
 
 
-def test_a_person_s_decision_shows_the_model_s_score_for_what_the_person_chose() -> None:
+def test_a_person_s_decision_has_the_model_s_score_for_the_chosen_vehicle() -> None:
     scores = {"bicycle": 0.62, "motorcycle": 0.38}
     routed = Decision("s3://inbox/a.jpg#0", "ROUTED", NOW, vehicle="bicycle", confidence=0.62, probabilities=scores)
     against = msgspec.structs.replace(routed, vehicle="motorcycle", reviewed_by="ana")

@@ -94,7 +94,7 @@ def test_a_crash_or_time_out_of_a_used_process_does_not_count_against_the_photo(
     assert decoder.square(PHOTO, 32).width == 4032
 
 
-def test_a_process_that_somebody_else_ends_is_no_fault_of_the_photo(decoder: Decoder) -> None:
+def test_a_process_that_somebody_else_ends_is_not_the_photo_s_fault(decoder: Decoder) -> None:
     ended_while_it_decodes(decoder, signal.SIGKILL)
 
     with pytest.raises(DecoderFailed):
@@ -107,7 +107,7 @@ def test_a_photo_that_takes_too_long_is_refused() -> None:
         decoder.upright(PHOTO, 4032)
 
 
-def test_time_during_which_the_machine_stood_still_is_no_fault_of_the_photo() -> None:
+def test_a_suspended_machine_is_not_the_photo_s_fault() -> None:
     with Decoder(max_pixels=20_000_000, patience=3) as decoder:
         decoder.wait_until_ready()
         os.kill(decoder.start(), signal.SIGSTOP)
@@ -163,7 +163,7 @@ def test_an_interpreter_that_finds_its_library_through_the_environment_starts(
         assert decoder.square(PHOTO, 32).width == 4032
 
 
-def test_where_no_memory_has_a_file_a_temporary_one_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memory_files_a_temporary_file_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> int:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 

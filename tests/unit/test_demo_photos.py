@@ -14,7 +14,7 @@ def test_a_sample_that_goes_to_the_wrong_bay_is_not_as_expected() -> None:
     assert not sample.is_as_expected("ROUTED", "motorcycle")
 
 
-def test_the_models_error_on_a_test_image_is_no_fault_of_the_stack_but_a_missing_outcome_is() -> None:
+def test_a_models_error_is_not_a_fault_of_the_stack_but_a_missing_outcome_is() -> None:
     assert TESTED.is_as_expected("ROUTED", "motorcycle")
     assert TESTED.is_as_expected("REVIEW", "")
     assert not TESTED.is_as_expected("REJECTED", "")

@@ -144,14 +144,14 @@ def handled(state: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("task", tasks(), ids=str)
-def test_a_task_handles_only_what_its_integration_can_raise(task: Task) -> None:
+def test_a_task_handles_only_errors_that_its_integration_can_raise(task: Task) -> None:
     possible = set().union(*map(can_raise, task.integrations))
 
     assert handled(task.state) - possible == set()
 
 
 @pytest.mark.parametrize("machine", machines())
-def test_a_map_catches_only_what_a_map_can_raise(machine: str) -> None:
+def test_a_map_catches_only_errors_that_a_map_can_raise(machine: str) -> None:
     for name, state in states_of(definition_of(machine)):
         if state["Type"] == "Map":
             assert handled(state) - set(MAP) == set(), name

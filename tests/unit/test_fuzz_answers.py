@@ -84,7 +84,7 @@ fuzz = settings(
 
 @fuzz
 @given(body=BODIES)
-def test_an_answer_is_a_pair_of_probabilities_or_it_is_none(runtime: object, body: bytes) -> None:
+def test_any_answer_is_a_pair_of_probabilities_or_an_error(runtime: object, body: bytes) -> None:
     Scripted.status, Scripted.headers_sent, Scripted.body = 200, {"Content-Type": "application/json"}, body
 
     try:

@@ -54,7 +54,7 @@ def test_a_server_that_does_not_answer_says_nothing() -> None:
     assert served_size("http://127.0.0.1:9") is None
 
 
-def test_another_size_is_said_with_what_to_change() -> None:
+def test_another_size_is_reported_with_a_remedy() -> None:
     with pytest.raises(UserError, match=r"takes pictures of 64 × 64 .* sends 32 × 32: .* ImageSize=64"):
         require_same("bay", 64, 32)
 

@@ -83,13 +83,13 @@ def test_a_manifest_that_is_nowhere_starts_nothing(deployed: Deployed) -> None:
         checked_manifest(deployed, "nofile.csv", "march")
 
 
-def test_an_inventory_lies_in_the_inbox(deployed: Deployed, tmp_path: Path) -> None:
+def test_an_inventory_must_be_in_the_inbox(deployed: Deployed, tmp_path: Path) -> None:
     assert checked_manifest(deployed, put(deployed, tmp_path, "manifest.json", b"{}", "inbox"), "march")
     with pytest.raises(UserError, match="give its key in the inbox"):
         checked_manifest(deployed, put(deployed, tmp_path, "manifest.json", b"{}", "here"), "march")
 
 
-def test_an_empty_prefix_is_said_and_not_run(deployed: Deployed) -> None:
+def test_an_empty_prefix_is_reported_and_not_run(deployed: Deployed) -> None:
     deployed.client("s3").put_object(Bucket="inbox", Key="backfill/1.jpg", Body=b"a photo")
 
     assert checked_prefix(deployed, None) == "backfill/"

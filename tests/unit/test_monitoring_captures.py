@@ -85,7 +85,7 @@ def test_scores_are_read_however_the_server_wraps_them(tmp_path: Path, answer: s
         (lines(record("[1.0]")).strip(), "wrong_number_of_classes"),
     ],
 )
-def test_what_is_no_prediction_is_named_with_file_line_and_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_skipped_record_is_named_with_file_line_and_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     write(tmp_path, place(), lines(record(), content, record()))
 
     found = read(tmp_path)
@@ -145,7 +145,7 @@ def test_a_record_that_comes_again_is_used_once_and_says_where_it_was_first(tmp_
     assert (found.records, found.ids) == (4, 2)
 
 
-def test_ids_count_records_that_are_no_predictions_too(tmp_path: Path) -> None:
+def test_ids_also_count_skipped_records(tmp_path: Path) -> None:
     write(tmp_path, place(), lines(record(), record(request_type="text/csv")))
 
     assert read(tmp_path).ids == 2
@@ -169,7 +169,7 @@ def test_a_file_of_blank_lines_is_given_up_and_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_broken_gzip_file_gives_what_lies_before_the_damage(tmp_path: Path) -> None:
+def test_a_broken_gzip_file_gives_the_records_before_the_damage(tmp_path: Path) -> None:
     many = lines(*(record(body=bytes([k]) * 3000) for k in range(200)))
     packed = gzip.compress(many)
     write(tmp_path, place(name="a.jsonl.gz"), packed[: len(packed) // 2])
@@ -182,7 +182,7 @@ def test_a_broken_gzip_file_gives_what_lies_before_the_damage(tmp_path: Path) ->
     assert found.skipped[-1].file == place(name="a.jsonl.gz")
 
 
-def test_a_mark_at_the_start_blank_lines_and_windows_line_ends_are_no_trouble(tmp_path: Path) -> None:
+def test_a_byte_order_mark_blank_lines_and_windows_line_ends_are_harmless(tmp_path: Path) -> None:
     write(tmp_path, place(), b"\xef\xbb\xbf" + lines(record(), b"", b"  \t", record()).replace(b"\n", b"\r\n"))
 
     found = read(tmp_path)

@@ -69,14 +69,14 @@ def test_among_a_million_records_a_real_but_tiny_change_does_not_cry_wolf() -> N
     assert overall(checks) == "fine"
 
 
-def test_a_baseline_too_small_for_any_verdict_is_told_apart_from_too_few_records() -> None:
+def test_a_baseline_that_is_too_small_differs_from_too_few_records() -> None:
     review = check(scores(100_000, 1), baseline(30))[-1]
 
     assert (review.verdict, review.needed) == ("too few records to say", None)
 
 
 @pytest.mark.parametrize("more", [1.1, 4])
-def test_with_the_records_asked_for_the_verdict_comes(more: float) -> None:
+def test_with_the_needed_records_there_is_a_verdict(more: float) -> None:
     few = check(scores(40, 1))
     needed = max(each.needed or 0 for each in few)
 
@@ -90,7 +90,7 @@ def test_reports_without_a_change_say_look_in_fewer_than_one_of_twenty() -> None
     assert alarms <= 10
 
 
-def test_what_is_called_noticeable_is_noticed() -> None:
+def test_a_noticeable_change_is_noticed() -> None:
     """The power behind a verdict equals the detection rate of simulated shifts of exactly that size."""
     before = baseline(1000)
     expected = check(scores(300, 0), before)[2]
@@ -99,7 +99,7 @@ def test_what_is_called_noticeable_is_noticed() -> None:
     assert noticed / 200 >= expected.power - 0.05
 
 
-def test_rounding_in_the_baseline_is_no_change() -> None:
+def test_rounding_in_the_baseline_is_not_a_change() -> None:
     """Nearly all scores of a sure model lie above 0.999995, which a baseline of five decimals keeps as 1."""
     now = scores(2000, 1, sure=0.02)
     before = Baseline(list(NAMES), scores(2000, 2, sure=0.02).round(5).tolist(), dict.fromkeys(NAMES, 0.5))

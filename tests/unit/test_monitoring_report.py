@@ -81,7 +81,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return source
 
 
-def test_the_report_holds_page_figures_table_plots_and_what_was_skipped(source: Path) -> None:
+def test_the_report_has_page_figures_table_plots_and_skipped_records(source: Path) -> None:
     result = report(source)
 
     assert result.exit_code == 0
@@ -237,7 +237,7 @@ def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None
         (["--since", "2026-11-20", "--until", "2026-11-19"], "must be before"),
     ],
 )
-def test_what_a_user_can_get_wrong_is_one_line_not_a_traceback(source: Path, options: list[str], message: str) -> None:
+def test_a_user_error_is_one_line_and_not_a_traceback(source: Path, options: list[str], message: str) -> None:
     result = CliRunner().invoke(main, ["report", str(source), "--output", str(source.parent / "out"), *options])
 
     assert result.exit_code in {1, 2}
@@ -345,7 +345,7 @@ def reviewed(k: int, guess: str, decided: str | None, day: int) -> dict[str, Any
     } | ({"vehicle": decided} if decided else {})
 
 
-def test_how_often_people_agree_is_told_by_the_model_s_guess_and_over_time(source: Path) -> None:
+def test_agreement_is_shown_by_the_model_s_guess_and_over_time(source: Path) -> None:
     decided = [("bicycle", "bicycle", 20), ("bicycle", "motorcycle", 20), ("motorcycle", "motorcycle", 24)]
     items = [reviewed(k, *each) for k, each in enumerate(decided)] + [reviewed(9, "motorcycle", None, 24)]
     file = write(source.parent, "decisions.json", json.dumps(items).encode())
@@ -385,7 +385,7 @@ def test_decisions_keep_to_the_window(source: Path) -> None:
     assert metrics(source)["decisions"]["photos"] == 1
 
 
-def test_no_decisions_are_no_trouble(source: Path) -> None:
+def test_a_report_without_decisions_works(source: Path) -> None:
     file = write(source.parent, "decisions.json", b"[]")
 
     assert report(source, "--decisions", str(file)).exit_code == 0
@@ -440,7 +440,7 @@ def test_the_page_asks_for_nothing(reported: Path) -> None:
     assert "@import" not in page(reported)
 
 
-def test_ids_in_the_page_are_unique_so_that_no_plot_borrows_anothers_parts(reported: Path) -> None:
+def test_ids_in_the_page_are_unique_across_plots(reported: Path) -> None:
     ids = [attributes["id"] for _, attributes in Elements(page(reported)).found if attributes.get("id")]
     assert len(ids) == len(set(ids))
 
@@ -521,7 +521,7 @@ def decoder() -> Iterator[Decoder]:
         b"\x89PNG\r\n\x1a\n" + b"\x00" * 100,
     ],
 )
-def test_what_is_no_photo_has_no_thumbnail(decoder: Decoder, body: bytes) -> None:
+def test_a_file_that_is_not_a_photo_has_no_thumbnail(decoder: Decoder, body: bytes) -> None:
     assert gallery.thumbnail(decoder, body) is None
 
 
@@ -542,7 +542,7 @@ def test_a_huge_picture_is_not_unpacked(decoder: Decoder, side: int) -> None:
     assert gallery.thumbnail(decoder, encoded.getvalue()) is None
 
 
-def test_what_else_a_picture_file_carries_stays_behind(decoder: Decoder) -> None:
+def test_a_thumbnail_has_no_metadata(decoder: Decoder) -> None:
     plain, loaded = io.BytesIO(), io.BytesIO()
     picture = Image.frombytes("RGB", (32, 32), bytes(range(256)) * 12)
     picture.save(plain, "PNG")

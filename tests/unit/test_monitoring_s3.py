@@ -115,7 +115,7 @@ def test_of_a_repeated_record_the_first_by_name_is_used_whichever_folder_is_list
     assert read(tmp_path).table["scores"][:, 0].tolist() == [0.99]
 
 
-def test_a_second_run_fetches_only_what_is_new(s3: Any, tmp_path: Path, calls: Counter[str]) -> None:
+def test_a_second_run_fetches_only_new_captures(s3: Any, tmp_path: Path, calls: Counter[str]) -> None:
     for number in range(20):
         put(s3, place(name=f"{number}.jsonl"))
     read(tmp_path)
@@ -203,7 +203,7 @@ def test_a_window_leaves_other_days_unlisted_and_other_hours_unfetched(
 
 
 @pytest.mark.parametrize(("failures", "predictions", "skipped"), [(2, 2, {}), (3, 1, {"unreadable": 1})])
-def test_an_answer_that_breaks_off_is_asked_for_again_and_named_in_the_end(
+def test_a_truncated_answer_is_requested_again_and_finally_named(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, predictions: int, skipped: dict[str, int]
 ) -> None:
     put(s3, place(name="a.jsonl"))

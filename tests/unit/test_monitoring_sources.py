@@ -51,7 +51,7 @@ def test_outside_the_layout_the_folder_stands_for_the_endpoint(tmp_path: Path) -
     assert (found.endpoint, found.variant, found.hour) == ("endpoint-1", "", None)
 
 
-def test_a_folder_that_only_looks_like_an_hour_is_no_trouble(tmp_path: Path) -> None:
+def test_a_folder_that_only_looks_like_an_hour_is_harmless(tmp_path: Path) -> None:
     write(tmp_path, "loading-bay/AllTraffic/2026/13/45/99/a.jsonl", lines(record()))
 
     (found,) = files(tmp_path, Window(since=HOUR))
@@ -103,7 +103,7 @@ def test_a_source_with_nothing_in_it_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS's file system takes no such name")
-def test_a_name_that_is_no_utf_8_can_be_printed(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_can_be_printed(tmp_path: Path) -> None:
     folder = write(tmp_path, place(), lines(record())).parent
     for suffix in (b".jsonl", b".txt"):
         Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe" + suffix)).write_bytes(lines(record()))

@@ -110,7 +110,7 @@ def test_a_large_jpeg_gives_the_same_picture_as_a_full_decode() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "AVIF"])
-def test_what_is_transparent_becomes_white(format: str) -> None:
+def test_transparent_pixels_become_white(format: str) -> None:
     image = Image.new("RGBA", (64, 64), (255, 0, 0, 255))
     image.paste((0, 0, 0, 0), (32, 0, 64, 64))
 
@@ -172,7 +172,7 @@ def test_other_formats_are_refused(format: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"hello", b"%PDF-1.7", b"<svg/>", bytes(1000)])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_a_file_that_is_not_a_picture_is_refused(data: bytes) -> None:
     with pytest.raises(UnreadablePhoto):
         reduce(data)
 

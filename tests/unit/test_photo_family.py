@@ -114,7 +114,7 @@ def test_exif_takes_precedence_over_xmp() -> None:
         (b"\0\0\0\x18ftypmp42" + bytes(20), "a video"),
     ],
 )  # fmt: skip
-def test_what_arrives_in_place_of_a_photo_is_named(data: bytes, name: str) -> None:
+def test_a_file_in_place_of_a_photo_is_named(data: bytes, name: str) -> None:
     with pytest.raises(UnreadablePhoto, match=f"not a JPEG, PNG, WebP, HEIC or AVIF photo, but {name}"):
         shown(data)
 

@@ -157,7 +157,7 @@ def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
     assert np.all(np.abs(pixels.astype(int) - 150) < 8)
 
 
-def test_colours_of_a_wider_space_are_read_as_what_they_are() -> None:
+def test_colours_of_a_wider_space_are_converted() -> None:
     seen = piped(encode(Image.new("RGB", (64, 64), (120, 160, 130)), "PNG", icc_profile=ADOBE))[16, 16]
 
     light = (np.array([120, 160, 130]) / 255) ** 2.19921875 @ np.array(ADOBE_COLOURS) @ np.linalg.inv(SRGB_COLOURS)

@@ -222,7 +222,7 @@ def test_there_is_nothing_else_to_be_had(review: ModuleType, path: str) -> None:
     assert request(review, "GET", path)["statusCode"] == 404
 
 
-def test_the_queue_hands_out_photos_and_says_what_else_goes_on(call: Call, desk: Desk) -> None:  # noqa: F811
+def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> None:  # noqa: F811
     scores = {"motorcycle": "0.4", "bicycle": "0.6"}
     photo = put(desk, "driver-7/one.jpg")
     desk.table.dynamodb.update_item(
@@ -271,7 +271,7 @@ def test_a_decision_is_taken_once_undone_and_corrected(call: Call, desk: Desk) -
     assert call("decide", correction)[1]["revision"] == 2
 
 
-def test_what_somebody_else_holds_cannot_be_decided(call: Call, desk: Desk) -> None:  # noqa: F811
+def test_a_photo_that_somebody_else_holds_cannot_be_decided(call: Call, desk: Desk) -> None:  # noqa: F811
     photo = put(desk, lease_by="ben", lease_until=int(time.time()) + 60)
 
     status, answer = call("decide", {"photo": photo, "answer": "bicycle", "review_id": new_id()})
@@ -389,7 +389,7 @@ def test_the_picture_comes_from_where_the_table_says(review: ModuleType, call: C
 @pytest.mark.parametrize(
     ("data", "status"), [(b"<svg onload=alert(1)>", 422), (picture((3000, 2000)), 422), (b"x" * 1_000_001, 422)]
 )
-def test_what_cannot_be_shown_says_why(
+def test_a_picture_that_cannot_be_shown_has_a_reason(
     review: ModuleType,
     call: Call,
     desk: Desk,  # noqa: F811

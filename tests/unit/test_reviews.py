@@ -235,7 +235,7 @@ def test_a_correction_is_the_next_revision(desk: Desk) -> None:
     ("answer", "review_id"),
     [("tank", str(uuid.UUID(int=0))), ("", str(uuid.UUID(int=0))), ("bicycle", "x"), ("bicycle", "../../admin")],
 )
-def test_nonsense_is_no_answer(desk: Desk, answer: str, review_id: str) -> None:
+def test_nonsense_is_an_invalid_answer(desk: Desk, answer: str, review_id: str) -> None:
     with pytest.raises(InvalidAnswer):
         desk.decide(put(desk), answer, review_id=review_id, reviewer="ana")
 
@@ -271,7 +271,7 @@ def test_the_oldest_photos_are_handed_out_first_and_to_one_person_each(desk: Des
         decide(desk, photos[2], by="ana")
 
 
-def test_a_lease_ends_by_itself_or_when_it_is_given_back(desk: Desk) -> None:
+def test_a_lease_expires_or_is_released(desk: Desk) -> None:
     photo = put(desk)
     assert held(desk, "ana") == [photo]
     release(desk.table, "ben", [photo])

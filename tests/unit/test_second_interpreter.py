@@ -112,7 +112,7 @@ def test_a_photo_that_the_model_is_sure_of_is_routed(bay: Interpreter) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_what_a_function_raises_is_recorded_and_announced(
+def test_an_error_of_a_function_is_recorded_and_announced(
     bay: Interpreter, function: str, error: Exception, status: str, kind: str
 ) -> None:
     bay.functions[function] = raising(error)

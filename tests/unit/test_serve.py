@@ -144,14 +144,14 @@ def test_an_upside_down_photo_is_turned_by_its_exif(port: int) -> None:
     )
 
 
-def test_the_same_image_gets_the_same_answer_whoever_else_asks(port: int) -> None:
+def test_concurrent_requests_do_not_change_an_answer(port: int) -> None:
     alone = call(port, "POST", "/invocations", picture("PNG"))
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: call(port, "POST", "/invocations", picture("PNG")), range(40)))
     assert answers == [alone] * 40
 
 
-def test_ping_says_what_pictures_the_model_takes(app: Starlette, port: int) -> None:
+def test_ping_returns_the_models_picture_size(app: Starlette, port: int) -> None:
     assert served_size(f"http://127.0.0.1:{port}") == app.state.input_size
 
 
@@ -197,7 +197,7 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
         serve.create_app(tmp_path / "nothing.onnx")
 
 
-def test_the_command_line_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_names_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         serve.main(["serve", "--model", str(tmp_path / "nothing.onnx")])
     assert capsys.readouterr().err == f"there is no model at {tmp_path / 'nothing.onnx'}\n"

@@ -35,7 +35,7 @@ def test_eventbridge_may_use_the_key_whatever_account_it_says_it_comes_from() ->
     assert not re.search(r"aws:Source(Account|Arn)", str(statement.get("Condition", "")))
 
 
-def test_no_alarm_subtracts_what_is_counted_at_another_moment() -> None:
+def test_no_alarm_subtracts_counts_of_different_times() -> None:
     """A function's metrics get the time when they are flushed, AWS metrics the start or end of a run."""
     for name, resource in RESOURCES.items():
         if resource["Type"] == "AWS::CloudWatch::Alarm":

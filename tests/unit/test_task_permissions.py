@@ -131,14 +131,14 @@ def role_of(logical_id: str) -> str:
 
 
 @pytest.mark.parametrize("machine", machines())
-def test_a_state_machine_may_do_what_its_tasks_do_and_nothing_else(machine: str) -> None:
+def test_a_state_machine_has_exactly_the_permissions_of_its_tasks(machine: str) -> None:
     needed = needed_by_maps(machine).union(*(needed_by_task(task) for task in tasks() if task.machine == machine))
 
     assert actions(granted(role_of(machine))) == needed
 
 
 @pytest.mark.parametrize("task", tasks(), ids=str)
-def test_what_a_task_names_is_what_its_role_may_touch(task: Task) -> None:
+def test_a_role_may_use_exactly_the_resources_of_its_tasks(task: Task) -> None:
     allowed = granted(role_of(task.machine))
     for target in named_by(task):
         assert needed_by_task(task) & actions(each for each in allowed if each[1] == target), target
@@ -148,12 +148,12 @@ FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] ==
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_is_deployed_with_what_it_imports_and_nothing_else(function: str) -> None:
+def test_a_function_is_deployed_with_exactly_its_imports(function: str) -> None:
     assert {module.parent.name for module in modules_of(function)} == set(packages_of(function))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_may_do_what_it_calls_and_nothing_else(function: str) -> None:
+def test_a_function_has_exactly_the_permissions_of_its_calls(function: str) -> None:
     modules = modules_of(function)
     needed = set().union(*(ACTIONS[call] for call in calls_of(modules, services_of(modules))))
 
@@ -170,5 +170,5 @@ STARTING = {
 
 
 @pytest.mark.parametrize(("rule", "role", "target"), sorted(STARTING))
-def test_a_rule_may_start_what_it_starts_and_nothing_else(rule: str, role: str, target: str) -> None:
+def test_a_rule_may_start_exactly_its_targets(rule: str, role: str, target: str) -> None:
     assert granted(role) == {("states:StartExecution", target)}, rule

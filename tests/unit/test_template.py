@@ -93,7 +93,7 @@ def test_the_defaults_fit_their_bounds() -> None:
             assert parameter["MinValue"] <= float(default) <= parameter["MaxValue"], name
 
 
-def test_the_functions_may_do_what_they_do_and_nothing_else() -> None:
+def test_the_functions_have_exactly_the_permissions_that_they_use() -> None:
     objects = json.dumps({"Fn::Sub": "${Inbox.Arn}/*"})
     inbox = json.dumps({"Fn::GetAtt": ["Inbox", "Arn"]})
     key = json.dumps({"Fn::GetAtt": ["Key", "Arn"]})
@@ -358,7 +358,7 @@ def test_every_rule_retries_for_a_day_and_then_keeps_the_event() -> None:
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}, name
 
 
-def test_what_people_uploaded_and_what_was_decided_outlives_the_stack() -> None:
+def test_photos_and_decisions_outlive_the_stack() -> None:
     for name in ("Inbox", "Decisions", "Batches", "Key"):
         assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
         assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
@@ -403,7 +403,7 @@ def test_samconfig_knows_three_environments_with_stacks_of_their_own() -> None:
     assert len(set(names)) == 3
 
 
-def test_the_deploy_output_says_what_to_run_next() -> None:
+def test_the_deploy_output_names_the_next_command() -> None:
     outputs = TEMPLATE["Outputs"]
 
     assert outputs["NextCommand"]["Value"] == {"Fn::Sub": "loading-bay check --stack-name ${AWS::StackName}"}

@@ -20,7 +20,7 @@ def rows(*motorcycle: float) -> np.ndarray:
     return np.stack([1 - second, second], axis=1)
 
 
-def test_each_source_has_figures_of_its_own() -> None:
+def test_each_source_has_its_own_figures() -> None:
     photos = [photo("bicycle", "shop"), photo("motorcycle", "shop"), photo("bicycle", "street")]
     found = breakdown(
         photos,
@@ -58,7 +58,7 @@ def test_the_worst_class_is_one_of_many_photos() -> None:
         ("", "whole"),
     ],
 )
-def test_scales_are_said_in_words(scale: str, name: str) -> None:
+def test_scales_have_names(scale: str, name: str) -> None:
     assert scale_name(photo("bicycle", "street", scale)) == name
 
 

@@ -43,7 +43,7 @@ def verdicts(comparison: Comparison) -> dict[str, str]:
     return {figure.new.key: figure.verdict for figure in comparison.figures}
 
 
-def test_a_model_that_mends_many_mistakes_and_breaks_none_is_better() -> None:
+def test_a_model_that_fixes_many_mistakes_and_breaks_none_is_better() -> None:
     old = measured([0.95] * 80 + [0.05] * 20, [0.6] * 50, "old")
     new = measured([0.95] * 100, [0.6] * 50, "new")
 

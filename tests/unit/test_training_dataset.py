@@ -86,7 +86,7 @@ def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar file"])
-def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(content)
     with pytest.raises(UserError, match="not CIFAR-100's Python archive") as refused:
@@ -265,7 +265,7 @@ def test_all_crops_of_an_original_are_in_one_split_and_those_for_the_figures_onl
     assert given.digest != source(test=4).digest
 
 
-def test_too_few_images_or_outliers_are_said_with_what_to_do() -> None:
+def test_too_few_images_or_outliers_are_reported_with_a_remedy() -> None:
     data = dataset.split(source(count=30, test=3), CLASSES, seed=1)
     bicycle, motorcycle, others = dataset.shortages(data)
     assert "bicycle has 26 images" in bicycle
@@ -276,7 +276,7 @@ def test_too_few_images_or_outliers_are_said_with_what_to_do() -> None:
     assert dataset.shortages(plenty) == []
 
 
-def test_what_a_camera_took_at_about_one_time_stays_together() -> None:
+def test_photos_of_one_camera_and_time_stay_together() -> None:
     groups = {Origin("cctv", "z", "whole", f"z:bike/bike{number}.jpg").group for number in range(20, 40)}
     assert groups == {"z:bike/bike1"}
     assert Origin("street", "z", "whole", "z:00f3a1").group == "z:00f3a1"

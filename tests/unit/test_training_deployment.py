@@ -88,7 +88,7 @@ def left(account: Account) -> inventory.Status:
     [REAL_TIME, RealTime("ml.c5.large", 2, 5, 600, None), Serverless(2048, 5)],
     ids=["captured", "plain", "serverless"],
 )
-def test_how_an_endpoint_is_hosted_can_be_read_back_so_that_another_model_is_hosted_alike(
+def test_the_hosting_of_an_endpoint_can_be_read_back_for_another_model(
     account: Account, variant: RealTime | Serverless
 ) -> None:
     hosting = replace(HOSTING, variant=variant)
@@ -105,7 +105,7 @@ def test_an_endpoint_that_is_not_there_cannot_be_read_back(account: Account) -> 
 # A new endpoint.
 
 
-def test_a_new_endpoint_is_asked_for_word_for_word(account: Account) -> None:
+def test_a_new_endpoint_has_exactly_these_requests(account: Account) -> None:
     deploy(account)
     (model,) = account.sent("CreateModel")
     name = model["ModelName"]
@@ -184,7 +184,7 @@ def test_the_endpoint_is_probed_before_it_is_scaled_and_called_done(account: Acc
     assert order.index("CreateEndpoint") < order.index("probe") < order.index("RegisterScalableTarget")
 
 
-def test_without_capture_none_is_asked_for(account: Account) -> None:
+def test_without_capture_none_is_requested(account: Account) -> None:
     deploy(account, replace(HOSTING, variant=replace(REAL_TIME, capture=None)))
     assert "DataCaptureConfig" not in account.sent("CreateEndpointConfig")[0]
 
@@ -293,7 +293,7 @@ def test_a_failed_endpoint_is_taken_back_with_awss_reason(scripted: tuple[Client
         deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
-def test_what_cannot_be_taken_back_is_named(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_resources_that_cannot_be_deleted_are_named(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
     missing(sagemaker)
@@ -546,7 +546,7 @@ def test_the_shipped_model_is_uploaded_under_its_content(account: Account) -> No
         ("training/model/model.onnx", "image", "nowhere", "aws s3 mb"),
     ],
 )
-def test_what_is_missing_for_a_local_model_is_named(
+def test_a_missing_input_for_a_local_model_is_named(
     account: Account, model: str, image: str | None, bucket: str | None, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -594,7 +594,7 @@ def test_a_running_job_has_no_model(scripted: tuple[Clients, dict[str, Stubber]]
         artifact.from_job(clients, "job", None)
 
 
-def test_the_price_per_month_is_said_for_the_least_and_the_most() -> None:
+def test_the_price_per_month_is_given_as_a_range() -> None:
     assert cost.sentence("ml.m5.large", 1, 3) == (
         "1 to 3 × ml.m5.large all the time: about $84 to $252 a month (us-east-1 list price)"
     )
@@ -651,7 +651,7 @@ def test_an_address_that_is_not_of_s3_is_refused(account: Account) -> None:
         inventory.captures(account.clients, "photos/captures", "bay")
 
 
-def test_no_region_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_region_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
@@ -681,7 +681,7 @@ def allowed() -> set[str]:
     return actions
 
 
-def test_the_trainers_policy_allows_all_that_is_asked_of_aws(account: Account) -> None:
+def test_the_trainers_policy_allows_all_calls(account: Account) -> None:
     made = artifact.from_file(account.clients, Path("training/model/model.onnx"), "image", "photos")
     deploy(account, replace(HOSTING, artifact=made.uri))
     inventory.cleanup(account.clients, left(account), poll_seconds=0)

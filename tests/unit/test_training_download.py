@@ -94,7 +94,7 @@ def test_a_broken_download_goes_on_where_it_stopped(site: Site, tmp_path: Path) 
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_a_server_without_ranges_sends_it_anew(site: Site, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_file_again(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(b"wrong beginning")
     site.knows_ranges = False
     fetch(site, tmp_path / "file")

@@ -35,6 +35,6 @@ def test_the_execution_role_lets_sagemaker_see_the_alarms_that_roll_an_update_ba
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
-def test_a_policy_names_no_partition_account_or_bucket_of_its_own(path: Any) -> None:
+def test_a_policy_hard_codes_no_partition_account_or_bucket(path: Any) -> None:
     for arn in re.findall(r'"(arn:[^"]*)"', path.read_text()):
         assert re.match(r"arn:PARTITION:[a-z0-9-]+:\*?:(ACCOUNT|\*)?:", arn), arn

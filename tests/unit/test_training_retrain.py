@@ -76,7 +76,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["retrain", "--labels", str(tmp_path / "labels"), *output]
 
 
-def test_a_dry_run_says_what_would_be_learned_and_changes_nothing(arguments: list[str], tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_plan_and_changes_nothing(arguments: list[str], tmp_path: Path) -> None:
     result = run(*arguments, "--dry-run")
 
     assert result.exit_code == 0, result.output
@@ -107,7 +107,7 @@ def serving(sagemaker: Any) -> str:
     return name
 
 
-def test_a_model_that_is_no_better_is_not_deployed(arguments: list[str], account: Any) -> None:
+def test_a_model_that_is_not_better_is_not_deployed(arguments: list[str], account: Any) -> None:
     assert run(*DEPLOY).exit_code == 0
     before = serving(account)
 
@@ -154,7 +154,7 @@ def test_a_worse_model_is_not_deployed(arguments: list[str], account: Any, monke
         (["--labels", "/nonexistent"], "is not a folder"),
     ],
 )
-def test_what_retrain_lacks_is_said_in_one_line(arguments: list[str], options: list[str], message: str) -> None:
+def test_a_missing_option_of_retrain_is_one_line(arguments: list[str], options: list[str], message: str) -> None:
     result = run("retrain", *arguments[3:], *options)
 
     assert result.exit_code != 0

@@ -50,7 +50,7 @@ def overrides(environment: str) -> dict[str, str]:
 def packaged() -> dict[str, Any]:
     """The template as `sam package` writes it: code and definitions are in S3."""
     template = read_template()
-    uploaded = {"Bucket": "what-sam-uploaded", "Key": "0123456789abcdef"}
+    uploaded = {"Bucket": "uploaded-by-sam", "Key": "0123456789abcdef"}
     template["Globals"]["Function"].pop("CodeUri")
     for resource in template["Resources"].values():
         for name in {"DefinitionS3Location", "CodeUri"} & set(resource.get("Properties", {})):
@@ -105,7 +105,7 @@ def is_left_out(match: Any, template: dict[str, Any]) -> bool:
 
 
 @every_environment
-def test_what_sam_makes_of_the_template_is_valid_in_every_partition(environment: str) -> None:
+def test_the_translated_template_is_valid_in_every_partition(environment: str) -> None:
     template = translated(environment)
 
     found = lint(json.dumps(template), config=ManualArgs(regions=REGIONS))

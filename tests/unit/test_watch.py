@@ -69,7 +69,7 @@ def test_the_oldest_photo_in_review_is_named_with_its_age() -> None:
     assert "oldest in review: 3 d, uploads/old.jpg" in shown(waiting)
 
 
-def test_no_photo_is_no_trouble() -> None:
+def test_an_empty_table_is_fine() -> None:
     assert "0 photos\nreview rate: nothing classified yet" in shown([])
 
 
@@ -88,7 +88,7 @@ def test_a_key_can_neither_command_the_terminal_nor_forge_a_line(terminal: bool)
     assert "\x1b[2J" not in written
 
 
-def test_in_a_pipe_each_decision_is_a_line_of_its_own_once_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_pipe_each_new_decision_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     claimed = decision("uploads/second.jpg", "CLAIMED")
     routed = decision("uploads/second.jpg", vehicle="bicycle", confidence=0.9731, bay="1", order_range="near")
