@@ -79,7 +79,7 @@ def no_stack(run: Run) -> None:
     run(LOADING_BAY, "down")
 
 
-def test_two_commands_do_not_bring_one_stack_up(up: Up) -> None:
+def test_two_commands_do_not_start_one_stack(up: Up) -> None:
     assert up.while_busy.returncode == 1
     assert "another command is at work on the stack" in up.while_busy.stderr
 
@@ -93,14 +93,14 @@ def test_up_on_a_stack_that_runs_says_so(up: Up, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("up")
-def test_all_that_the_stack_keeps_is_its_owner_s_alone(checkout: Path) -> None:
+def test_only_the_owner_can_read_the_stack_s_data(checkout: Path) -> None:
     folder = checkout / ".local"
 
     assert {stat.S_IMODE((folder / name).stat().st_mode) for name in (".", "run", "capture")} == {0o700}
     assert list((folder / "run").rglob("*.pem")), "the key that signs tokens is kept elsewhere"
 
 
-def test_a_tool_that_ignores_the_endpoint_reaches_no_aws(up: Up) -> None:
+def test_a_tool_that_ignores_the_endpoint_does_not_reach_aws(up: Up) -> None:
     session: Any = boto3.Session()
 
     assert up.exports["AWS_DEFAULT_REGION"] not in {
@@ -192,7 +192,7 @@ def shown() -> dict[str, str]:
 
 @pytest.mark.parametrize(("command", "comment"), shown().items(), ids=shown())
 @pytest.mark.usefixtures("used")
-def test_a_command_of_the_pages_works(run: Run, command: str, comment: str) -> None:
+def test_a_documented_command_works(run: Run, command: str, comment: str) -> None:
     for word, meant in STANDS_FOR.items():
         command = command.replace(word, meant)
     if "--local" not in command:
@@ -208,7 +208,7 @@ def test_a_command_of_the_pages_works(run: Run, command: str, comment: str) -> N
 
 
 @pytest.mark.usefixtures("used")
-def test_an_event_about_a_photo_that_the_workflow_has_had_finds_it_claimed(run: Run) -> None:
+def test_an_event_about_a_known_photo_finds_it_claimed(run: Run) -> None:
     run(LOADING_BAY, "upload", "--prefix", "backfill", "events/photos/motorcycle-left.png")
     run(LOADING_BAY, "invoke", "photo", "events/classify_photo.json")
 
@@ -218,12 +218,12 @@ def test_an_event_about_a_photo_that_the_workflow_has_had_finds_it_claimed(run: 
     assert json.loads(done.stdout)["status"] == "ALREADY_CLAIMED"
 
 
-def test_the_pages_show_commands() -> None:
+def test_the_documents_have_commands() -> None:
     assert len(shown()) > 15
 
 
 @pytest.mark.usefixtures("used")
-def test_a_report_on_a_stack_holds_the_captures_of_that_stack(run: Run, checkout: Path) -> None:
+def test_a_report_on_a_stack_has_the_captures_of_that_stack(run: Run, checkout: Path) -> None:
     earlier = checkout / ".local/capture/20260101-000000/loading-bay/AllTraffic/2026/01/01/00/00-00-000-earlier.jsonl"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("from an earlier stack\n")
@@ -306,7 +306,7 @@ def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path
         assert machine == 183, f"{library.name} is not for arm64"  # EM_AARCH64 of the ELF header
 
 
-def test_make_installs_whatever_pip_is_set_to(run: Run, tmp_path: Path, pip_settings: dict[str, str]) -> None:
+def test_make_installs_with_any_pip_settings(run: Run, tmp_path: Path, pip_settings: dict[str, str]) -> None:
     for name in ("Makefile", "requirements/uv.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -344,7 +344,7 @@ def test_sam_local_invoke_finds_a_value_for_every_variable(run: Run) -> None:
         assert functions["InferenceFunction"]["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] == each.get("EndpointUrl", "")
 
 
-def test_tests_without_a_browser_say_in_the_end_how_to_get_one(run: Run, tmp_path: Path) -> None:
+def test_tests_without_a_browser_end_with_a_hint(run: Run, tmp_path: Path) -> None:
     done = run(".venv/bin/pytest", "tests/e2e/test_report_page.py", "-q", PATH=str(tmp_path), CI="")
 
     assert re.fullmatch(r"\d+ tests were skipped: .*make setup-browser.*", done.stdout.splitlines()[-1])

@@ -75,7 +75,7 @@ def reason(member: Member) -> str:
     return next((why for parts, why in REASONS.items() if all(part in member.name for part in parts)), "")
 
 
-def test_photos_look_as_in_a_browser(show: Show) -> None:
+def test_photos_look_like_in_a_browser(show: Show) -> None:
     heic = [member for member in unchanged() if member.name.startswith("HEIC")]  # Chromium does not show it
     members = [*coloured(), *(member for member in sample(unchanged(), EXAMPLES) if member not in heic)]
 
@@ -84,7 +84,7 @@ def test_photos_look_as_in_a_browser(show: Show) -> None:
     assert {name: found for name, found in differing.items() if not reason(Member(name, b""))} == {}
 
 
-def test_broken_off_jpegs_look_as_in_a_browser_or_are_refused(show: Show) -> None:
+def test_truncated_jpegs_look_like_in_a_browser_or_are_refused(show: Show) -> None:
     for member, is_whole in broken_off():
         assert show(member.data) is not None
         if is_whole:

@@ -230,7 +230,7 @@ def test_too_late_to_undo_a_decision_is_corrected_and_the_label_with_it(bay: Bay
     assert [each.rpartition("/")[0] for each in bay.labels(bay.outcome(key))] == ["labels/motorcycle"]
 
 
-def test_two_people_get_different_photos_and_of_two_decisions_one_counts(bay: Bay, open_as: Open) -> None:
+def test_two_people_get_different_photos_and_one_of_two_decisions_counts(bay: Bay, open_as: Open) -> None:
     keys = wait(bay, *(f"two/{number}.png" for number in range(6)))
     ana, ben = open_as("ana"), open_as("ben")
     assert shown(ana) == "two/0.png"
@@ -407,7 +407,7 @@ def test_with_the_tab_key_alone_a_person_decides_and_the_focus_stays(bay: Bay, o
 
 
 @pytest.mark.parametrize("name", ["motorcycle-right.heic", "bicycle-near.avif", "motorcycle-portrait.webp"])
-def test_every_format_that_phones_send_is_seen(bay: Bay, open_as: Open, name: str) -> None:
+def test_every_format_from_phones_is_shown(bay: Bay, open_as: Open, name: str) -> None:
     wait(bay, name, data=(PHOTOS / name).read_bytes())
 
     page = open_as("ana")
@@ -529,7 +529,7 @@ def test_a_tap_or_z_enlarges_the_picture_until_the_next_photo(bay: Bay, open_as:
     wait_for(lambda: width() == whole)
 
 
-def test_the_driver_s_other_photos_of_the_day_stand_beside(bay: Bay, open_as: Open) -> None:
+def test_the_driver_s_other_photos_of_the_day_are_shown(bay: Bay, open_as: Open) -> None:
     wait(bay, "driver-21/a.png", "driver-21/b.png", "driver-22/c.png")
     page = open_as("ana")
 
@@ -603,7 +603,7 @@ def test_with_nobody_there_photos_are_left_to_others(bay: Bay, open_as: Open) ->
         page.mouse.move(10, 10)
 
 
-def test_who_is_in_no_group_sees_nothing(bay: Bay, open_as: Open) -> None:
+def test_a_user_without_the_group_sees_nothing(bay: Bay, open_as: Open) -> None:
     wait(bay, "closed/a.png")
     pool = bay.stack.outputs["ReviewersPool"]
     bay.stack.client("cognito-idp").admin_remove_user_from_group(UserPoolId=pool, Username="eve", GroupName="reviewers")
@@ -614,7 +614,7 @@ def test_who_is_in_no_group_sees_nothing(bay: Bay, open_as: Open) -> None:
     expect(page.locator("main")).to_be_hidden()
 
 
-def test_signed_out_the_tab_knows_nothing_any_more(bay: Bay, open_as: Open) -> None:
+def test_after_sign_out_the_tab_knows_nothing(bay: Bay, open_as: Open) -> None:
     page = open_as("ana")
 
     page.get_by_role("button", name="Sign out").click()
@@ -626,7 +626,7 @@ def test_signed_out_the_tab_knows_nothing_any_more(bay: Bay, open_as: Open) -> N
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_serious_hinders_people_in_any_theme_or_width(
+def test_there_are_no_serious_accessibility_issues_in_any_theme_or_width(
     bay: Bay, open_as: Open, theme: str, width: int, tmp_path: Path
 ) -> None:
     wait(bay, "driver-7/a.png", "driver-8/b.png")

@@ -61,7 +61,7 @@ class Flaky:
     fails_always: frozenset[bytes] = frozenset()
 
 
-def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, endpoint: Endpoint) -> None:
+def test_a_hundred_mixed_photos_are_all_counted(either_bay: Bay, endpoint: Endpoint) -> None:
     bay, deployed = either_bay, either_bay.stack.deployed
     # Given 60 good photos, 10 unsure, 10 that are not photos, 5 damaged, 5 already decided, 5 whose call fails twice
     # and then works, and 5 whose call never works
@@ -168,7 +168,7 @@ def test_an_upload_and_a_batch_of_the_same_photo_decide_it_once(bay: Bay, deploy
         assert len(wait_for(partial(bay.announced, key))) == 1
 
 
-def test_an_empty_prefix_is_a_batch_of_nothing(deployed: Deployed) -> None:
+def test_an_empty_prefix_is_an_empty_batch(deployed: Deployed) -> None:
     batch = run(deployed, prefix="there/is/nothing/here/")
 
     assert batch.status() == "SUCCEEDED"
@@ -196,7 +196,7 @@ def test_an_invalid_batch_is_refused_with_a_reason(bay: Bay, given: object, erro
     assert (ended["status"], ended["error"]) == ("FAILED", error)
 
 
-def test_a_name_is_taken_once(deployed: Deployed) -> None:
+def test_a_batch_name_can_be_used_once(deployed: Deployed) -> None:
     name = new_name()
     run(deployed, prefix="there/is/nothing/here/", name=name)
 

@@ -304,7 +304,7 @@ def outcome(decision: Decision) -> str:
     return f"{decision.status} {decision.vehicle or ''}".strip()
 
 
-def test_the_ledger_balances(settled: Settled, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_upload_is_counted(settled: Settled, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = Table(title=f"{len(settled.photos)} photos under faults")
     outcomes = [BICYCLE, MOTORCYCLE, REVIEW, REJECTED]
     for column in ("uploaded", "photos", *outcomes, "announced", "again"):
@@ -368,7 +368,7 @@ def test_nothing_was_announced_that_had_not_been_recorded(settled: Settled) -> N
     assert announced >= len(settled.photos)
 
 
-def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
+def test_every_repeated_announcement_has_a_reason(settled: Settled) -> None:
     # A lost answer of EventBridge is requested again,
     lost = Counter(who(detail_of(call)) for call in settled.journal if is_announcement(call, "done") and call.fault)
     # a run that could not confirm its announcement leaves its claim behind,

@@ -53,7 +53,7 @@ def failed(result: Result) -> dict[str, str]:
     return {each["check"]: each["detail"] for each in json.loads(result.stdout) if each["status"] == "failed"}
 
 
-def test_a_stack_that_works_passes_in_under_a_minute_and_nothing_is_left(bay: Bay, check: Checked) -> None:
+def test_a_working_stack_passes_in_under_a_minute_and_nothing_is_left(bay: Bay, check: Checked) -> None:
     before = left_behind(bay)
 
     done = check("--json")

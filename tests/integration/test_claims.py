@@ -57,7 +57,7 @@ def test_a_claim_that_has_not_expired_keeps_everybody_else_away(bay: Bay, status
     assert not bay.announced(key)
 
 
-def test_an_announced_outcome_is_nobody_s_to_claim_again(bay: Bay) -> None:
+def test_nobody_can_claim_an_announced_outcome(bay: Bay) -> None:
     key = bay.upload(picture("red"))
 
     decision = bay.outcome(key)

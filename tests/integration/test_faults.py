@@ -30,7 +30,7 @@ def statuses_announced(bay: Bay, key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("lost_answer", [False, True], ids=["nothing done", "answer lost"])
-def test_a_database_that_fails_now_and_then_costs_nothing(troubled_bay: Bay, aws: FaultyAws, lost_answer: bool) -> None:
+def test_occasional_database_failures_lose_nothing(troubled_bay: Bay, aws: FaultyAws, lost_answer: bool) -> None:
     for number in range(5):
         photo = put(troubled_bay, f"database-{lost_answer}-{number}.jpg")
         aws.inject(
@@ -45,7 +45,7 @@ def test_a_database_that_fails_now_and_then_costs_nothing(troubled_bay: Bay, aws
         assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED"]
 
 
-def test_a_throttled_table_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> None:
+def test_a_photo_waits_for_a_throttled_table(troubled_bay: Bay, aws: FaultyAws) -> None:
     # Errors that the DynamoDB model does not name, such as throttling of an on-demand table, get this name.
     photo = put(troubled_bay, "throttled.jpg")
     aws.inject(Fault("dynamodb:updateItem", "DynamoDB.AmazonDynamoDBException", 1, limit=3))
@@ -53,9 +53,7 @@ def test_a_throttled_table_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> N
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
 
 
-def test_an_announcement_whose_answer_gets_lost_is_made_again_for_it_may_not_have_been_made(
-    troubled_bay: Bay, aws: FaultyAws
-) -> None:
+def test_an_announcement_with_a_lost_answer_is_repeated(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "lost-answer.jpg")
     aws.inject(Fault("events:putEvents", "EventBridge.SdkClientException", 1, lost_answer=True, limit=1))
 
@@ -148,7 +146,7 @@ def test_a_photo_that_cannot_be_recorded_runs_again_when_its_claim_is_due(troubl
     assert not statuses_announced(troubled_bay, photo["s3_key"])
 
 
-def test_a_lambda_service_in_trouble_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> None:
+def test_a_photo_waits_for_a_failing_lambda_service(troubled_bay: Bay, aws: FaultyAws) -> None:
     aws.inject(
         Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.5, limit=3),
         Fault("lambda:invoke", "Runtime.Unknown", 0.5, lost_answer=True, limit=2),

@@ -193,7 +193,7 @@ def test_a_link_works_for_its_object_until_it_expires(bay: Bay, link: str) -> No
     assert requests.put(link, data=b"", timeout=10).status_code == 403
 
 
-def test_a_link_orders_nothing_else(bay: Bay, link: str) -> None:
+def test_a_link_allows_nothing_else(bay: Bay, link: str) -> None:
     put = client(bay, "s3", bay.stack.secret).generate_presigned_url(
         "put_object", Params={"Bucket": bay.bucket, "Key": "uploads/order.txt"}, ExpiresIn=600
     )
@@ -213,7 +213,7 @@ def form(bay: Bay) -> PresignedUpload:
     return presign_upload(bay.stack.deployed, "driver-7", "image/jpeg")
 
 
-def test_a_form_orders_nothing_else(bay: Bay, form: PresignedUpload) -> None:
+def test_a_form_allows_nothing_else(bay: Bay, form: PresignedUpload) -> None:
     function = f"{FUNCTIONS}/loading-bay-serialize/invocations"
     urls = [
         form.url,
@@ -323,7 +323,7 @@ def test_a_page_of_another_site_gets_nothing(bay: Bay, page: Page, foreign_port:
     assert len(statuses) > 5 * len(urls)
 
 
-def test_a_page_of_another_site_may_lead_to_the_sign_in(bay: Bay, page: Page, foreign_port: int) -> None:
+def test_a_page_of_another_site_may_link_to_the_sign_in(bay: Bay, page: Page, foreign_port: int) -> None:
     page.goto(f"http://127.0.0.1:{foreign_port}/")
 
     page.evaluate("address => { location = address }", bay.stack.outputs["ReviewUrl"])
@@ -332,7 +332,7 @@ def test_a_page_of_another_site_may_lead_to_the_sign_in(bay: Bay, page: Page, fo
     page.wait_for_selector("input[name=password]")
 
 
-def test_functions_share_a_bounded_number_of_processes(bay: Bay) -> None:
+def test_functions_share_a_limited_number_of_processes(bay: Bay) -> None:
     limit = bay.stack.client("lambda").get_account_settings()["AccountLimit"]
 
     assert limit["ConcurrentExecutions"] == CONCURRENT_CALLS

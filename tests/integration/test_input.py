@@ -61,7 +61,7 @@ def test_an_input_typed_by_hand_means_the_same_photo_as_its_upload(bay: Bay) -> 
 @pytest.mark.parametrize(
     "typed", ['"{etag}"', "{ETAG}", "", "*", "etag"], ids=["quotes", "upper case", "empty", "star", "word"]
 )
-def test_an_etag_that_is_typed_otherwise_means_the_same_photo(bay: Bay, typed: str) -> None:
+def test_an_etag_in_another_spelling_means_the_same_photo(bay: Bay, typed: str) -> None:
     key = bay.upload(picture("red"))
     etag = bay.outcome(key).etag or ""
 
@@ -149,7 +149,7 @@ def test_a_version_without_its_etag_is_refused(bay: Bay) -> None:
     assert (ended["status"], ended["error"]) == ("FAILED", "InvalidInput")
 
 
-def test_photos_outside_the_upload_prefix_are_left_alone(bay: Bay) -> None:
+def test_photos_outside_the_upload_prefix_are_ignored(bay: Bay) -> None:
     bay.s3.put_object(Bucket=bay.bucket, Key="backfill/photo.jpg", Body=picture("red"))
 
     # A later photo has been decided, and there is still no trace of the earlier one.

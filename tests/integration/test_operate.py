@@ -108,7 +108,7 @@ def test_failed_photos_abandoned_claims_and_undelivered_events_are_replayed(
     assert "0 to run again" in operate("replay", "--dry-run").output
 
 
-def test_a_persons_decision_that_was_left_is_announced_by_a_replay(bay: Bay, operate: Operate) -> None:
+def test_a_replay_announces_a_person_s_pending_decision(bay: Bay, operate: Operate) -> None:
     key = bay.upload(picture("grey", size=(78, 77)), "replay/decided.jpg")
     wait_for(partial(bay.waits, key))
     (waiting,) = bay.decisions(key)

@@ -112,7 +112,7 @@ def test_a_photo_overwritten_before_it_is_read_is_not_mistaken_for_the_new_one(b
     assert "was overwritten before it could be read" in ended["cause"]
 
 
-def test_an_endpoint_that_comes_back_is_waited_for(bay: Bay, endpoint: Endpoint) -> None:
+def test_a_photo_waits_for_an_endpoint_that_comes_back(bay: Bay, endpoint: Endpoint) -> None:
     def down_three_times(body: bytes) -> Response:
         unavailable = failure(503, "ServiceUnavailable")
         return unavailable if endpoint.calls <= 3 else by_colour(body)

@@ -277,7 +277,7 @@ def test_no_role_holds_a_permission_that_is_not_shown_to_be_needed(roles: dict[s
         assert role.actions == needed | NOT_SHOWN_HERE[name]
 
 
-def test_the_transformed_template_adds_no_role_and_no_policy_to_those_written_down(guarded_bay: Bay) -> None:
+def test_the_transformed_template_adds_no_role_or_policy(guarded_bay: Bay) -> None:
     written = {
         name: (len(resource["Properties"]["Policies"]), len(resource["Properties"].get("ManagedPolicyArns", [])))
         for name, resource in read_template()["Resources"].items()

@@ -99,7 +99,7 @@ def stored(bay: Bay, photo: str) -> Decision:
     ],
     ids=["none", "nonsense", "empty", "another name", "longer", "alg none", "alg none and another name", "cut"],
 )
-def test_without_a_signed_token_nothing_is_said(
+def test_without_a_signed_token_nothing_is_revealed(
     api: ReviewApi, token: str, spoilt: Callable[[str], str | None]
 ) -> None:
     for name in CALLS:
@@ -160,7 +160,7 @@ def test_an_expired_token_opens_nothing(api: ReviewApi, ana: Reviewer) -> None:
     assert api.call("queue", {"since": SINCE}, short)[0] == 401
 
 
-def test_who_is_in_no_group_sees_nothing(bay: Bay, api: ReviewApi) -> None:
+def test_a_user_without_the_group_sees_nothing(bay: Bay, api: ReviewApi) -> None:
     eve = add_reviewer(bay.stack.deployed, "eve", "eve@example.com")
     api.cognito.admin_remove_user_from_group(UserPoolId=api.pool, Username="eve", GroupName="reviewers")
     _, photo = waiting(bay)
@@ -172,7 +172,7 @@ def test_who_is_in_no_group_sees_nothing(bay: Bay, api: ReviewApi) -> None:
         assert (status, answer["message"]) == (403, "eve is not in the group reviewers")
 
 
-def test_a_photo_that_never_was_in_review_is_nobody_s_business(bay: Bay, api: ReviewApi, token: str) -> None:
+def test_a_photo_that_was_never_in_review_stays_private(bay: Bay, api: ReviewApi, token: str) -> None:
     key = bay.upload(picture("red", size=(91, 37)))
     photo = bay.outcome(key).photo
 
@@ -202,7 +202,7 @@ def test_reviewers_are_added_listed_and_removed(bay: Bay, api: ReviewApi) -> Non
 # --------------------------------------------------------------------------------------------------- exactly once ---
 
 
-def test_of_forty_decisions_at_once_about_one_photo_one_counts(bay: Bay, api: ReviewApi, token: str) -> None:
+def test_one_of_forty_concurrent_decisions_about_a_photo_counts(bay: Bay, api: ReviewApi, token: str) -> None:
     key, photo = waiting(bay)
     ids = [str(uuid.uuid4()) for _ in range(20)] * 2
 
@@ -220,7 +220,7 @@ def test_of_forty_decisions_at_once_about_one_photo_one_counts(bay: Bay, api: Re
     assert [detail["review_id"] for detail in told(bay, key)] == list(won)
 
 
-def test_twenty_photos_each_decided_twice_at_once_are_announced_once_each(bay: Bay, desk: Desk) -> None:
+def test_twenty_photos_decided_twice_concurrently_are_announced_once_each(bay: Bay, desk: Desk) -> None:
     photos = dict(waiting(bay) for _ in range(20))
     sent = [(photo, str(uuid.uuid4())) for photo in photos.values()] * 2
 
@@ -249,7 +249,7 @@ def test_one_id_for_two_photos_delays_neither(bay: Bay, desk: Desk) -> None:
     settled(bay, first, second)
 
 
-def test_the_event_tells_the_decision_and_nothing_that_only_the_table_needs(bay: Bay, desk: Desk) -> None:
+def test_the_event_has_the_decision_without_attributes_for_the_table(bay: Bay, desk: Desk) -> None:
     key, photo = waiting(bay)
     undone(desk, photo)
     desk.decide(photo, "motorcycle", review_id=str(uuid.uuid4()), reviewer="ana")
@@ -313,7 +313,7 @@ def undone(desk: Desk, photo: str) -> str:
 # --------------------------------------------------------------------------------------------------------- labels ---
 
 
-def test_the_label_is_the_photo_that_was_decided_about_even_if_it_was_overwritten_since(bay: Bay, desk: Desk) -> None:
+def test_the_label_is_the_decided_photo_even_if_it_was_overwritten_since(bay: Bay, desk: Desk) -> None:
     key, photo = waiting(bay, size=(321, 123))
     version = bay.s3.head_object(Bucket=bay.bucket, Key=key)["VersionId"]
     # On the local AWS, events name no version; on AWS they do.

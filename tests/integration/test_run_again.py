@@ -101,7 +101,7 @@ def test_a_photo_that_fails_for_too_long_is_given_up_and_announced(bay: Bay, end
     assert (decision.status, decision.queue) == ("ROUTED", None)
 
 
-def test_a_person_s_decision_that_nobody_announced_is_announced(bay: Bay) -> None:
+def test_an_unannounced_decision_of_a_person_is_announced(bay: Bay) -> None:
     key = bay.upload(picture("grey"))
     waiting = bay.outcome(key)
     assert waiting.status == "REVIEW"
@@ -119,7 +119,7 @@ def test_a_person_s_decision_that_nobody_announced_is_announced(bay: Bay) -> Non
     assert announced(bay, key) == ["Photo Needs Review", "Vehicle Routed"]
 
 
-def test_a_damaged_item_holds_up_no_other(bay: Bay, endpoint: Endpoint) -> None:
+def test_a_damaged_item_does_not_delay_others(bay: Bay, endpoint: Endpoint) -> None:
     key = fail(bay, endpoint)
     (failed,) = bay.decisions(key)
     bay.expire(failed.photo)
@@ -176,7 +176,7 @@ def test_the_dead_letter_queue_is_drained_except_for_unknown_messages(bay: Bay) 
     assert not bay.decisions(old_key)
 
 
-def test_messages_that_cannot_be_delivered_hold_up_no_other(bay: Bay) -> None:
+def test_messages_that_cannot_be_delivered_do_not_delay_others(bay: Bay) -> None:
     for number in range(25):
         send(bay, f"no JSON {number}")
     key, _ = elsewhere(bay, "behind-poison.jpg")

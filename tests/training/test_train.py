@@ -142,7 +142,7 @@ def test_the_same_seed_gives_the_same_figures_in_sagemakers_way_too(
     assert (trained / "model.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
 
 
-def test_a_job_keeps_each_seeds_own_model_beside_the_average(staged: Path, tmp_path: Path) -> None:
+def test_a_job_keeps_the_model_of_each_seed_beside_the_average(staged: Path, tmp_path: Path) -> None:
     """The files in SM_OUTPUT_DATA_DIR become the job's output.tar.gz."""
     model, kept = tmp_path / "model", tmp_path / "output"
     quick = ["--epochs", "1", "--steps-per-epoch", "2"]

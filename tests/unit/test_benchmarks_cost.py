@@ -34,7 +34,7 @@ def test_states_are_counted_along_the_way_to_the_outcome() -> None:
     assert states_on_the_way(chain("A", "B", "C"), "C") == ["A", "B", "C"]
 
 
-def test_a_choice_is_left_towards_the_outcome() -> None:
+def test_a_choice_takes_the_branch_to_the_outcome() -> None:
     definition = chain("A", "Pick")
     states = definition["States"]
     assert isinstance(states, dict)
@@ -46,7 +46,7 @@ def test_a_choice_is_left_towards_the_outcome() -> None:
     assert states_on_the_way(definition, "Best") == ["A", "Pick", "More", "Best"]
 
 
-def test_a_state_that_fails_is_left_by_its_catch() -> None:
+def test_a_failing_state_takes_its_catch() -> None:
     definition = chain("A", "B", "C", "End")
     states = definition["States"]
     assert isinstance(states, dict)
@@ -60,7 +60,7 @@ def test_an_outcome_that_is_not_reached_is_an_error() -> None:
         states_on_the_way(chain("A", "B", "C"), "D")
 
 
-def test_every_outcome_of_the_workflow_has_a_way() -> None:
+def test_every_outcome_of_the_workflow_has_a_path() -> None:
     definition = read_definition(cost.DEFINITION)
 
     ways = {name: states_on_the_way(definition, name, fails_at) for name, fails_at in cost.OUTCOMES.items()}
@@ -140,7 +140,7 @@ def test_a_decision_is_stored_once_with_its_recovery() -> None:
     assert stored == pytest.approx(0.45)
 
 
-def test_few_photos_are_all_traced_and_of_many_a_twentieth() -> None:
+def test_all_of_few_photos_and_a_twentieth_of_many_are_traced() -> None:
     # At a mean of one photo per second, 63 % of photos are the first in a second and traced, and 5 % of the others.
     assert cost.traced(1) == pytest.approx(1)
     assert cost.traced(730 * 3600) == pytest.approx(0.632 + 0.05 * 0.368, abs=0.001)
@@ -157,7 +157,7 @@ def test_an_execution_logs_at_the_templates_level_for_its_type() -> None:
     assert bill(load, EXPRESS, TIMING, PRICES)["logs and traces"] == pytest.approx(0.5 + routed / 2000 + traces)
 
 
-def test_the_sweep_costs_the_same_whether_photos_come_or_not() -> None:
+def test_run_again_costs_the_same_with_and_without_photos() -> None:
     # 43,800 runs: $1 per million and 0.3 s of 1/16 GB each, 16 reads at $0.125 and a request at $0.40 per million.
     express = 0.0438 + 43_800 * 0.3 / 16 * 0.00001667
     expected = express + 0.0438 * (16 * 0.125 + 0.40)

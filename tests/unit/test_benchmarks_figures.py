@@ -27,7 +27,7 @@ def test_one_run_has_no_spread() -> None:
     assert Figure.of([7]).spread() == "one run"
 
 
-def test_runs_are_taken_in_rounds() -> None:
+def test_subjects_run_in_rounds() -> None:
     order = []
 
     def subject(name: str) -> float:

@@ -27,7 +27,7 @@ def erlang_c(servers: int, offered: float) -> float:
 
 
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (2, 0.8), (8, 0.7)])
-def test_a_pool_waits_as_an_mmc_queue_does(servers: int, load: float) -> None:
+def test_a_pool_waits_like_an_mmc_queue(servers: int, load: float) -> None:
     chance, env = np.random.default_rng(1), simpy.Environment()
     pool, waits = Pool(env, servers), []
     offered = servers * load
@@ -52,7 +52,7 @@ def test_a_pool_waits_as_an_mmc_queue_does(servers: int, load: float) -> None:
     assert np.mean(np.array(waits) > 0) == pytest.approx(erlang_c(servers, offered), abs=0.03)
 
 
-def test_who_gives_up_leaves_the_queue() -> None:
+def test_a_caller_that_gives_up_leaves_the_queue() -> None:
     env = simpy.Environment()
     pool, seen = Pool(env, 1), []
 
@@ -70,7 +70,7 @@ def test_who_gives_up_leaves_the_queue() -> None:
     assert seen == [("first", True, 0), ("impatient", False, 5), ("patient", True, 10)]
 
 
-def test_new_servers_serve_those_who_wait() -> None:
+def test_new_servers_serve_waiting_callers() -> None:
     env = simpy.Environment()
     pool, served = Pool(env, 1), []
 
@@ -136,7 +136,7 @@ def test_photos_that_a_small_endpoint_fails_run_again_until_decided() -> None:
     assert max(outcome.delays) > 300
 
 
-def test_a_table_takes_its_writes_a_second_and_no_more() -> None:
+def test_a_table_takes_only_its_writes_per_second() -> None:
     # 10,800 photos in an hour are three per second; each takes three of the six writes per second.
     quotas = replace(UNLIMITED, table_writes=6)
     outcome = Burst(Scenario("narrow table", 10_800, quotas, peak=0), QUICK).run()
@@ -147,7 +147,7 @@ def test_a_table_takes_its_writes_a_second_and_no_more() -> None:
     assert 3600 + max(outcome.delays) >= 10_800 * 3 / 6
 
 
-def test_a_hot_key_of_the_index_holds_its_photos_up() -> None:
+def test_a_hot_index_key_delays_its_photos() -> None:
     # 3,600 photos are one per second: in each of sixteen shards a sixteenth of one, which writes its key twice.
     quotas = replace(UNLIMITED, key_writes=0.1)
     outcome = Burst(Scenario("hot keys", 3_600, quotas, peak=0), QUICK).run()

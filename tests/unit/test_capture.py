@@ -12,7 +12,7 @@ def written(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.jsonl"))
 
 
-def test_a_call_is_captured_whole_in_sagemaker_s_layout(tmp_path: Path) -> None:
+def test_a_call_is_captured_completely_in_sagemaker_s_layout(tmp_path: Path) -> None:
     CaptureWriter(tmp_path, "loading-bay", "AllTraffic", 100).write("image/png", b"\x89PNG", b"[0.1, 0.9]")
 
     (file,) = written(tmp_path)
@@ -45,7 +45,7 @@ def test_the_caller_s_name_for_a_call_is_kept(tmp_path: Path) -> None:
     assert "inferenceId" not in plain
 
 
-def test_calls_of_one_minute_share_a_file_and_have_ids_of_their_own(tmp_path: Path) -> None:
+def test_calls_of_one_minute_share_a_file_and_have_different_ids(tmp_path: Path) -> None:
     capture = CaptureWriter(tmp_path, "loading-bay", "AllTraffic", 100)
     for _ in range(50):
         capture.write("image/png", b"x", b"[0.5, 0.5]")

@@ -66,7 +66,7 @@ def test_a_refusal_is_explained_in_one_line(error: Exception, said: str) -> None
     assert len(done.output.splitlines()) == 1
 
 
-def test_a_mistake_of_our_own_is_not_explained_away() -> None:
+def test_a_bug_is_not_reported_as_a_user_error() -> None:
     assert not issubclass(ValueError, AWS_ERRORS)
 
 

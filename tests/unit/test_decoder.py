@@ -31,7 +31,7 @@ def decoder() -> Iterator[Decoder]:
         yield decoder
 
 
-def test_its_pictures_are_those_that_would_be_decoded_here(decoder: Decoder) -> None:
+def test_its_pictures_equal_those_decoded_in_this_process(decoder: Decoder) -> None:
     square, whole = decoder.square(PHOTO, 32), decoder.upright(PHOTO, 640)
 
     here = central_square(PHOTO, size=32, max_pixels=20_000_000)
@@ -176,9 +176,7 @@ def test_without_memory_files_a_temporary_file_is_used(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("script", "reason"), [("exit 127", "ended with status 127"), ("kill -9 $$", "ended with status -9")]
 )
-def test_a_function_whose_decoder_does_not_start_says_so_when_it_starts(
-    script: str, reason: str, tmp_path: Path
-) -> None:
+def test_a_function_whose_decoder_does_not_start_fails_at_its_start(script: str, reason: str, tmp_path: Path) -> None:
     start = f"import sys; sys.executable = {stand_in(tmp_path, script)!r}; import functions.serialize.app"
     settings = {"IMAGE_SIZE": "64", "IMAGE_SHAPE": "SQUARE", "MAX_PHOTO_BYTES": "1000", "MAX_PHOTO_PIXELS": "1000"}
 
@@ -195,7 +193,7 @@ def test_a_function_whose_decoder_does_not_start_says_so_when_it_starts(
     assert last_line == f"functions.photo.errors.DecoderFailed: the decoding process does not start: it {reason}"
 
 
-def test_an_interpreter_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_interpreter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
     with Decoder(max_pixels=20_000_000) as decoder, pytest.raises(DecoderFailed, match="/nowhere/python"):

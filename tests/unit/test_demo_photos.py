@@ -7,7 +7,7 @@ from loading_bay.local.photos import Photo, misrouted_test_images, sample_photos
 TESTED = Photo("tested.png", b"", frozenset({"ROUTED", "REVIEW"}), "bicycle", is_test=True)
 
 
-def test_a_sample_that_goes_to_the_wrong_bay_is_not_as_expected() -> None:
+def test_a_sample_that_goes_to_the_wrong_bay_is_unexpected() -> None:
     sample = next(photo for photo in sample_photos() if photo.name == "bicycle-road.jpg")
 
     assert sample.is_as_expected("ROUTED", "bicycle")

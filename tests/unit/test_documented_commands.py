@@ -67,7 +67,7 @@ def problem(command: str) -> str:
 
 
 @pytest.mark.parametrize(("page", "command"), of_aws())
-def test_a_documented_command_is_one_that_aws_has(page: str, command: str) -> None:
+def test_a_documented_aws_command_exists(page: str, command: str) -> None:
     assert problem(command) == ""
 
 
@@ -79,7 +79,7 @@ def test_a_documented_command_is_one_that_aws_has(page: str, command: str) -> No
         ("aws dynamodb delete-table --table x", "unknown ['table']"),
     ],
 )
-def test_a_command_that_aws_does_not_have_is_noticed(command: str, said: str) -> None:
+def test_an_unknown_aws_command_is_noticed(command: str, said: str) -> None:
     assert said in problem(command)
 
 
@@ -92,7 +92,7 @@ DOCKER_FORM = ("--platform linux/amd64", "--provenance=false", "--sbom=false", "
 
 
 @pytest.mark.parametrize("command", [each for each in IMAGE_COMMANDS if re.search(r"\b(build|push) ", each)])
-def test_an_image_is_built_and_pushed_in_the_one_form_that_sagemaker_takes(command: str) -> None:
+def test_an_image_is_built_and_pushed_in_the_form_that_sagemaker_accepts(command: str) -> None:
     """CreateModel refuses an OCI index, such as `docker build` with attestations pushes."""
     if command.startswith("docker"):
         assert all(part in command for part in DOCKER_FORM)
@@ -137,7 +137,7 @@ def left_over(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("page", "command"), of_ours())
-def test_a_documented_command_of_ours_is_one_that_there_is(page: str, command: str) -> None:
+def test_a_documented_loading_bay_command_exists(page: str, command: str) -> None:
     assert left_over(command) == []
 
 
@@ -151,7 +151,7 @@ def hinted() -> list[str]:
 
 
 @pytest.mark.parametrize("command", hinted())
-def test_a_command_that_a_message_names_is_one_that_there_is(command: str) -> None:
+def test_a_command_in_a_message_exists(command: str) -> None:
     left_over(command)  # may be the rest of the sentence
 
 
@@ -164,7 +164,7 @@ def test_a_command_that_a_message_names_is_one_that_there_is(command: str) -> No
         "loading-bay report --class-names a,b",
     ],
 )
-def test_a_command_of_ours_that_there_is_not_is_noticed(command: str) -> None:
+def test_an_unknown_loading_bay_command_is_noticed(command: str) -> None:
     with pytest.raises(click.UsageError):
         assert left_over(command) == []
 

@@ -106,9 +106,7 @@ def test_any_answer_is_a_pair_of_probabilities_or_an_error(runtime: object, body
     | st.fixed_dictionaries({"Message": JSON, "OriginalStatusCode": JSON}).map(lambda d: json.dumps(d).encode()),
 )
 @example(status=400, name="ValidationError", body=b'{"Message": null}')
-def test_a_failure_is_named_and_worth_another_try_if_it_may_pass(
-    runtime: object, status: int, name: str, body: bytes
-) -> None:
+def test_a_failure_is_named_and_retried_if_it_may_pass(runtime: object, status: int, name: str, body: bytes) -> None:
     Scripted.status, Scripted.body = status, body
     Scripted.headers_sent = {"Content-Type": "application/json", "x-amzn-ErrorType": name}
 

@@ -58,7 +58,7 @@ def test_a_package_imports_only_packages_below_it(package: str) -> None:
     assert upward == set()
 
 
-def test_the_allowed_imports_hold_no_circle() -> None:
+def test_the_allowed_imports_have_no_cycle() -> None:
     left = dict(MAY_IMPORT)
     while bottom := [package for package, below in left.items() if not below & set(left)]:
         for package in bottom:

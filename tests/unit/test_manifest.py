@@ -55,7 +55,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("place", ["here", "inbox"])
-def test_a_manifest_with_photos_is_taken(deployed: Deployed, tmp_path: Path, name: str, place: str) -> None:
+def test_a_manifest_with_photos_is_accepted(deployed: Deployed, tmp_path: Path, name: str, place: str) -> None:
     content, photos = GOOD[name]
     given = put(deployed, tmp_path, name, content, place)
 
@@ -68,9 +68,7 @@ def test_a_manifest_with_photos_is_taken(deployed: Deployed, tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("place", ["here", "inbox"])
-def test_a_manifest_that_names_no_photo_is_one_clear_line(
-    deployed: Deployed, tmp_path: Path, name: str, place: str
-) -> None:
+def test_a_manifest_without_photos_is_one_clear_line(deployed: Deployed, tmp_path: Path, name: str, place: str) -> None:
     content, said = BAD[name]
     given = put(deployed, tmp_path, name, content, place)
 
@@ -78,7 +76,7 @@ def test_a_manifest_that_names_no_photo_is_one_clear_line(
         checked_manifest(deployed, given, "march")
 
 
-def test_a_manifest_that_is_nowhere_starts_nothing(deployed: Deployed) -> None:
+def test_a_missing_manifest_starts_nothing(deployed: Deployed) -> None:
     with pytest.raises(UserError, match=r"there is no file nofile\.csv here, and no s3://inbox/nofile\.csv"):
         checked_manifest(deployed, "nofile.csv", "march")
 

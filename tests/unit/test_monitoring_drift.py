@@ -47,14 +47,14 @@ def test_forty_records_suffice_for_a_change_nobody_could_miss() -> None:
     assert overall(checks) == "look"
 
 
-def test_a_model_that_became_unsure_is_seen_by_the_review_rate_and_not_blamed_on_the_classes() -> None:
+def test_a_less_sure_model_changes_the_review_rate_but_not_the_class_balance() -> None:
     verdicts = {each.name: each.verdict for each in check(scores(3000, 1, sure=0.4))}
 
     assert verdicts["review rate"] == "look"
     assert verdicts["class balance, bicycle"] == "fine"
 
 
-def test_a_change_of_the_fleet_is_seen_by_the_class_balance_and_not_by_the_review_rate() -> None:
+def test_a_change_of_the_fleet_changes_the_class_balance_but_not_the_review_rate() -> None:
     verdicts = {each.name: each.verdict for each in check(scores(3000, 1, bicycles=0.75))}
 
     assert verdicts["class balance, bicycle"] == "look"

@@ -139,7 +139,7 @@ def test_the_threshold_is_an_option(source: Path) -> None:
     assert metrics(source)["below_threshold"]["count"] == 1
 
 
-def test_exactly_the_threshold_is_sure_enough(tmp_path: Path) -> None:
+def test_a_score_at_the_threshold_is_accepted(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     write(source, place(), lines(record((0.9, 0.1)), record((0.89, 0.11))))
 
@@ -211,7 +211,7 @@ def test_expected_shares_replace_those_of_the_baseline(tmp_path: Path) -> None:
     assert metrics(source)["verdict"] != "look"
 
 
-def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None:
+def test_a_report_without_usable_records_gives_the_reasons(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     write(source, place(), lines(record(request_type="text/csv")))
 
@@ -456,7 +456,7 @@ def test_names_with_dollars_and_control_codes_are_drawn_as_they_are(tmp_path: Pa
     assert "$\\frac{$" in (tmp_path / "out/plots/scores.svg").read_text(encoding="utf-8")
 
 
-def test_plots_carry_both_sets_of_colours_and_no_colour_of_their_own(reported: Path) -> None:
+def test_plots_have_both_sets_of_colours_and_no_other_colour(reported: Path) -> None:
     for plot in (reported.parent / "out/plots").iterdir():
         root = ElementTree.parse(plot).getroot()  # noqa: S314 - this project's file
         styles = " ".join(each.get("style", "") for each in root.iter())
@@ -493,7 +493,7 @@ def test_a_photo_below_the_threshold_is_not_among_the_most_confident(tmp_path: P
     assert "unsure" not in page(source).split("<h3>Most confident: motorcycle</h3>")[1]
 
 
-def test_captures_of_a_second_stand_on_an_axis_of_whole_seconds(tmp_path: Path) -> None:
+def test_captures_of_a_second_have_an_axis_of_whole_seconds(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     times = ("2026-11-20T04:10:50Z", "2026-11-20T04:10:51Z")
     write(source, place(), lines(*(record(time=time) for time in times)))
@@ -565,7 +565,7 @@ def test_no_damaged_picture_is_fatal(decoder: Decoder, data: st.DataObject, form
     assert found is None or Image.open(io.BytesIO(found)).size <= (160, 160)
 
 
-def test_a_capture_file_that_vanishes_before_the_gallery_costs_only_the_picture(
+def test_a_capture_file_that_vanishes_before_the_gallery_loses_only_the_picture(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def vanishing(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:

@@ -88,7 +88,7 @@ def test_one_object_can_be_the_source(s3: Any, tmp_path: Path) -> None:
     assert len(read(tmp_path, place()).table) == 1
 
 
-def test_more_files_than_one_listing_holds_are_all_read_once(s3: Any, tmp_path: Path) -> None:
+def test_more_files_than_fit_into_a_listing_are_all_read_once(s3: Any, tmp_path: Path) -> None:
     for number in range(1_050):
         put(s3, place(name=f"{number:04}.jsonl"))
 
@@ -98,7 +98,7 @@ def test_more_files_than_one_listing_holds_are_all_read_once(s3: Any, tmp_path: 
     assert [each.name for each in found.files] == sorted(each.name for each in found.files)
 
 
-def test_of_a_repeated_record_the_first_by_name_is_used_whichever_folder_is_listed_first(
+def test_the_first_copy_of_a_record_by_name_is_used_in_any_order_of_folders(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(s3, place(variant="a"), record((0.99, 0.01), event_id="same"))
@@ -146,7 +146,7 @@ def test_a_key_cannot_lead_out_of_the_cache(s3: Any, tmp_path: Path) -> None:
     assert all((tmp_path / "deep/cache") in each.parents for each in tmp_path.rglob("*") if each.is_file())
 
 
-def test_photos_in_the_cache_are_for_their_owner_alone(s3: Any, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_photos_in_the_cache(s3: Any, tmp_path: Path) -> None:
     put(s3, place())
 
     read(tmp_path / "cache")
@@ -226,7 +226,7 @@ def test_a_truncated_answer_is_requested_again_and_finally_named(
     assert len([each for each in tmp_path.rglob("*") if each.is_file()]) == predictions
 
 
-def test_a_bucket_that_is_not_there_is_one_line(s3: Any, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_one_line(s3: Any, tmp_path: Path) -> None:
     command = ["report", "s3://nowhere-at-all/", "--cache", str(tmp_path), "--output", str(tmp_path / "out")]
 
     result = CliRunner().invoke(main, command)

@@ -27,7 +27,7 @@ def files(source: Path, window: Window | None = None) -> list[CaptureFile]:
 
 
 @pytest.mark.parametrize("start", ["", "loading-bay", "loading-bay/AllTraffic", "loading-bay/AllTraffic/2026/11"])
-def test_endpoint_variant_and_hour_are_known_wherever_in_the_layout_one_starts(tmp_path: Path, start: str) -> None:
+def test_endpoint_variant_and_hour_are_known_from_any_folder_of_the_layout(tmp_path: Path, start: str) -> None:
     write(tmp_path, place(), lines(record()))
 
     (found,) = files(tmp_path / start)

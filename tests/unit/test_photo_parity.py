@@ -112,12 +112,12 @@ def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np
 
 
 @pytest.mark.parametrize("kind", PHOTOS)
-def test_training_prepares_a_photo_as_the_pipeline_does(kind: str, trained_on: dict[str, NDArray[np.uint8]]) -> None:
+def test_training_prepares_a_photo_like_the_pipeline(kind: str, trained_on: dict[str, NDArray[np.uint8]]) -> None:
     assert np.array_equal(trained_on[kind], piped(PHOTOS[kind]))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PHOTOS if kind.startswith(("PNG", "JPEG, "))])
-def test_the_model_s_server_prepares_a_photo_as_the_pipeline_does(kind: str) -> None:
+def test_the_model_server_prepares_a_photo_like_the_pipeline(kind: str) -> None:
     seen = serve.read_pixels(PHOTOS[kind], ("PNG", "JPEG"), 32)
 
     assert np.array_equal(seen, piped(PHOTOS[kind]))
@@ -149,7 +149,7 @@ def test_the_transparent_grey_of_a_png_of_few_bits_becomes_white(depth: int, tra
     assert np.all(piped(png(row, 64, depth, 0, struct.pack(">H", transparent + 1))) == shade)
 
 
-def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
+def test_a_grey_that_results_from_reducing_is_not_transparent() -> None:
     stripes = np.tile(np.array([100, 200], np.uint8), (64, 32))
 
     pixels = piped(encode(Image.fromarray(stripes), "PNG", transparency=150))

@@ -218,7 +218,7 @@ def test_no_script_turns_text_into_markup() -> None:
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/app.py", "/page/main.js", "/index.html", "/api", "/main.js/x"])
-def test_there_is_nothing_else_to_be_had(review: ModuleType, path: str) -> None:
+def test_all_other_paths_are_missing(review: ModuleType, path: str) -> None:
     assert request(review, "GET", path)["statusCode"] == 404
 
 
@@ -377,7 +377,7 @@ def test_a_picture_is_an_upright_jpeg_of_bounded_size_without_metadata(
         assert not shown.getexif()
 
 
-def test_the_picture_comes_from_where_the_table_says(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
+def test_the_table_decides_where_the_picture_comes_from(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
     upload(review, "uploads/secret.png", picture())
 
     status, _ = call("picture", {"photo": "s3://inbox/uploads/secret.png", "s3_key": "uploads/secret.png"})
@@ -424,7 +424,7 @@ def taken(review: ModuleType, desk: Desk, name: str, hours: float = 0, **changes
 WAITS: dict[str, Any] = {"status": "REVIEW", "queue": "REVIEW#0", "due_at": 1, "vehicle": None}
 
 
-def test_the_driver_s_other_photos_of_the_day_stand_beside(
+def test_the_driver_s_other_photos_of_the_day_are_shown(
     review: ModuleType,
     call: Call,
     desk: Desk,  # noqa: F811
@@ -447,7 +447,7 @@ def test_the_driver_s_other_photos_of_the_day_stand_beside(
     assert shown["statusCode"] == 200
 
 
-def test_of_a_busy_driver_the_nearest_photos_stand_beside(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
+def test_the_nearest_photos_of_a_busy_driver_are_shown(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
     photo = taken(review, desk, "driver-8/now.png", **WAITS)
     for number in range(9):
         taken(review, desk, f"driver-8/{number}.png")
@@ -474,7 +474,7 @@ def test_only_the_same_driver_s_photos_of_the_day_can_be_seen_beside_one_in_revi
     assert call("beside", {"photo": other})[0] == 404
 
 
-def test_a_photo_in_nobody_s_folder_stands_alone(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
+def test_a_photo_outside_a_driver_s_folder_is_shown_alone(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
     photo = taken(review, desk, "now.png", **WAITS)
     taken(review, desk, "other.png")
 

@@ -146,7 +146,7 @@ def test_the_same_decision_again_answers_the_same_and_another_meets_a_conflict(d
     assert refused.value.decision == first
 
 
-def test_a_decision_whose_announcement_cannot_start_is_taken_and_due_for_the_sweep(desk: Desk) -> None:
+def test_a_decision_whose_announcement_cannot_start_is_recorded_and_due_for_run_again(desk: Desk) -> None:
     desk.stepfunctions.reachable = False
 
     decision = decide(desk, put(desk))
@@ -193,7 +193,7 @@ def test_one_id_for_two_photos_announces_both(desk: Desk) -> None:
     assert announced(desk) == [(first, review_id), (second, review_id)]
 
 
-def test_an_item_that_is_not_a_decision_hides_no_other(desk: Desk) -> None:
+def test_an_item_that_is_not_a_decision_does_not_hide_others(desk: Desk) -> None:
     put(desk, "bad.jpg", due_at=1, claimed_at="yesterday")
     put(desk, "worse.jpg", due_at=2, status="LOST")
     photo = put(desk)
@@ -201,7 +201,7 @@ def test_an_item_that_is_not_a_decision_hides_no_other(desk: Desk) -> None:
     assert held(desk, "ana", 3) == [photo]
 
 
-def test_too_late_or_not_ones_own_a_decision_cannot_be_undone(desk: Desk) -> None:
+def test_a_late_decision_or_one_of_somebody_else_cannot_be_undone(desk: Desk) -> None:
     photo, review_id = put(desk), new_id()
     decide(desk, photo, "bicycle", review_id)
     with pytest.raises(Conflict, match="ana's"):
@@ -241,7 +241,7 @@ def test_nonsense_is_an_invalid_answer(desk: Desk, answer: str, review_id: str) 
 
 
 @pytest.mark.parametrize("status", ["CLAIMED", "ROUTED", "REJECTED", "FAILED"])
-def test_of_a_photo_that_was_never_in_review_nothing_is_said(desk: Desk, status: str) -> None:
+def test_a_photo_that_was_never_in_review_is_not_revealed(desk: Desk, status: str) -> None:
     photo = put(desk, status=status, queue=None, due_at=None)
 
     with pytest.raises(UnknownPhoto):
@@ -257,7 +257,7 @@ def test_a_photo_that_is_not_announced_yet_cannot_be_decided(desk: Desk) -> None
         decide(desk, photo)
 
 
-def test_the_oldest_photos_are_handed_out_first_and_to_one_person_each(desk: Desk) -> None:
+def test_the_oldest_photos_come_first_and_each_goes_to_one_person(desk: Desk) -> None:
     photos = [put(desk, f"{number}.jpg", due_at=1795600800 + number) for number in range(5)]
 
     assert held(desk, "ana", 2) == photos[:2]

@@ -88,7 +88,7 @@ def announced(run: Run) -> list[tuple[str, dict[str, Any]]]:
     return [(entry["DetailType"], entry["Detail"]) for entry in entries]
 
 
-def test_a_photo_that_the_model_is_sure_of_is_routed(bay: Interpreter) -> None:
+def test_a_sure_photo_is_routed(bay: Interpreter) -> None:
     run = classify(bay)
 
     assert (run.status, run.states[-1]) == ("SUCCEEDED", "VehicleRouted")

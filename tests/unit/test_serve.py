@@ -155,7 +155,7 @@ def test_ping_returns_the_models_picture_size(app: Starlette, port: int) -> None
     assert served_size(f"http://127.0.0.1:{port}") == app.state.input_size
 
 
-def test_ping_answers_while_images_are_worked_on(port: int) -> None:
+def test_ping_answers_while_images_are_classified(port: int) -> None:
     with ThreadPoolExecutor(4) as pool:
         working = [pool.submit(call, port, "POST", "/invocations", picture("PNG", (4000, 3000))) for _ in range(4)]
         started = time.monotonic()
@@ -182,7 +182,7 @@ def test_a_stalled_connection_is_closed(port: int, sent: bytes, monkeypatch: pyt
             pass
 
 
-def test_a_slow_request_that_comes_in_whole_is_answered(port: int) -> None:
+def test_a_slow_but_complete_request_is_answered(port: int) -> None:
     body = picture("PNG")
     head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:

@@ -26,7 +26,7 @@ def test_eventbridge_may_publish_to_the_topic_without_conditions() -> None:
     assert "Condition" not in statement
 
 
-def test_eventbridge_may_use_the_key_whatever_account_it_says_it_comes_from() -> None:
+def test_eventbridge_may_use_the_key_without_an_account_condition() -> None:
     """https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html knows no aws:SourceAccount for EventBridge."""
     (statement,) = statements_for("events.amazonaws.com", RESOURCES["Key"]["Properties"]["KeyPolicy"])
 

@@ -28,7 +28,7 @@ def declared_substitutions(path: Path) -> set[str]:
 
 
 @every_definition
-def test_the_definition_is_valid_and_every_target_exists_and_is_reached(path: Path) -> None:
+def test_the_definition_is_valid_and_every_state_is_reachable(path: Path) -> None:
     text = re.sub(r"\$\{(Partition|RunPhoto)\}", lambda name: SUBSTITUTES[name[1]], json.dumps(read(path)))
 
     problems = Linter().validate(json.loads(text))
@@ -84,7 +84,7 @@ def expressions_in(value: Any) -> list[str]:
 
 
 @every_definition
-def test_an_expression_reaches_its_input_through_states_alone(path: Path) -> None:
+def test_an_expression_reads_its_input_only_through_states(path: Path) -> None:
     """AWS refuses a bare name, `$` and `$$` at the top of an expression: UNSUPPORTED_JSONATA_EXPRESSION."""
     expressions = expressions_in(read(path))
 
@@ -110,7 +110,7 @@ def test_an_expression_is_one_line_of_bounded_length(path: Path) -> None:
         ("*", {"*"}),
     ],
 )
-def test_a_name_without_states_is_noticed(expression: str, bare: set[str]) -> None:
+def test_a_name_outside_states_is_noticed(expression: str, bare: set[str]) -> None:
     assert uses(expression).bare == bare
 
 
@@ -223,7 +223,7 @@ def test_results_and_errors_are_read_only_where_they_exist(path: Path) -> None:
             assert not any(each.startswith("result") for each in uses(expression).states), name
 
 
-def test_every_way_through_the_photo_s_workflow_ends_in_a_named_end() -> None:
+def test_every_path_through_the_photo_s_workflow_ends_in_a_named_state() -> None:
     states = definition_of("ClassifyPhoto")["States"]
     ends = {name: state.get("Error") for name, state in states.items() if state["Type"] in {"Succeed", "Fail"}}
 

@@ -38,7 +38,7 @@ def test_each_source_has_its_own_figures() -> None:
     assert found.mean_accuracy == 0.5
 
 
-def test_the_worst_class_is_one_of_many_photos() -> None:
+def test_the_worst_class_has_many_photos() -> None:
     photos = [photo("bicycle", "street")] * 60 + [photo("motorcycle", "street")] * 49
     labels = np.array([0] * 60 + [1] * 49)
     scores = rows(*[0.1] * 45, *[0.9] * 15, *[0.1] * 49)

@@ -115,7 +115,7 @@ def test_a_missing_input_of_stage_is_one_line(arguments: list[str], message: str
 @pytest.mark.parametrize(
     ("classes", "message"), [("bicycle", "two or more different classes"), ("bicycle,tram", "has no class tram")]
 )
-def test_classes_that_are_not_there_are_named(photos: Path, tmp_path: Path, classes: str, message: str) -> None:
+def test_missing_classes_are_named(photos: Path, tmp_path: Path, classes: str, message: str) -> None:
     result = run("stage", "--folder", str(photos), "--classes", classes, "--output", str(tmp_path / "staged"))
     assert result.exit_code == 1
     assert message in said(result)
@@ -197,7 +197,7 @@ def test_a_model_of_other_classes_is_refused(photos: Path, tmp_path: Path) -> No
     assert "knows 2 classes, the data set" in said(result)
 
 
-def test_only_one_thing_is_measured_at_a_time(staged: Path) -> None:
+def test_options_for_several_models_exclude_each_other(staged: Path) -> None:
     result = run("evaluate", "--data", str(staged), "--url", "http://127.0.0.1:9", "--endpoint", "bay")
     assert "exclude each other" in said(result)
 
@@ -225,7 +225,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("answering")
-def test_deploy_says_the_price_first_and_status_and_cleanup_find_it(account: Any) -> None:
+def test_deploy_shows_the_price_first_and_status_and_cleanup_find_the_endpoint(account: Any) -> None:
     declined = run(*DEPLOY, answer="n\n")
     assert "about $84 to $168 a month" in said(declined)
     assert declined.exit_code == 1
@@ -266,7 +266,7 @@ def test_a_serverless_endpoint_refuses_capture_with_a_remedy() -> None:
 
 
 @pytest.mark.usefixtures("answering")
-def test_a_serverless_endpoint_asks_no_price() -> None:
+def test_a_serverless_endpoint_needs_no_price_confirmation() -> None:
     result = run(*DEPLOY, "--serverless", "--capture-percent", "0")
     assert result.exit_code == 0, result.output
     assert "a month" not in result.output

@@ -74,7 +74,7 @@ def test_a_difference_of_two_photos_in_a_hundred_is_not_shown() -> None:
     assert verdicts(compared(old, new))["accuracy"] == "no difference shown"
 
 
-def test_mcnemar_s_p_is_that_of_its_binomial() -> None:
+def test_mcnemar_s_p_is_binomial() -> None:
     old = measured([0.95] * 90 + [0.45] * 10, [], "old")
     new = measured([0.45] * 2 + [0.95] * 98, [], "new")
 

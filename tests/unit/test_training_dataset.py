@@ -67,7 +67,7 @@ def test_an_archive_is_read_by_class_and_others_become_outliers(tmp_path: Path) 
     assert found.digest.startswith("sha256:")
 
 
-def test_the_order_of_classes_is_the_users(tmp_path: Path) -> None:
+def test_the_user_sets_the_order_of_classes(tmp_path: Path) -> None:
     path = tmp_path / "cifar.tar.gz"
     cifar_archive(path, [("bike_s_1.png", 0), ("moto_s_2.png", 2)])
     assert {item.label for item in dataset.read_cifar(path, ["motorcycle", "bicycle"]).train} == set(CLASSES)

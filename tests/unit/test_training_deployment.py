@@ -97,7 +97,7 @@ def test_the_hosting_of_an_endpoint_can_be_read_back_for_another_model(
     assert live_endpoint.hosting_of(account.clients, "bay") == hosting
 
 
-def test_an_endpoint_that_is_not_there_cannot_be_read_back(account: Account) -> None:
+def test_a_missing_endpoint_cannot_be_read_back(account: Account) -> None:
     with pytest.raises(UserError, match="cannot look at endpoint bay"):
         live_endpoint.hosting_of(account.clients, "bay")
 
@@ -202,7 +202,7 @@ def test_a_serverless_endpoint_has_no_instances_capture_alarms_or_scaling(accoun
     assert account.sent("PutMetricAlarm") == account.sent("RegisterScalableTarget") == []
 
 
-def test_a_wrong_answer_takes_a_new_endpoint_back(account: Account) -> None:
+def test_a_wrong_answer_removes_a_new_endpoint(account: Account) -> None:
     def wrong() -> None:
         raise UserError("the endpoint knows 3 classes, 2 were expected")
 
@@ -211,7 +211,7 @@ def test_a_wrong_answer_takes_a_new_endpoint_back(account: Account) -> None:
     assert not left(account).exists
 
 
-def test_ctrl_c_takes_a_new_endpoint_back(account: Account) -> None:
+def test_ctrl_c_removes_a_new_endpoint(account: Account) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -275,7 +275,7 @@ def created(stubs: dict[str, Stubber]) -> None:
 ENDPOINT_ARN = {"EndpointArn": "arn:aws:sagemaker:us-east-1:123456789012:endpoint/bay"}
 
 
-def test_a_failed_endpoint_is_taken_back_with_awss_reason(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_a_failed_endpoint_is_removed_with_the_reason_from_aws(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
     missing(sagemaker)
@@ -308,7 +308,7 @@ def test_resources_that_cannot_be_deleted_are_named(scripted: tuple[Clients, dic
         deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
-def test_a_refused_alarm_leaves_no_other(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_a_refused_alarm_leaves_no_other_alarms(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
     missing(sagemaker)
@@ -326,7 +326,7 @@ def test_a_refused_alarm_leaves_no_other(scripted: tuple[Clients, dict[str, Stub
         deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
-def test_a_used_up_quota_says_where_to_ask_for_more(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_a_used_up_quota_names_the_place_to_raise_it(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
     missing(sagemaker)
@@ -498,7 +498,7 @@ def test_an_update_that_answers_wrongly_is_switched_back(scripted: tuple[Clients
         ),
     ],
 )
-def test_an_endpoint_that_cannot_be_updated_is_left_alone(
+def test_an_endpoint_that_cannot_be_updated_is_untouched(
     scripted: tuple[Clients, dict[str, Stubber]], existing: dict[str, Any], message: str
 ) -> None:
     clients, stubs = scripted
@@ -516,7 +516,7 @@ def test_the_probe_wants_a_score_per_class() -> None:
         deployment.probe(lambda body: [0.2, 0.3, 0.5], b"photo", 2)
 
 
-def test_a_packed_model_is_where_the_server_looks_and_packs_the_same_twice(tmp_path: Path) -> None:
+def test_a_packed_model_is_in_the_server_s_path_and_reproducible(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"onnx")
     packed = artifact.pack(path)
@@ -577,7 +577,7 @@ def test_a_job_of_the_builtin_recipe_is_hosted_by_its_own_image(scripted: tuple[
     assert made == artifact.Artifact("aws/image-classification:1", "s3://photos/jobs/model.tar.gz", 2, 32)
 
 
-def test_a_job_of_the_bundled_recipe_needs_our_image(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_a_job_of_the_bundled_recipe_needs_the_container_image(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     for _ in range(2):
         stubs["sagemaker"].add_response("describe_training_job", job("Completed", {"classes": "a,b,c"}))
@@ -623,7 +623,7 @@ def test_cleanup_deletes_all_of_it_and_finds_nothing_the_second_time(account: Ac
     assert inventory.cleanup(account.clients, left(account), poll_seconds=0) == []
 
 
-def test_cleanup_leaves_another_endpoint_of_a_longer_name_alone(account: Account) -> None:
+def test_cleanup_leaves_an_endpoint_with_a_longer_name_untouched(account: Account) -> None:
     deploy(account, replace(HOSTING, endpoint="bay-two"))
     deploy(account)
     inventory.cleanup(account.clients, left(account), poll_seconds=0)
@@ -646,7 +646,7 @@ def test_captures_of_a_whole_bucket_are_found(account: Account) -> None:
     assert len(inventory.captures(account.clients, "s3://photos", "bay")) == 1
 
 
-def test_an_address_that_is_not_of_s3_is_refused(account: Account) -> None:
+def test_an_address_outside_s3_is_refused(account: Account) -> None:
     with pytest.raises(UserError, match="s3://BUCKET/PREFIX"):
         inventory.captures(account.clients, "photos/captures", "bay")
 

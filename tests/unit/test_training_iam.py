@@ -21,7 +21,7 @@ def allowed(name: str) -> set[str]:
     return {action for each in actions for action in ([each] if isinstance(each, str) else each)}
 
 
-def test_the_trainer_may_do_to_sagemaker_all_that_training_does() -> None:
+def test_the_trainer_may_make_all_sagemaker_calls_of_training() -> None:
     called = calls_of(MODULES, ["sagemaker", "application-autoscaling", "cloudwatch"])
 
     assert "sagemaker:CreateEndpoint" in called

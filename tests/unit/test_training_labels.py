@@ -95,7 +95,7 @@ def held(found: Labels) -> set[str]:
     return {photo.name for photo in [*found.held_out, *found.held_out_outliers]}
 
 
-def test_a_third_is_held_out_and_stays_so_when_more_arrive(labels: Path) -> None:
+def test_a_third_is_held_out_and_stays_held_out_with_more_labels(labels: Path) -> None:
     first = read_labels(labels, NAMES, 32)
     for k in range(120, 240):
         (labels / (*NAMES, "neither")[k % 3] / f"{k}.png").write_bytes(png(k))

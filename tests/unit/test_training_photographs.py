@@ -111,7 +111,7 @@ def test_originals_are_fetched_checked_and_cut_out_by_the_manifest(published: Pa
         assert abs(int(motorcycle.pixels[place, place, 0]) - 10 * tile) < 8
 
 
-def test_an_original_with_wider_colours_is_cut_out_as_the_pipeline_would_show_it(tmp_path: Path) -> None:
+def test_an_original_with_wider_colours_is_cropped_like_in_the_pipeline(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), (120, 160, 130)).save(buffer, "JPEG", quality=95, icc_profile=ADOBE)
     checksum = hashlib.sha256(buffer.getvalue()).hexdigest()

@@ -85,7 +85,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(arguments: list[str], tmp_
     assert list((tmp_path / "retrained").iterdir()) == []
 
 
-def test_the_new_model_is_judged_on_the_test_and_on_labels_that_it_never_learned(
+def test_the_new_model_is_measured_on_the_test_split_and_on_held_out_labels(
     arguments: list[str], tmp_path: Path
 ) -> None:
     result = run(*arguments)
@@ -118,7 +118,7 @@ def test_a_model_that_is_not_better_is_not_deployed(arguments: list[str], accoun
     assert serving(account) == before
 
 
-def test_a_better_model_is_deployed_as_the_one_before_was_hosted(
+def test_a_better_model_is_deployed_with_the_same_hosting(
     arguments: list[str], account: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def judged(*_: object) -> list[Comparison]:

@@ -63,7 +63,7 @@ def test_images_keep_their_names_and_pixels(folder: Path) -> None:
     assert (folder / "train/bicycle/bike_s_1.png").is_file()
 
 
-def test_images_keep_their_origin_wherever_their_files_go(tmp_path: Path) -> None:
+def test_images_keep_their_origin_in_any_folder(tmp_path: Path) -> None:
     origin = Origin("street", "openimages", "1.5", "openimages:00f3a1")
     train = [replace(item, origin=origin) for item in data().train]
     manifest = staging.write(replace(data(), train=train), tmp_path / "staged")
@@ -71,7 +71,7 @@ def test_images_keep_their_origin_wherever_their_files_go(tmp_path: Path) -> Non
     assert {item.origin for item in staging.read_split(tmp_path / "staged/train")} == {origin}
 
 
-def test_two_photos_of_one_stem_both_stay(folder: Path) -> None:
+def test_two_photos_with_the_same_stem_are_both_kept(folder: Path) -> None:
     assert {path.name for path in (folder / "train/bicycle").iterdir()} == {
         "bike_s_1.png",
         "a b+c.png",
@@ -110,7 +110,7 @@ def test_staging_again_replaces_the_old_data_set(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["staged"]
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("ten years of work")
     with pytest.raises(UserError, match="no staged data set: give another --output"):
         staging.write(data(), tmp_path)

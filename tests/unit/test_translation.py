@@ -114,7 +114,7 @@ def test_the_translated_template_is_valid_in_every_partition(environment: str) -
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_the_partition_makes_no_difference_but_in_names(region: str) -> None:
+def test_partitions_differ_only_in_names(region: str) -> None:
     assert translated("default", region)["Resources"].keys() == translated("default")["Resources"].keys()
 
 

@@ -27,7 +27,7 @@ def shown(decisions: list[Decision], width: int = 100, height: int = 24) -> str:
     return console.file.getvalue()
 
 
-def test_the_counts_stay_in_sight_however_many_photos_there_are() -> None:
+def test_the_counts_stay_visible_with_any_number_of_photos() -> None:
     many = [decision(f"uploads/{number}.jpg") for number in range(1200)]
 
     lines = shown([*many, decision("uploads/doubt.jpg", "REVIEW")]).splitlines()
@@ -43,7 +43,7 @@ def test_the_newest_come_first() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_every_width_tells_two_drivers_apart(width: int) -> None:
+def test_two_drivers_differ_at_every_width(width: int) -> None:
     keys = [f"uploads/2026/11/driver-{number}/0d2ab9f4-6c1e-4f4e-9d0e-{number:012}.jpg" for number in (7, 17)]
     long: dict[str, Any] = {"vehicle": "motorcycle", "confidence": 0.9731, "bay": "2", "order_range": "far"}
 
@@ -56,7 +56,7 @@ def test_every_width_tells_two_drivers_apart(width: int) -> None:
     assert all(len(line) <= width for line in listed.splitlines())
 
 
-def test_a_photo_that_a_person_has_routed_still_counts_as_one_that_the_model_did_not() -> None:
+def test_a_photo_that_a_person_routed_still_counts_as_reviewed() -> None:
     decisions = [decision(f"{number}.jpg", vehicle="bicycle") for number in range(8)]
     decisions += [decision("waiting.jpg", "REVIEW"), decision("seen.jpg", reviewed_by="ann")]
 
