@@ -31,7 +31,7 @@ REACH_OF_CORES = 0.8
 
 
 @dataclass(frozen=True)
-class Measured:
+class BatchRun:
     """One batch: photos per second, processor time per photo (s), peak memory of the stack and the local AWS (MiB)."""
 
     rate: float
@@ -44,8 +44,8 @@ def run(runs: int) -> Result:
     """Run small batches at every concurrency, and large ones at the default."""
     before = machine.load()
     rounds = max(1, runs // 5)
-    small: dict[int, list[Measured]] = {}
-    large: dict[int, Measured] = {}
+    small: dict[int, list[BatchRun]] = {}
+    large: dict[int, BatchRun] = {}
     for concurrency in CONCURRENCIES:
         with deployed(concurrency) as stack:
             classify(stack, 4 * concurrency)  # the functions' processes start
@@ -67,7 +67,7 @@ def deployed(concurrency: int) -> Iterator[Stack]:
             stack.down()
 
 
-def classify(stack: Stack, photos: int) -> Measured:
+def classify(stack: Stack, photos: int) -> BatchRun:
     """Upload photos outside the upload prefix, then classify them as one batch."""
     prefix = f"backfill/{uuid.uuid4().hex}/"
     s3, body = stack.client("s3"), PHOTO.read_bytes()
@@ -83,7 +83,7 @@ def classify(stack: Stack, photos: int) -> Measured:
     summary = batch.summary()
     if int(summary["photos"]) != photos or batch.status() != "SUCCEEDED":
         raise RuntimeError(f"the batch of {photos} photos ended as {summary}")
-    return Measured(photos / seconds, watch.cpu / photos, watch.peak_ours, watch.peak_emulator)
+    return BatchRun(photos / seconds, watch.cpu / photos, watch.peak_ours, watch.peak_emulator)
 
 
 class Watch:
@@ -122,7 +122,7 @@ class Watch:
             self.peak_emulator = max(self.peak_emulator, self._emulator.memory_full_info().pss / 2**20)
 
 
-def _rows(small: dict[int, list[Measured]], large: dict[int, Measured]) -> Iterator[Row]:
+def _rows(small: dict[int, list[BatchRun]], large: dict[int, BatchRun]) -> Iterator[Row]:
     cores = psutil.cpu_count() or 1
     one = Reading("one after the other", Figure.of([each.rate for each in small[1]]))
     for concurrency, measured in small.items():

@@ -94,7 +94,7 @@ class Quotas:
 
 
 @dataclass(frozen=True)
-class Hosting:
+class EndpointScaling:
     """Target tracking of the endpoint by calls per minute and instance, as `loading-bay model deploy` configures it.
 
     It acts after three minutes above the target; a new instance then takes a few minutes to start serving.
@@ -114,7 +114,7 @@ class Scenario:
     name: str
     photos: int
     quotas: Quotas = Quotas()
-    hosting: Hosting = Hosting()
+    hosting: EndpointScaling = EndpointScaling()
     peak: float = 0.5
 
     def arrivals(self, chance: np.random.Generator) -> NDArray[np.float64]:
@@ -439,7 +439,7 @@ def local_rate(concurrency: int, cores: int, cpu: float, waiting: float, photos:
 
 def scenarios(photos: int) -> list[Scenario]:
     """Return the scenarios to compare: the default of `deploy`, then the removal of one limit after another."""
-    large = Hosting(least=8, most=10, calls_a_minute=7_000)
+    large = EndpointScaling(least=8, most=10, calls_a_minute=7_000)
     more_starts = Quotas(starts_at_once=1_500, starts_a_second=1_500)
     return [
         Scenario("as deployed by default", photos),

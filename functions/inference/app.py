@@ -25,14 +25,14 @@ runtime = boto3.client(
 
 
 @dataclass(frozen=True)
-class Settings:
+class InferenceSettings:
     """The endpoint, and the class names in the order of its probabilities."""
 
     endpoint_name: str = os.environ["ENDPOINT_NAME"]
     class_names: tuple[str, ...] = tuple(parse_classes(os.environ["VEHICLE_CLASSES"]))
 
 
-settings = Settings()
+settings = InferenceSettings()
 
 
 @logger.inject_lambda_context

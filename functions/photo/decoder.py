@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 from PIL import Image
 
 from .errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
-from .image import Photo, central_square, upright
+from .image import PreparedPhoto, central_square, upright
 
 REFUSALS: dict[str, type[PhotoTooLarge | UnreadablePhoto]] = {
     "PhotoTooLarge": PhotoTooLarge,
@@ -72,7 +72,7 @@ class Decoder:
     ) -> None:
         self.close()
 
-    def square(self, data: bytes, size: int) -> Photo:
+    def square(self, data: bytes, size: int) -> PreparedPhoto:
         """Return the photo's central square, reduced to size × size pixels, as `image.central_square` does.
 
         Raises:
@@ -82,7 +82,7 @@ class Decoder:
         """
         return self._decode("square", data, size)
 
-    def upright(self, data: bytes, longest_side: int) -> Photo:
+    def upright(self, data: bytes, longest_side: int) -> PreparedPhoto:
         """Return the whole photo with no side above `longest_side` pixels, as `image.upright` does; raises as above."""
         return self._decode("upright", data, longest_side)
 
@@ -110,7 +110,7 @@ class Decoder:
             self._process = _Process(self.seconds, self.patience, self.megabytes)
         return self._process
 
-    def _decode(self, shape: str, data: bytes, side: int) -> Photo:
+    def _decode(self, shape: str, data: bytes, side: int) -> PreparedPhoto:
         if len(data) > SHARED_BYTES:
             raise PhotoTooLarge(f"the photo has {len(data):,} bytes, more than {SHARED_BYTES:,} are decoded")
         request = REQUEST.pack(shape.encode(), side, self.max_pixels, len(data))
@@ -122,7 +122,7 @@ class Decoder:
             except DecoderFailed:
                 self.close()
                 raise
-            if isinstance(answer, Photo):
+            if isinstance(answer, PreparedPhoto):
                 return answer
             if answer.is_certain:
                 raise answer.error
@@ -179,7 +179,7 @@ class _Process:
             raise DecoderFailed(f"the decoding process does not start: it ended with status {self.end()}") from error
         self._is_ready = True
 
-    def decode(self, request: bytes, data: bytes) -> Photo | _Refusal:
+    def decode(self, request: bytes, data: bytes) -> PreparedPhoto | _Refusal:
         """Decode a photo in the process; return the picture or the refusal.
 
         Raises:
@@ -199,7 +199,7 @@ class _Process:
             return _Refusal(REFUSALS[answer["error"]](answer["reason"]), answer["is_certain"])
         width, height = answer["size"]
         image = Image.frombytes("RGB", (width, height), self._shared[: 3 * width * height])
-        return Photo(image, answer["format"], answer["width"], answer["height"])
+        return PreparedPhoto(image, answer["format"], answer["width"], answer["height"])
 
     def end(self) -> int:
         """End the process if it did not end on its own, and return its exit status."""

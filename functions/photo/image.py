@@ -33,7 +33,7 @@ QUALITIES = (90, 80, 70, 55, 40, 30, 20, 10)
 
 
 @dataclass(frozen=True)
-class Photo:
+class PreparedPhoto:
     """An upright RGB picture made from a photo, with the photo's `format`, `width` and `height` (before rotation)."""
 
     image: Image.Image
@@ -56,7 +56,7 @@ class Photo:
         return data
 
 
-def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> Photo:
+def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> PreparedPhoto:
     """Turn a photo upright, crop its central square and reduce it to size × size pixels.
 
     Reads JPEG, PNG, WebP, HEIF/HEIC and AVIF; the first frame of an animation. Transparent pixels become white.
@@ -80,7 +80,7 @@ def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> P
     return _decode(data, max_pixels, square, draft=4 * size)
 
 
-def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> Photo:
+def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> PreparedPhoto:
     """Turn a photo upright and reduce it until no side has more than `longest_side` pixels.
 
     Reads and raises as `central_square`; a smaller photo keeps its size.
@@ -96,7 +96,7 @@ def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> 
 
 def _decode(
     data: bytes | memoryview, max_pixels: int, reduce: Callable[[Image.Image], Image.Image], draft: int
-) -> Photo:
+) -> PreparedPhoto:
     """Decode a photo, with at least `draft` pixels per side, and reduce it."""
     format = format_of(data)
     name = NAMES.get(format, format)
@@ -127,7 +127,7 @@ def _decode(
             raise
         except Exception as error:  # as above
             raise UnreadablePhoto(f"the {name} photo is damaged ({_line(error)})") from error
-    return Photo(picture, format, right - left, bottom - top)
+    return PreparedPhoto(picture, format, right - left, bottom - top)
 
 
 def _shown(

@@ -62,7 +62,7 @@ quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts":
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReviewSettings:
     """The page's sign-in client, its texts, and the limits of an accepted photo (bytes, pixels)."""
 
     client_id: str = os.environ["CLIENT_ID"]
@@ -74,7 +74,7 @@ class Settings:
     max_pixels: int = int(os.environ["MAX_PHOTO_PIXELS"])
 
 
-settings = Settings()
+settings = ReviewSettings()
 decoder = Decoder(max_pixels=settings.max_pixels)
 decoder.start()  # before the clients, so both start in parallel
 s3 = boto3.client("s3", config=quick)

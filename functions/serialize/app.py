@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from functions.photo.decoder import Decoder
 from functions.photo.errors import PhotoNotFound, PhotoTooLarge, UnreadablePhoto
-from functions.photo.image import Photo
+from functions.photo.image import PreparedPhoto
 from functions.photo.storage import fetch_photo
 
 # With base64 and the rest of the record, a workflow state stays below 200 KiB of the 256 KiB allowed.
@@ -26,7 +26,7 @@ metrics = Metrics()
 
 
 @dataclass(frozen=True)
-class Settings:
+class SerializeSettings:
     """The limits of an accepted photo (bytes, pixels), and the longest side (pixels) and shape of its picture."""
 
     max_bytes: int = int(os.environ["MAX_PHOTO_BYTES"])
@@ -35,7 +35,7 @@ class Settings:
     is_square: bool = {"WHOLE": False, "SQUARE": True}[os.environ.get("IMAGE_SHAPE", "WHOLE")]
 
 
-settings = Settings()
+settings = SerializeSettings()
 decoder = Decoder(max_pixels=settings.max_pixels)
 decoder.start()  # before the client, so both start in parallel
 # Step Functions retries over minutes, so a waiting photo costs no Lambda time.
@@ -91,7 +91,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     )
 
 
-def encode(reduced: Photo) -> tuple[bytes, str]:
+def encode(reduced: PreparedPhoto) -> tuple[bytes, str]:
     """Return the encoded picture for the endpoint, and its content type."""
     if settings.is_square:
         return reduced.encode("PNG", compress_level=3), "image/png"

@@ -331,7 +331,7 @@ def demo(archive: Path | None, **options: Any) -> None:
     click.echo("every sample ended as expected")
 
 
-def _run_demo(options: Options, photos: Sequence[demo_photos.Photo]) -> list[Decision]:
+def _run_demo(options: Options, photos: Sequence[demo_photos.DemoPhoto]) -> list[Decision]:
     shutil.rmtree(DEMO / "capture", ignore_errors=True)  # from an earlier demo
     stack = _start(DEMO, options)
     try:

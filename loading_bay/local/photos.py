@@ -28,7 +28,7 @@ PHOTO_START = re.compile(
 
 
 @dataclass(frozen=True)
-class Photo:
+class DemoPhoto:
     """A photo to upload: its name in the inbox, its bytes, its expected statuses, and its vehicle.
 
     The model may send some of its test images to the wrong bay; the demo reports these errors, which are not faults of
@@ -50,16 +50,16 @@ class Photo:
         return status in self.statuses and (self.is_test or not self.is_misrouted(status, vehicle))
 
 
-def sample_photos() -> list[Photo]:
+def sample_photos() -> list[DemoPhoto]:
     """Return the pictures that come with the project, in `events/photos`."""
     expected = json.loads((SAMPLES / "expected.json").read_text())
     return [
-        Photo(name, (SAMPLES / name).read_bytes(), frozenset(outcome["statuses"]), outcome["vehicle"])
+        DemoPhoto(name, (SAMPLES / name).read_bytes(), frozenset(outcome["statuses"]), outcome["vehicle"])
         for name, outcome in sorted(expected.items())
     ]
 
 
-def cifar_photos(archive: Path) -> list[Photo]:
+def cifar_photos(archive: Path) -> list[DemoPhoto]:
     """Return the first test images of each class."""
     test = read_cifar(archive, CLASSES).test
     photos = []
@@ -67,7 +67,9 @@ def cifar_photos(archive: Path) -> list[Photo]:
         for photo in [photo for photo in test if photo.label == vehicle][:IMAGES_PER_CLASS]:
             buffer = io.BytesIO()
             Image.fromarray(photo.pixels).save(buffer, "PNG")
-            photos.append(Photo(photo.name, buffer.getvalue(), frozenset({"ROUTED", "REVIEW"}), vehicle, is_test=True))
+            photos.append(
+                DemoPhoto(photo.name, buffer.getvalue(), frozenset({"ROUTED", "REVIEW"}), vehicle, is_test=True)
+            )
     return photos
 
 
@@ -78,7 +80,7 @@ def find_archive(given: Path | None) -> Path | None:
     return DOWNLOADED if DOWNLOADED.exists() else None
 
 
-def judge(photos: Sequence[Photo], outcomes: Mapping[str, tuple[str, str]]) -> list[str]:
+def judge(photos: Sequence[DemoPhoto], outcomes: Mapping[str, tuple[str, str]]) -> list[str]:
     """Return a line for each photo with an unexpected outcome; `outcomes` has status and vehicle by name."""
     ends = {photo.name: outcomes.get(photo.name, ("no outcome", "")) for photo in photos}
     return [
@@ -88,7 +90,7 @@ def judge(photos: Sequence[Photo], outcomes: Mapping[str, tuple[str, str]]) -> l
     ]
 
 
-def misrouted_test_images(photos: Iterable[Photo], outcomes: Mapping[str, tuple[str, str]]) -> str:
+def misrouted_test_images(photos: Iterable[DemoPhoto], outcomes: Mapping[str, tuple[str, str]]) -> str:
     """Return a sentence that counts and names the test images that the model sent to the wrong bay."""
     tested = [photo for photo in photos if photo.is_test]
     wrong = [f"{photo.name} ({photo.vehicle})" for photo in tested if photo.is_misrouted(*outcomes[photo.name])]

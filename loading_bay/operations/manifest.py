@@ -16,7 +16,7 @@ from loading_bay.stack.errors import UserError, is_missing
 
 COLUMNS = ("s3_key", "s3_bucket", "etag", "version_id")
 LONGEST_KEY = 1024  # bytes
-Photo = dict[str, Any]
+PhotoInput = dict[str, Any]
 INVENTORY = re.compile(r"(^|/)manifest\.json$")
 
 
@@ -57,7 +57,7 @@ def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
     return put_manifest(deployed, batch, READERS[kind](manifest, _decoded(manifest, content)))
 
 
-def put_manifest(deployed: Deployed, batch: str, photos: Iterable[Photo]) -> str:
+def put_manifest(deployed: Deployed, batch: str, photos: Iterable[PhotoInput]) -> str:
     """Put a manifest of these photos into the inbox, outside the upload prefix, and return its key."""
     key = f"manifests/{batch}.jsonl"
     lines = "".join(f"{json.dumps(photo, ensure_ascii=False)}\n" for photo in photos)
@@ -92,7 +92,7 @@ def _decoded(name: str, content: bytes) -> str:
     return text
 
 
-def _from_csv(name: str, text: str) -> list[Photo]:
+def _from_csv(name: str, text: str) -> list[PhotoInput]:
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     photos = []
     try:
@@ -116,7 +116,7 @@ def _without_key(name: str, header: str) -> str:
     return f"{name} has no column s3_key; its first line should name the columns, not {header[:60]!r}"
 
 
-def _from_json_lines(name: str, text: str) -> list[Photo]:
+def _from_json_lines(name: str, text: str) -> list[PhotoInput]:
     photos = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -131,7 +131,7 @@ def _from_json_lines(name: str, text: str) -> list[Photo]:
     return photos
 
 
-def _checked(name: str, number: int, photo: Photo) -> Photo:
+def _checked(name: str, number: int, photo: PhotoInput) -> PhotoInput:
     """Return a photo in a manifest.
 
     Raises:
@@ -143,7 +143,7 @@ def _checked(name: str, number: int, photo: Photo) -> Photo:
     return photo | named_photo(key)
 
 
-def named_photo(key: str) -> Photo:
+def named_photo(key: str) -> PhotoInput:
     """Return the input of ClassifyPhoto for a photo, given its key or `s3://BUCKET/KEY`."""
     if not key.startswith("s3://"):
         return {"s3_key": key}
@@ -151,4 +151,4 @@ def named_photo(key: str) -> Photo:
     return {"s3_bucket": place.bucket, "s3_key": place.prefix}
 
 
-READERS: dict[str, Callable[[str, str], list[Photo]]] = {".csv": _from_csv, ".jsonl": _from_json_lines}
+READERS: dict[str, Callable[[str, str], list[PhotoInput]]] = {".csv": _from_csv, ".jsonl": _from_json_lines}

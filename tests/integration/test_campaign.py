@@ -61,7 +61,7 @@ CALL_FAULTS = [
 
 
 @dataclass(frozen=True)
-class Photo:
+class UploadedPhoto:
     """An uploaded photo, by key and content, with its expected outcomes."""
 
     kind: str
@@ -76,10 +76,10 @@ class Campaign:
     def __init__(self, bay: Bay) -> None:
         pillow_heif.register_heif_opener()
         self.bay = bay
-        self.photos: list[Photo] = []
+        self.photos: list[UploadedPhoto] = []
         self._number = 0
         self._lock = threading.Lock()
-        self._kinds: list[Callable[[str], list[Photo]]] = [
+        self._kinds: list[Callable[[str], list[UploadedPhoto]]] = [
             *([self._good] * 6),
             *([self._unsure] * 2),
             self._duplicated,
@@ -102,7 +102,7 @@ class Campaign:
             for photos in pool.map(self._one, wanted):
                 self.photos += photos
 
-    def _one(self, kind: Callable[[str], list[Photo]]) -> list[Photo]:
+    def _one(self, kind: Callable[[str], list[UploadedPhoto]]) -> list[UploadedPhoto]:
         wait_for(lambda: self.bay.running() <= IN_FLIGHT, 120)
         with self._lock:
             self._number += 1
@@ -117,27 +117,27 @@ class Campaign:
         image.save(buffer, random.choice(["JPEG", "PNG", "WEBP", "HEIF"]))
         return buffer.getvalue()
 
-    def _put(self, kind: str, key: str, data: bytes, *right: str) -> Photo:
+    def _put(self, kind: str, key: str, data: bytes, *right: str) -> UploadedPhoto:
         answer = self.bay.s3.put_object(Bucket=self.bay.bucket, Key=key, Body=data)
-        return Photo(kind, key, answer["ETag"].strip('"'), frozenset(right))
+        return UploadedPhoto(kind, key, answer["ETag"].strip('"'), frozenset(right))
 
-    def _event(self, photo: Photo) -> None:
+    def _event(self, photo: UploadedPhoto) -> None:
         self.bay.start({"bucket": {"name": self.bay.bucket}, "object": {"key": photo.key, "etag": photo.etag}})
 
-    def _good(self, name: str) -> list[Photo]:
+    def _good(self, name: str) -> list[UploadedPhoto]:
         colour, right = random.choice([("red", BICYCLE), ("blue", MOTORCYCLE)])
         return [self._put("good", f"uploads/good {name}.jpg", self._picture(colour), right)]
 
-    def _unsure(self, name: str) -> list[Photo]:
+    def _unsure(self, name: str) -> list[UploadedPhoto]:
         return [self._put("unsure", f"uploads/unsure-{name}", self._picture("grey"), REVIEW, MOTORCYCLE)]
 
-    def _duplicated(self, name: str) -> list[Photo]:
+    def _duplicated(self, name: str) -> list[UploadedPhoto]:
         photo = self._put("event three times", f"uploads/duplicated-{name}", self._picture("red"), BICYCLE)
         for _ in range(2):
             self._event(photo)
         return [photo]
 
-    def _out_of_order(self, name: str) -> list[Photo]:
+    def _out_of_order(self, name: str) -> list[UploadedPhoto]:
         key = f"elsewhere/out-of-order-{name}"
         older = self._put("event late", key, self._picture("red"), REJECTED)
         newer = self._put("event early", key, self._picture("blue"), MOTORCYCLE)
@@ -145,46 +145,46 @@ class Campaign:
         self._event(older)
         return [older, newer]
 
-    def _renamed(self, name: str) -> list[Photo]:
+    def _renamed(self, name: str) -> list[UploadedPhoto]:
         old = self._put("renamed", f"uploads/renamed-{name}", self._picture("red"), BICYCLE, REJECTED)
         source = {"Bucket": self.bay.bucket, "Key": old.key}
         self.bay.s3.copy_object(Bucket=self.bay.bucket, Key=f"{old.key}-new", CopySource=source)
         self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=old.key)
-        return [old, Photo("new name", f"{old.key}-new", old.etag, frozenset({BICYCLE}))]
+        return [old, UploadedPhoto("new name", f"{old.key}-new", old.etag, frozenset({BICYCLE}))]
 
-    def _overwritten(self, name: str) -> list[Photo]:
+    def _overwritten(self, name: str) -> list[UploadedPhoto]:
         key = f"uploads/overwritten-{name}"
         old = self._put("overwritten", key, self._picture("red"), BICYCLE, REJECTED)
         return [old, self._put("overwriting", key, self._picture("blue"), MOTORCYCLE)]
 
-    def _uploaded_twice(self, name: str) -> list[Photo]:
+    def _uploaded_twice(self, name: str) -> list[UploadedPhoto]:
         data = self._picture("blue")
         self._put("uploaded twice", f"uploads/twice-{name}", data, MOTORCYCLE)
         return [self._put("uploaded twice", f"uploads/twice-{name}", data, MOTORCYCLE)]
 
-    def _deleted(self, name: str) -> list[Photo]:
+    def _deleted(self, name: str) -> list[UploadedPhoto]:
         photo = self._put("deleted at once", f"uploads/deleted-{name}", self._picture("red"), BICYCLE, REJECTED)
         self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=photo.key)
         return [photo]
 
-    def _gone(self, name: str) -> list[Photo]:
+    def _gone(self, name: str) -> list[UploadedPhoto]:
         photo = self._put("deleted before", f"elsewhere/gone-{name}", self._picture("red"), REJECTED)
         self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=photo.key)
         self._event(photo)
         return [photo]
 
-    def _damaged(self, name: str) -> list[Photo]:
+    def _damaged(self, name: str) -> list[UploadedPhoto]:
         buffer = io.BytesIO()
         Image.effect_noise((200, 100), 50).save(buffer, "JPEG")
         return [self._put("damaged", f"uploads/damaged-{name}", buffer.getvalue()[:-900] + name.encode(), REJECTED)]
 
-    def _text(self, name: str) -> list[Photo]:
+    def _text(self, name: str) -> list[UploadedPhoto]:
         return [self._put("text", f"uploads/<b>text-{name}</b>", b"no photo " + name.encode(), REJECTED)]
 
-    def _empty(self, name: str) -> list[Photo]:
+    def _empty(self, name: str) -> list[UploadedPhoto]:
         return [self._put("zero bytes", f"uploads/empty-{name}", b"", REJECTED)]
 
-    def _large(self, name: str) -> list[Photo]:
+    def _large(self, name: str) -> list[UploadedPhoto]:
         return [self._put("50 MB", f"uploads/large-{name}", self._picture("red") + bytes(LARGE_BYTES), REJECTED)]
 
 
@@ -192,7 +192,7 @@ class Campaign:
 class Settled:
     """The state after a campaign, and the photos that had to run again, with reasons."""
 
-    photos: list[Photo]
+    photos: list[UploadedPhoto]
     decisions: dict[tuple[str, str], Decision]
     announced: list[dict[str, Any]]
     journal: list[Call]
@@ -212,7 +212,7 @@ def named(photo: Mapping[str, Any]) -> tuple[Any, Any]:
     return photo.get("s3_key"), photo.get("etag")
 
 
-def heal(bay: Bay, photos: list[Photo]) -> Counter[str]:
+def heal(bay: Bay, photos: list[UploadedPhoto]) -> Counter[str]:
     """Let ten minutes pass and start RunAgain; return the photos to run again, with reasons."""
     why: Counter[str] = Counter()
     decisions = by_photo(bay)

@@ -10,7 +10,7 @@ import pytest
 import simpy
 
 from benchmarks.cost import Timing
-from benchmarks.simulation import Bucket, Burst, Hosting, Pool, Quotas, Retries, Scenario, local_rate
+from benchmarks.simulation import Bucket, Burst, EndpointScaling, Pool, Quotas, Retries, Scenario, local_rate
 from benchmarks.sizing import Work
 
 NO_WORK = Work(cpu=0, cold_cpu=0, waiting=0)
@@ -126,7 +126,7 @@ def test_executions_start_at_the_quota_and_no_faster() -> None:
 def test_photos_that_a_small_endpoint_fails_run_again_until_decided() -> None:
     # An hour of work for two cores at a second per image, half of it within ten minutes.
     slow = Timing(QUICK.functions, image_cpu=1000, workflow_seconds=1)
-    hosting = Hosting(least=1, most=1)
+    hosting = EndpointScaling(least=1, most=1)
     outcome = Burst(Scenario("too small", 7_200, UNLIMITED, hosting, peak=0.5), slow).run()
 
     assert outcome.first_limit() == "endpoint"
@@ -166,7 +166,7 @@ def test_retries_are_those_of_the_definition() -> None:
 
 def test_the_endpoint_grows_once_its_target_was_exceeded_for_minutes() -> None:
     # 60 photos a minute against a target of 20 for an instance: three are wanted after three minutes and a launch.
-    hosting = Hosting(least=1, most=8, calls_a_minute=20, alarm_minutes=3, launch_seconds=300)
+    hosting = EndpointScaling(least=1, most=8, calls_a_minute=20, alarm_minutes=3, launch_seconds=300)
     outcome = Burst(Scenario("growing", 3_600, UNLIMITED, hosting, peak=0), QUICK).run()
 
     assert outcome.instances[:47] == [1] * 47

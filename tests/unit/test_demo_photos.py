@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from loading_bay.local.photos import Photo, misrouted_test_images, sample_photos
+from loading_bay.local.photos import DemoPhoto, misrouted_test_images, sample_photos
 
-TESTED = Photo("tested.png", b"", frozenset({"ROUTED", "REVIEW"}), "bicycle", is_test=True)
+TESTED = DemoPhoto("tested.png", b"", frozenset({"ROUTED", "REVIEW"}), "bicycle", is_test=True)
 
 
 def test_a_sample_that_goes_to_the_wrong_bay_is_unexpected() -> None:

@@ -10,13 +10,13 @@ import pytest
 from PIL import ExifTags, Image
 
 from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
-from functions.photo.image import Photo, central_square
+from functions.photo.image import PreparedPhoto, central_square
 
 pillow_heif.register_heif_opener()
 LIMIT = 50_000_000
 
 
-def reduce(data: bytes, size: int = 32, max_pixels: int = LIMIT) -> Photo:
+def reduce(data: bytes, size: int = 32, max_pixels: int = LIMIT) -> PreparedPhoto:
     return central_square(data, size=size, max_pixels=max_pixels)
 
 
@@ -26,7 +26,7 @@ def encode(image: Image.Image, format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def pixel(photo: Photo, x: int, y: int) -> tuple[int, ...]:
+def pixel(photo: PreparedPhoto, x: int, y: int) -> tuple[int, ...]:
     assert photo.image.mode == "RGB"
     value = photo.image.getpixel((x, y))
     assert isinstance(value, tuple)
