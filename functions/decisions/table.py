@@ -45,7 +45,7 @@ class DecisionsTable:
         return found if isinstance(found, Decision) else None
 
     def named(self, photos: Sequence[str]) -> list[Decision]:
-        """Return the current decisions about those of these photos that have one, in order of their claims."""
+        """Return the current decisions about these photos, in order of their claims; a photo may have none."""
         some = [photos[start : start + BATCH_GET] for start in range(0, len(photos), BATCH_GET)]
         return separated(each for photos in some for each in self._get(photos))[0]
 

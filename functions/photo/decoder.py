@@ -1,7 +1,7 @@
 """Decodes photos in a separate process with limited memory and time.
 
-Anybody can upload a photo, and decoders are written in C. So they run in a process that holds no credentials, and that
-ends when a photo crashes it, takes too long or needs too much memory. The process decodes one photo after another, so
+Anybody can upload a photo, and decoders are written in C. So they run in a process without credentials, which ends
+when a photo crashes it, takes too long or needs too much memory. The process decodes one photo after another, so
 a photo pays about a millisecond for the separation, not the start of an interpreter.
 """
 

@@ -1,6 +1,6 @@
 """Reads a photo's file up to its pixels without a decoder, and passes on only the parts that a picture needs.
 
-Pillow's work grows with the lists of metadata in a file, so decoders see no metadata. Everything here is linear in the
+Decoders see no metadata, because long lists of it in a file would slow Pillow down. Everything here is linear in the
 file's bytes, and the counts below bound the loops.
 """
 

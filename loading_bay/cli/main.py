@@ -23,7 +23,7 @@ SECTIONS = {
     },
     "Any stack": {
         "watch": ("operate", "Show the newest decisions, live."),
-        "explain": ("operate", "Show what happened to a photo."),
+        "explain": ("operate", "Explain the outcome of a photo."),
         "batch": ("batch", "Classify many photos at once."),
         "replay": ("operate", "Run unfinished photos and messages again."),
         "review": ("review", "Decide the photos that the model was unsure of."),

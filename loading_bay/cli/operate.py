@@ -90,7 +90,7 @@ def watch(deployed: Deployed, hours: float, every: float, seconds: float | None,
 @with_stack
 @json_option
 def explain(deployed: Deployed, photo: str, as_json: bool) -> None:
-    """Show what happened to a photo.
+    """Explain the outcome of a photo.
 
     Lists the states of the last execution of PHOTO (its key or its full name), with times and errors.
     """

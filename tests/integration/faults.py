@@ -48,7 +48,7 @@ CLAIM, RECORD, CONFIRM = '"CLAIMED"', "decided_at = :decided_at", "SET announced
 
 @dataclass(frozen=True)
 class Call:
-    """A line of the journal; `phase` is asked, done or failed."""
+    """A line of the journal; `phase` is `asked`, `done` or `failed`."""
 
     at: float
     phase: str

@@ -65,7 +65,7 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
 @pytest.mark.parametrize(
     ("data", "error", "reason"),
     [
-        (b"this is no photo", "UnreadablePhoto", "not a JPEG, PNG, WebP, HEIC or AVIF photo"),
+        (b"this is not a photo", "UnreadablePhoto", "not a JPEG, PNG, WebP, HEIC or AVIF photo"),
         (picture("red", size=(640, 480))[:-200], "UnreadablePhoto", "damaged"),
         (b"", "UnreadablePhoto", "not a JPEG"),
         (picture("red") + bytes(26214400), "PhotoTooLarge", "more than 26,214,400 are accepted"),
