@@ -1,6 +1,6 @@
-"""An hour without the endpoint heals itself within eleven minutes, and nobody does anything.
+"""After an hour without the endpoint, the stack recovers within eleven minutes, without anyone's help.
 
-The hour passes in the table: every time in it moves into the past. `CAMPAIGN_PHOTOS` makes it long.
+To let the hour pass, the test moves all times in the table into the past. `CAMPAIGN_PHOTOS` sets the number of photos.
 """
 
 import os

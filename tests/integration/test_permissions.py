@@ -1,10 +1,10 @@
-"""The Lambda roles hold exactly what is needed: with them everything works, without any part of them something fails.
+"""The Lambda roles are minimal: with them everything works, and without any one permission something fails.
 
-The local AWS holds callers to their policies, but only the functions' roles, and only where a function calls it. It has
-no SageMaker: the endpoint of these tests asks it what a role may do, as SageMaker would. It writes the functions' logs
-and traces itself, and tells any caller that a photo is missing, where S3 tells those alone who may list the bucket. So
-the shared policy for logs and traces, s3:ListBucket, and the roles of the state machines and rules show nothing when
-they are taken away here; tests/unit/test_template.py holds those to their exact lists.
+The local AWS enforces only the functions' roles, and only for calls of functions. It lacks SageMaker, so these tests'
+endpoint asks it for a role's permissions, as SageMaker would. It writes the functions' logs and traces itself. Unlike
+S3, it reports a missing photo even to callers without permission to list the bucket. So removing the shared policy for
+logs and traces, s3:ListBucket or the roles of state machines and rules has no effect here; tests/unit/test_template.py
+checks their exact lists.
 """
 
 import json
@@ -92,7 +92,7 @@ def guarded_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) ->
     options = Options(endpoint_url=endpoint.url, wait_scale=0, enforce_iam=True)
     stack = Stack.up(folder, options, say=print)
     bay = Bay(stack)
-    # The local AWS listens on plain HTTP, and holds the inbox to its policy too: TLS only.
+    # The local AWS listens on plain HTTP, but enforces the inbox's policy: TLS only.
     bay.s3.delete_bucket_policy(Bucket=bay.bucket)
     yield bay
     stack.down()
@@ -105,7 +105,7 @@ def roles(guarded_bay: Bay) -> dict[str, Role]:
 
 @pytest.fixture(autouse=True)
 def guarded_endpoint(endpoint: Endpoint, roles: dict[str, Role]) -> Iterator[None]:
-    """Answer as SageMaker does: not to a role that may not ask this endpoint."""
+    """Answer like SageMaker: refuse a role without permission for this endpoint."""
     account = roles["Inference"].arn.split(":")[4]
     resource = f"arn:aws:sagemaker:{REGION}:{account}:endpoint/{ENDPOINT_NAME}"
 
@@ -119,7 +119,7 @@ def guarded_endpoint(endpoint: Endpoint, roles: dict[str, Role]) -> Iterator[Non
 
 
 def classify_upload(bay: Bay) -> Decision:
-    """Upload a photo as a driver does."""
+    """Upload a photo like a driver."""
     return bay.outcome(bay.upload(picture("red")))
 
 
@@ -133,7 +133,7 @@ def classify_version(bay: Bay) -> Decision:
 
 
 def classify_missing(bay: Bay) -> Decision:
-    """Classify a photo that is not there."""
+    """Classify a photo that does not exist."""
     return run(bay, {"s3_bucket": bay.bucket, "s3_key": f"elsewhere/missing-{uuid.uuid4()}.jpg", "etag": "0" * 32})
 
 
@@ -219,7 +219,7 @@ def token(guarded_bay: Bay, api: ReviewApi) -> str:
 
 
 def unsure(bay: Bay, version: bool) -> str:
-    """Upload a photo that waits for a person; returns its name in the table."""
+    """Upload a photo that needs review; return its name in the table."""
     number = uuid.uuid4().int
     key = bay.upload(picture("grey", size=(40 + number % 400, 40 + number // 400 % 400)), f"driver-7/{uuid.uuid4()}")
     wait_for(partial(bay.waits, key))
@@ -259,7 +259,7 @@ def test_without_any_one_permission_the_review_page_fails(
     with roles["Review"].without(action):
         without, _ = api.call(call, body | {"review_id": str(uuid.uuid4())}, token)
 
-    if name == "announcement":  # the decision is taken, and left to the sweep
+    if name == "announcement":  # the decision is recorded, and left to RunAgain
         stored = guarded_bay.dynamodb.get_item(TableName=guarded_bay.table, Key={"photo": {"S": photo}})["Item"]
         executions = guarded_bay.sfn.list_executions(stateMachineArn=guarded_bay.stack.outputs["AnnounceReviewArn"])[
             "executions"
@@ -278,7 +278,7 @@ def test_no_role_holds_a_permission_that_is_not_shown_to_be_needed(roles: dict[s
         assert role.actions == needed
 
 
-def test_the_transformed_template_adds_no_role_and_no_policy_to_those_written_down(guarded_bay: Bay) -> None:
+def test_the_transformed_template_adds_no_role_or_policy(guarded_bay: Bay) -> None:
     written = {
         name: (
             len(resource["Properties"].get("Policies", [])),
@@ -305,7 +305,7 @@ def test_the_transformed_template_adds_no_role_and_no_policy_to_those_written_do
     assert [each["LogicalResourceId"] for each in permissions] == ["ReviewFunctionPermission"]
 
 
-def test_the_functions_may_not_reach_past_what_is_theirs(guarded_bay: Bay, roles: dict[str, Role]) -> None:
+def test_the_functions_may_use_only_their_resources(guarded_bay: Bay, roles: dict[str, Role]) -> None:
     inbox = f"arn:aws:s3:::{guarded_bay.bucket}"
     assert roles["Serialize"].may("s3:GetObject", f"{inbox}/uploads/photo.jpg")
     for action, resource in [
