@@ -1,4 +1,4 @@
-"""Writes the kept figures into docs/performance.md, so that the page says what was measured and nothing else."""
+"""Writes the kept figures into docs/performance.md, so the page shows exactly the measurements."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from typing import Any
 from .figures import ROOT, three_digits
 
 DOCUMENT = ROOT / "docs" / "performance.md"
-# Each table stands between such comments; what is between them is replaced.
+# Each table is between two such comments, and is replaced.
 PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HEADINGS = ("", "ours", "half of the runs", "baseline", "ratio", "limit", "ratio", "reach")
 
 
 def write_tables(results: Path, document: Path) -> None:
-    """Replace every table of the document by the one of the kept result that its comment names."""
+    """Replace every table in the document by that of the kept result named in its comment."""
 
     def replace(place: re.Match[str]) -> str:
         kept = json.loads((results / f"{place[2]}.json").read_text())
@@ -25,7 +25,7 @@ def write_tables(results: Path, document: Path) -> None:
 
 
 def markdown(kept: Mapping[str, Any]) -> str:
-    """Return a kept result as a Markdown table, with when and under what load it was taken."""
+    """Return a kept result as a Markdown table, with its time and the machine's load."""
     machine = kept["machine"]
     lines = [
         f"{kept['title']}. {kept['taken']}, load {kept['load']:g} beforehand, {machine['cores']} cores of "

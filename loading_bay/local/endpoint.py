@@ -1,4 +1,4 @@
-"""A SageMaker runtime on loopback: the container's own server, the runtime's address, and data capture."""
+"""A SageMaker runtime on loopback: the container's server, the runtime's API, and data capture."""
 
 import json
 import re
@@ -19,7 +19,7 @@ INVOKE_PATH = re.compile(r"/endpoints/([^/]+)/invocations")
 
 
 class SageMakerRuntime:
-    """Answers boto3's `invoke_endpoint` as SageMaker does, by asking the container.
+    """Answers boto3's `invoke_endpoint` like SageMaker, by calling the container.
 
     Every other path goes to the container unchanged.
     """

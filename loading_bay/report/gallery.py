@@ -1,4 +1,4 @@
-"""Picks the photos a person most wants to see, and takes only those out of the captures."""
+"""Picks the most informative photos, and reads only those from the captures."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,15 +18,15 @@ from .predictions import Predictions, utc
 LEAST_CONFIDENT = 12
 MOST_CONFIDENT = 6  # of each class
 
-# The request is a photo from anyone: it is decoded in bounds, and the page gets the pixels written anew, never the
-# bytes that came.
+# Anyone can upload a photo, so it is decoded within limits, and the page gets newly encoded pixels, never the original
+# bytes.
 LARGEST_BYTES = 8 << 20
 LARGEST_PIXELS = 4_000_000
 THUMBNAIL = 160
 
 
 class Gallery(NamedTuple):
-    """The least confident photos, most doubtful first, and of each class the most confident that were accepted."""
+    """The least confident photos, in order, and the most confident accepted photos of each class."""
 
     least_confident: list[Picture]
     most_confident: dict[str, list[Picture]]

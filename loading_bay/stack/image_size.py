@@ -12,14 +12,14 @@ import urllib3
 from .errors import UserError
 from .template import parameter_default
 
-# The server says it in each answer to GET /ping; `model deploy` sets it in the SageMaker model's environment.
+# The server returns it in each answer to GET /ping; `model deploy` sets it in the environment of the SageMaker model.
 HEADER = "X-Image-Size"
 VARIABLE = "LOADING_BAY_IMAGE_SIZE"
 SIZE_PARAMETER, SHAPE_PARAMETER, WHOLE = "ImageSize", "ImageShape", "WHOLE"
 
 
 def served_size(url: str) -> int | None:
-    """Return what the server at an address takes, in pixels; None where it does not say so."""
+    """Return the picture size (pixels) of the server at an address, or None if the server does not say."""
     try:
         said = urllib3.request("GET", f"{url.rstrip('/')}/ping", retries=False, timeout=5).headers.get(HEADER)
     except urllib3.exceptions.HTTPError:
@@ -28,7 +28,7 @@ def served_size(url: str) -> int | None:
 
 
 def hosted_size(sagemaker: Any, endpoint: str) -> int | None:
-    """Return what the model of a SageMaker endpoint takes, in pixels; None where nothing says so."""
+    """Return the picture size (pixels) of a SageMaker endpoint's model, or None if it is not recorded."""
     configuration = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
     variants = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"]
     model = sagemaker.describe_model(ModelName=variants[0]["ModelName"])
@@ -40,7 +40,7 @@ def require_same(endpoint: str, taken: int | None, parameters: Mapping[str, str]
     """Check that a stack of such parameters sends the photos that its endpoint's model takes, where that is known.
 
     Raises:
-        UserError: it does not; the message says what to change.
+        UserError: the sizes differ; the message says how to change the stack.
     """
     shape, side = (parameters.get(name, parameter_default(name)) for name in (SHAPE_PARAMETER, SIZE_PARAMETER))
     if taken is not None and (shape, int(side)) != (WHOLE, taken):

@@ -1,4 +1,4 @@
-"""An endpoint that a test can make say anything: it answers by a photo's colour until told otherwise."""
+"""An endpoint with configurable answers: by default, it answers by a photo's colour."""
 
 import inspect
 import io
@@ -34,7 +34,7 @@ def failure(status: int, name: str, **content: object) -> Response:
 
 
 def by_colour(body: bytes) -> Response:
-    """Red is a bicycle, blue is a motorcycle, and of anything else the model is not sure."""
+    """Red is a bicycle, blue is a motorcycle, and the model is unsure of all other colours."""
     red, _, blue = Image.open(io.BytesIO(body)).resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
     if red > blue + 64:
         return scores(0.97, 0.03)
@@ -56,7 +56,7 @@ class Endpoint:
 
     @contextmanager
     def answering(self, answer: Answer) -> Iterator[None]:
-        """Answer so while the block runs."""
+        """Use this answer while the block runs."""
         self.answer, self.calls = answer, 0
         try:
             yield

@@ -50,7 +50,7 @@ def test_a_look_has_its_share_however_few_its_images() -> None:
     assert weights[:300].sum().item() == pytest.approx(0.2 / 0.65)
 
 
-def test_of_one_look_small_sources_are_neither_drowned_nor_learned_by_heart() -> None:
+def test_small_sources_of_a_look_are_neither_ignored_nor_memorised() -> None:
     weights = draw_weights([STREET] * 400 + [Origin("street", "phone", "whole")] * 4)
     assert weights[400:].sum().item() == pytest.approx(2 / (2 + 20))
 

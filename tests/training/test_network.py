@@ -44,8 +44,8 @@ def pixels(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
 
 
-def test_the_published_weights_recognise_as_imagenet_networks_do(checkpoint: dict[str, torch.Tensor]) -> None:
-    """With its own classifier the network must sort by ImageNet's classes: wrong padding or order breaks that."""
+def test_the_published_weights_recognise_imagenet_classes(checkpoint: dict[str, torch.Tensor]) -> None:
+    """With its original classifier, the network must recognise ImageNet classes: wrong padding or order breaks that."""
     network = EfficientNetLite0(1000)
     network.load_pretrained(checkpoint)
     network.classifier.load_state_dict({"weight": checkpoint["_fc.weight"], "bias": checkpoint["_fc.bias"]})

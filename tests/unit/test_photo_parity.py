@@ -1,4 +1,4 @@
-"""One way to prepare a photo: the pipeline, training and the model's server make the same pixels of it."""
+"""The pipeline, training and the model server prepare a photo in the same way, pixel by pixel."""
 
 import io
 import struct
@@ -157,7 +157,7 @@ def test_the_transparent_grey_of_a_png_of_few_bits_becomes_white(depth: int, tra
     assert np.all(piped(png(row, 64, depth, 0, struct.pack(">H", transparent + 1))) == shade)
 
 
-def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
+def test_a_grey_that_results_from_reducing_is_not_transparent() -> None:
     stripes = np.tile(np.array([100, 200], np.uint8), (64, 32))
 
     pixels = piped(encode(Image.fromarray(stripes), "PNG", transparency=150), 32)
@@ -165,7 +165,7 @@ def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
     assert np.all(np.abs(pixels.astype(int) - 150) < 8)
 
 
-def test_colours_of_a_wider_space_are_read_as_what_they_are() -> None:
+def test_colours_of_a_wider_space_are_converted() -> None:
     seen = piped(encode(Image.new("RGB", (64, 64), (120, 160, 130)), "PNG", icc_profile=ADOBE))[16, 16]
 
     light = (np.array([120, 160, 130]) / 255) ** 2.19921875 @ np.array(ADOBE_COLOURS) @ np.linalg.inv(SRGB_COLOURS)

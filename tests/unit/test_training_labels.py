@@ -1,4 +1,4 @@
-"""Labels: what people decided, fetched from the bucket that keeps it, some learned, some held out for good."""
+"""Labels: people's decisions, fetched from the bucket; some are learned, some are always held out."""
 
 import io
 from collections.abc import Iterator
@@ -111,7 +111,7 @@ def test_a_third_is_held_out_and_stays_so_when_more_arrive(labels: Path) -> None
     assert sum(learned + held_out for _, learned, held_out in second.counts()) == 240
 
 
-def test_what_is_learned_joins_the_data_and_leaves_the_test_alone(labels: Path, tmp_path: Path) -> None:
+def test_labels_join_the_training_data_but_not_the_test_data(labels: Path, tmp_path: Path) -> None:
     def photos(start: int) -> list[Photo]:
         return [Photo(f"{k}.png", NAMES[k % 2], staged(picture(k))) for k in range(start, start + 4)]
 

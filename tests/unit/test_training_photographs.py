@@ -26,7 +26,7 @@ def quiet(done: int, total: int) -> None:
 
 @pytest.fixture
 def published(tmp_path: Path) -> Iterator[Path]:
-    """A site that publishes one photograph whole and one in sixteen tiles; its folder."""
+    """The folder of a site that publishes one photograph whole and one in sixteen tiles."""
     folder = tmp_path / "site"
     folder.mkdir()
     whole = Image.new("RGB", (300, 200), "green")
@@ -40,7 +40,7 @@ def published(tmp_path: Path) -> Iterator[Path]:
             super().__init__(*arguments, directory=str(folder))
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -124,7 +124,7 @@ def test_a_photograph_is_of_what_is_prominent_in_it(found: photographs.Original,
     assert found.label(100 * 100) == label
 
 
-def test_what_is_there_is_not_fetched_again_and_the_rest_is(published: Path, tmp_path: Path) -> None:
+def test_only_missing_photographs_are_fetched_again(published: Path, tmp_path: Path) -> None:
     originals = photographs.read_manifest(tmp_path / "photographs.csv", tmp_path / "sources.csv")
     photographs.fetch(originals, tmp_path / "fetched", lambda done, total: None)
     (published / "whole.jpg").unlink()
@@ -134,7 +134,7 @@ def test_what_is_there_is_not_fetched_again_and_the_rest_is(published: Path, tmp
     assert missing.is_file()
 
 
-def test_an_original_that_is_no_longer_what_it_was_is_refused(published: Path, tmp_path: Path) -> None:
+def test_a_changed_original_is_refused(published: Path, tmp_path: Path) -> None:
     originals = photographs.read_manifest(tmp_path / "photographs.csv", tmp_path / "sources.csv")
     Image.new("RGB", (300, 200), "blue").save(published / "whole.jpg")
     with pytest.raises(UserError, match=r"whole\.jpg arrived with sha256"):

@@ -1,4 +1,4 @@
-"""Evaluate: a model or an endpoint measured, or two compared on the same photos."""
+"""Evaluate: measures a model or an endpoint, or compares two on the same photos."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,13 +38,13 @@ OUTPUT = Path("evaluation")
 @options.classes
 @click.option("--model", type=Path, help="An ONNX file; by default the one that ships.")
 @click.option("--url", help="A running endpoint, http://HOST:PORT.")
-@click.option("--endpoint", help="A SageMaker endpoint's name.")
+@click.option("--endpoint", help="The name of a SageMaker endpoint.")
 @click.option(
     "--compare",
     "pair",
     nargs=2,
     metavar="OLD NEW",
-    help="Two of these, side by side: each a model file, http://HOST:PORT, or an endpoint's name.",
+    help="Compare two of these: model file, http://HOST:PORT, or endpoint name.",
 )
 @options.region
 @options.threshold
@@ -52,9 +52,9 @@ OUTPUT = Path("evaluation")
     "--wanted-accuracy",
     type=click.FloatRange(0, 1),
     default=0.98,
-    help="Of the accepted; a threshold that reaches it is recommended.",
+    help="Accuracy of the accepted photos to recommend a threshold for.",
 )
-@options.output(OUTPUT, "Gets evaluation.html and evaluation.json, or comparison.html and comparison.json.")
+@options.output(OUTPUT, "Folder for evaluation.html and .json, or comparison.html and .json.")
 def evaluate_command(
     *,
     staged: Path,
@@ -176,8 +176,8 @@ def report_evaluation(sets: Sets, threshold: float, recommended: Recommendation 
 
 
 def part_table(title: str, parts: Sequence[Part]) -> Table:
-    """Return the figures of some parts of the photos as a table for the terminal."""
-    # Sources of one collection differ in the end of their names, which an ellipsis would take away.
+    """Return the figures for parts of the photos as a table for the terminal."""
+    # Sources of one collection differ at the end of their names, which an ellipsis would remove.
     name = Column(title, overflow="fold")
     table = Table(name, "photos", "right", "accepted", "of these right", "others", "accepted")
     for part in parts:
@@ -193,7 +193,7 @@ def part_table(title: str, parts: Sequence[Part]) -> Table:
 
 
 def report_comparison(comparisons: Sequence[Comparison], output: Path) -> None:
-    """Print both models' figures side by side, and write the page and the file."""
+    """Print the figures of both models side by side, and write the page and the JSON file."""
     from loading_bay.model.comparison_page import comparison_page  # noqa: PLC0415 - matplotlib takes a second to import
 
     console.print(f"old: {comparisons[0].old.subject}\nnew: {comparisons[0].new.subject}", highlight=False)

@@ -1,4 +1,4 @@
-"""Stage: images fetched, split, written, and uploaded for a job."""
+"""Stage: fetches, splits, writes and uploads images for training."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from .options import DATA, DATASET_PREFIX, SHIPPED_MODEL, STAGED, console
 
 
 @click.command(cls=Command, examples=["", "--folder photos --classes bicycle,motorcycle", "--bucket BUCKET"])
-@click.option("--archive", type=Path, help="CIFAR-100's Python archive, instead of downloading it.")
-@click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
+@click.option("--archive", type=Path, help="The Python archive of CIFAR-100, if it is already downloaded.")
+@click.option("--folder", type=Path, help="Your photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
 @click.option("--photographs", "fetch_photographs", is_flag=True, help="Fetch photographs, most of streets (1 GB).")
 @click.option(
@@ -64,7 +64,7 @@ def stage(
         table.add_row(name, str(count))
     console.print(table)
     if manifest.dropped:
-        console.print(f"{manifest.dropped} training images left out: they all but repeat a test image.")
+        console.print(f"{manifest.dropped} training images left out as near-duplicates of test images.")
     for line in dataset.shortages(data):
         console.print(f"Warning: {line}.", style="yellow", highlight=False)
     if bucket:
@@ -72,7 +72,7 @@ def stage(
 
 
 def fetched(archive: Path | None) -> Path:
-    """Return the archive's path: the user's file, with a word if it is not the published one, or the download.
+    """Return the path of the user's archive (with a warning if it is not the published one) or of the download.
 
     Raises:
         UserError: there is no such file, or it cannot be fetched.
@@ -125,7 +125,7 @@ def fetched_photographs() -> tuple[photographs.Photographs, photographs.Photogra
     """Fetch every original of the manifest, but those that are there: (whole photographs, their crops).
 
     Raises:
-        UserError: one cannot be fetched or read.
+        UserError: an original cannot be fetched or read.
     """
     originals, folder = photographs.read_manifest(), DATA / "photographs"
     with options.progress() as bar:
@@ -142,7 +142,7 @@ def fetched_photographs() -> tuple[photographs.Photographs, photographs.Photogra
 
 
 def upload(folder: Path, bucket: str, prefix: str, region: str | None) -> None:
-    """Upload a staged data set, and say how much of it was new."""
+    """Upload a staged data set, and print the number of new files."""
     with options.progress() as bar:
         task = bar.add_task("uploading", total=None)
         sent = staging.upload(
