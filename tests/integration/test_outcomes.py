@@ -58,7 +58,7 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
     assert (ended["status"], ended["error"]) == ("FAILED", "LowConfidence")
     assert_told_once(bay, key, "Photo Needs Review")
     (message,) = wait_for(lambda: bay.notified(key))
-    for part in ("Photo Needs Review", "none reaches 0.8", "bicycle 0.52", "motorcycle 0.48"):
+    for part in ("Photo Needs Review", "none reaches 0.9", "bicycle 0.52", "motorcycle 0.48"):
         assert part in message
 
 

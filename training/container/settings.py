@@ -10,7 +10,7 @@ MODEL_FILE = "model.onnx"
 RECORD_FILE = "record.json"
 BASELINE_FILE = "baseline.json"
 # The template's default, which is not at hand inside SageMaker.
-THRESHOLD = 0.8
+THRESHOLD = 0.9
 
 
 @dataclass(frozen=True)
