@@ -42,11 +42,12 @@ fuzz: setup .tools/fuzz/installed ## 100,000 damaged photos, a family beside Chr
 	@mkdir -p .local/fuzz
 	.tools/fuzz/bin/python -m tests.fuzz.photo -max_total_time=300 .local/fuzz
 
-lint: setup ## style, types, template
+lint: setup ## style, types, template, figures in the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sam validate --lint
+	$(BIN)/python -m benchmarks document --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml

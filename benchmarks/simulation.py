@@ -53,11 +53,11 @@ NOTICEABLE = 1.0
 PATIENCE = 10.0
 # A call of a service by the workflow itself: assumed.
 CALL_SECONDS = 0.015
-# RunAgain looks every minute for what is due: after five minutes what failed, and then after as long as it has been
-# failing, an hour at most; after a minute what could not even be claimed.
+# RunAgain looks every minute for due photos: five minutes after a failure, then after as long as the photo has been
+# failing, ten minutes at most; a minute after a photo that could not even be claimed.
 SWEEP_SECONDS = 60.0
 SET_ASIDE_SECONDS = 60.0
-RETRY_SECONDS, LONGEST_RETRY_SECONDS = 300.0, 3600.0
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 300.0, 600.0
 GIVE_UP_SECONDS = 24 * HOUR
 # The shards of the queue's index.
 SHARDS = 16
