@@ -69,8 +69,8 @@ def markdown(kept: Mapping[str, Any], pattern: str = "") -> str:
     """Return the rows of a kept result that match a pattern as a Markdown table, with when and where it was taken."""
     machine = kept["machine"]
     rows = [list(_cells(row)) for row in kept["rows"] if re.search(pattern, row["what"])]
-    taken = f"{kept['title']}. {kept['taken']}, load {kept['load']:g}, {machine['cores']} cores of {machine['processor']}."
-    return f"{taken}\n\n{_table(HEADINGS, rows)}"
+    taken = f"{kept['title']}. {kept['taken']}, load {kept['load']:g}, {machine['cores']} cores of "
+    return f"{taken}{machine['processor']}.\n\n{_table(HEADINGS, rows)}"
 
 
 def _cells(row: Mapping[str, Any]) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _bill(_: Mapping[str, Any]) -> str:
-    """All setups, by photos a month."""
+    """Return the bills of all setups, by photos a month."""
     prices, timing = Prices.read(), Timing.read()
     bills = {size: bills_of(Workload(size), timing, prices) for size in (*SIZES, 100_000_000)}
     rows = [[f"{size:,}", *(f"{sum(bills[size][setup].values()):,.0f}" for setup in SETUPS)] for size in bills]
@@ -97,7 +97,7 @@ def _bill(_: Mapping[str, Any]) -> str:
 
 
 def _bill_short(_: Mapping[str, Any]) -> str:
-    """The setups with a real-time endpoint, by photos a month."""
+    """Return the bills of the setups with a real-time endpoint, by photos a month."""
     prices, timing = Prices.read(), Timing.read()
     bills = [bills_of(Workload(size), timing, prices) for size in SIZES]
     rows = [
@@ -109,7 +109,7 @@ def _bill_short(_: Mapping[str, Any]) -> str:
 
 
 def _bill_lines(_: Mapping[str, Any]) -> str:
-    """The lines of the bill of a million photos."""
+    """Return the lines of the bill of a million photos."""
     bills = bills_of(Workload(1_000_000), Timing.read(), Prices.read())
     lines = list(bills[SETUPS[0]])
     rows = [[line, *(f"{bills[setup][line]:,.2f}" for setup in SETUPS)] for line in lines]
@@ -117,13 +117,13 @@ def _bill_lines(_: Mapping[str, Any]) -> str:
 
 
 def _priced(prices: Prices) -> str:
-    """Where the prices come from."""
+    """Say where the prices come from."""
     source = "[AWS list prices](https://aws.amazon.com/pricing/)"
     return f"{source} of {prices.region}, noted from memory on {prices.noted}.\n\n"
 
 
 def _sources(model: Mapping[str, Any]) -> str:
-    """The figures of the test, by source of the pictures."""
+    """Return the figures of the test, by source of the pictures."""
     test = model["test"]
     rows = [_measured(f"`{part['name']}`", part) for part in test["by_source"] if part["photos"]]
     headings = ("source", "n", "right", "accepted", "of these right")
@@ -131,7 +131,7 @@ def _sources(model: Mapping[str, Any]) -> str:
 
 
 def _scales(model: Mapping[str, Any]) -> str:
-    """The figures of the test, by how much of the picture the vehicle fills."""
+    """Return the figures of the test, by how much of the picture the vehicle fills."""
     parts = {part["name"]: part for part in model["test"]["by_scale"]}
     rows = [_measured(words, parts[name]) for name, words in SCALES.items()]
     return _table(("the vehicle", "n", "right", "accepted", "of these right"), rows)
