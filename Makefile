@@ -46,11 +46,12 @@ fuzz: setup .tools/fuzz/installed ## 100,000 damaged photos, a comparison with C
 	@mkdir -p .local/fuzz
 	.tools/fuzz/bin/python -m tests.fuzz.photo -max_total_time=300 .local/fuzz
 
-lint: setup ## style, types, template
+lint: setup ## style, types, template, figures in the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sam validate --lint
+	$(BIN)/python -m benchmarks document --check
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-page; \
 	elif [ -n "$$CI" ]; then echo "the pages' scripts cannot be checked: install Node, which brings npm" >&2; exit 1; \
 	else echo "NOT CHECKED: the pages' scripts, as this needs Node (npm)"; fi

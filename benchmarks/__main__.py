@@ -10,7 +10,7 @@ from rich.console import Console
 from loading_bay.cli.commands import CommandLine
 
 from . import cost, simulation
-from .document import DOCUMENT, write_tables
+from .document import stale_pages, written
 from .results import FOLDER, Result, save, show
 
 # The order of a full run: quick benchmarks first.
@@ -42,10 +42,16 @@ def run(names: tuple[str, ...], runs: int, keep: bool) -> None:
 
 
 @main.command()
-def document() -> None:
-    """Write the kept figures into docs/performance.md."""
-    write_tables(FOLDER, DOCUMENT)
-    messages.print(f"written: {DOCUMENT.name}")
+@click.option("--check", is_flag=True, help="Write nothing; fail if a page shows other figures.")
+def document(check: bool) -> None:
+    """Write the kept figures into README.md, docs/model.md and docs/performance.md."""
+    stale = stale_pages()
+    names = ", ".join(page.name for page in stale)
+    if stale and check:
+        raise click.ClickException(f"other figures are kept than shown in {names}: python -m benchmarks document")
+    for page in stale:
+        page.write_text(written(page.read_text()))
+    messages.print(f"written: {names}" if stale else "every page shows the kept figures")
 
 
 main.add_command(cost.main, "cost")

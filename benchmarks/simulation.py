@@ -54,10 +54,10 @@ PATIENCE = 10.0
 # A direct service call by the workflow: assumed.
 CALL_SECONDS = 0.015
 # RunAgain looks for due photos every minute. A failed photo is due after five minutes, then after as long as it has
-# been failing, but at most an hour. A photo that could not be claimed is due after a minute.
+# been failing, but at most ten minutes. A photo that could not be claimed is due after a minute.
 SWEEP_SECONDS = 60.0
 SET_ASIDE_SECONDS = 60.0
-RETRY_SECONDS, LONGEST_RETRY_SECONDS = 300.0, 3600.0
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 300.0, 600.0
 GIVE_UP_SECONDS = 24 * HOUR
 # The shards of the queue's index.
 SHARDS = 16

@@ -147,9 +147,12 @@ class _Process:
         self._seconds = seconds
         self._patience = patience
         self._socket, theirs = socket.socketpair()
-        # The interpreter gets the variables that it needs to start and the module paths, but no credentials.
+        # The interpreter gets the variables that it needs to start and the module paths, but no credentials. An
+        # editable installation finds this package without a path, so the path is named here.
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        env["PYTHONPATH"] = os.pathsep.join(str(Path(folder).resolve()) for folder in sys.path)
+        env["PYTHONPATH"] = os.pathsep.join(
+            str(Path(folder).resolve()) for folder in (Path(__file__).parents[2], *sys.path)
+        )
         with theirs, _shareable() as file:
             self._shared = mmap.mmap(file.fileno(), SHARED_BYTES)
             try:

@@ -151,7 +151,7 @@ def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
         **made.record,
         "model_bytes": (made.folder / MODEL_FILE).stat().st_size,
         "threshold": made.threshold,
-        "test": {name: test_figures(measured, made.threshold) for name, measured in made.test.named()}
+        "test": {name.split()[0]: test_figures(measured, made.threshold) for name, measured in made.test.named()}
         | {"several kinds accepted": asdict(made.test.several)},
         "seeds": {
             "each": [{"seeds": run.seeds, "validation": run.validation, "test": run.figures} for run in alone],

@@ -163,6 +163,14 @@ def test_an_interpreter_that_finds_its_library_through_the_environment_starts(
         assert decoder.square(PHOTO, 32).width == 4032
 
 
+def test_it_starts_under_the_installed_command_from_any_folder(tmp_path: Path) -> None:
+    program = "from functions.photo.decoder import Decoder; Decoder(max_pixels=10).wait_until_ready()"
+
+    done = subprocess.run([sys.executable, "-P", "-c", program], check=False, cwd=tmp_path, capture_output=True)
+
+    assert done.returncode == 0, done.stderr.decode()
+
+
 def test_without_memory_files_a_temporary_file_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> int:
         raise PermissionError(errno.EPERM, "Operation not permitted")
