@@ -151,7 +151,7 @@ class _Process:
         # editable installation finds this package without a path, so the path is named here.
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env["PYTHONPATH"] = os.pathsep.join(
-            str(Path(folder).resolve()) for folder in (Path(__file__).parents[2], *sys.path)
+            str(Path(folder).resolve()) for folder in (str(Path(__file__).parents[2]), *sys.path)
         )
         with theirs, _shareable() as file:
             self._shared = mmap.mmap(file.fileno(), SHARED_BYTES)

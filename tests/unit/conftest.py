@@ -10,10 +10,11 @@ from typing import Any
 import boto3
 import pytest
 from botocore.loaders import create_loader
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
-settings.register_profile("repeatable", derandomize=True)
+# A busy machine takes long to draw an example, too.
+settings.register_profile("repeatable", derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 if "FUZZ_EXAMPLES" not in os.environ:
     settings.load_profile("repeatable")
 
