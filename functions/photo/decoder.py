@@ -147,8 +147,8 @@ class _Process:
         self._seconds = seconds
         self._patience = patience
         self._socket, theirs = socket.socketpair()
-        # The interpreter gets the variables that it needs to start and the module paths, but no credentials. An editable
-        # installation finds this package without a path, so the path is named here.
+        # The interpreter gets the variables that it needs to start and the module paths, but no credentials. This
+        # package's path is named, because an editable installation finds the package without a path.
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env["PYTHONPATH"] = os.pathsep.join(
             str(Path(folder).resolve()) for folder in (Path(__file__).parents[2], *sys.path)

@@ -40,6 +40,11 @@ RECENT = 12
 LONGEST_SIDE = 1280  # pixels of a picture; more than it gets on most screens
 THUMBNAIL_SIDE = 320
 QUALITY = 82
+GUIDELINES = [
+    "Decide by the vehicle that the driver stands with.",
+    "Neither: another vehicle, several kinds, or none to be seen.",
+]
+BICYCLE_OR_MOTORCYCLE = "An electric bicycle is a bicycle; a moped or scooter is a motorcycle."
 PAGE = Path(__file__).parent / "page"
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 ASSETS = {path.name: TYPES[path.suffix] for path in PAGE.iterdir() if path.suffix in TYPES}
@@ -179,9 +184,16 @@ def queue() -> dict[str, Any]:
         "seconds": day.seconds,
         "recent": [_decided(decision) for decision in day.decisions[:RECENT]],
         "answers": list(desk.answers),
-        "guidelines": settings.guidelines,
+        "guidelines": _guidelines(),
         "undoSeconds": settings.undo_seconds,
     }
+
+
+def _guidelines() -> list[str]:
+    """Return the stack's guidelines, or those that suit its classes."""
+    if settings.guidelines:
+        return [each.strip() for each in settings.guidelines.split("|") if each.strip()]
+    return [*GUIDELINES, BICYCLE_OR_MOTORCYCLE] if set(desk.classes) == {"bicycle", "motorcycle"} else GUIDELINES
 
 
 @app.post("/api/picture", middlewares=[reviewers_only])

@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from functions.decisions.classes import parse_classes
 from functions.decisions.decision import timestamp
 from functions.decisions.reviews import Desk
 from loading_bay.stack.decisions import all_decisions
@@ -222,6 +224,23 @@ def test_all_other_paths_are_missing(review: ModuleType, path: str) -> None:
     assert request(review, "GET", path)["statusCode"] == 404
 
 
+@pytest.mark.parametrize("classes", ["bicycle:1:near,motorcycle:2:far", "bicycle:1:near,scooter:2:near,van:3:far"])
+def test_guidelines_unless_given_suit_the_classes(
+    review: ModuleType,
+    desk: Desk,  # noqa: F811
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    classes: str,
+) -> None:
+    monkeypatch.setattr(review, "settings", replace(review.settings, guidelines=""))
+    monkeypatch.setattr(review, "desk", replace(desk, classes=parse_classes(classes)))
+
+    rules = call("queue", {"since": SINCE})[1]["guidelines"]
+
+    assert len(rules) >= 2
+    assert any("scooter is a motorcycle" in rule for rule in rules) == ("scooter" not in classes)
+
+
 def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> None:  # noqa: F811
     scores = {"motorcycle": "0.4", "bicycle": "0.6"}
     photo = put(desk, "driver-7/one.jpg")
@@ -246,7 +265,7 @@ def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> 
     ]
     assert answer["waiting"] == 1
     assert answer["answers"] == ["bicycle", "motorcycle", "neither"]
-    assert answer["guidelines"] == "Look <twice>|Then decide"
+    assert answer["guidelines"] == ["Look <twice>", "Then decide"]
     assert call("queue", {"want": 3, "since": SINCE}, username="ben")[1]["colleagues"] == {"ana": 1}
     assert call("queue", {"release": [photo], "since": SINCE})[0] == 200
     assert len(call("queue", {"want": 3, "since": SINCE}, username="ben")[1]["photos"]) == 1

@@ -18,7 +18,7 @@ import { clean, label, plural, sentence, title } from './words.js';
  * @typedef {{ call: 'decide' | 'undo', body: { photo: string, review_id: string, answer?: string, corrects?: string } }} Sent
  * @typedef {{
  *   photos: Waiting[], waiting: number, more: boolean, colleagues: Record<string, number>, decided: number,
- *   seconds: number | null, recent: Decided[], answers: string[], guidelines: string, undoSeconds: number,
+ *   seconds: number | null, recent: Decided[], answers: string[], guidelines: string[], undoSeconds: number,
  * }} World The queue as the server describes it.
  * @typedef {{
  *   change: () => void, say: (text: string, bad?: boolean) => void, notice: (text: string) => void,
@@ -61,7 +61,7 @@ const NOTHING = {
   seconds: null,
   recent: [],
   answers: [],
-  guidelines: '',
+  guidelines: [],
   undoSeconds: 5,
 };
 

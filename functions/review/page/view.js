@@ -202,9 +202,8 @@ function showAnswers(queue) {
         return button;
       }),
     );
-    const rules = guidelines.split('|').flatMap((each) => each.trim() || []);
-    $('guidelines').hidden = !rules.length;
-    $('rules').replaceChildren(...rules.map((each) => element('li', {}, each)));
+    $('guidelines').hidden = !guidelines.length;
+    $('rules').replaceChildren(...guidelines.map((each) => element('li', {}, each)));
   }
   const item = queue.hand[0];
   for (const button of $('answers').children) {
