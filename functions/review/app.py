@@ -1,4 +1,4 @@
-"""Serves the page on which people decide photos, and the calls that it makes."""
+"""Serves the page on which people decide photos, and the API that the page calls."""
 
 import base64
 import html
@@ -37,14 +37,14 @@ from .driver import DriversPhotos
 GROUP = "reviewers"
 SCOPE = "review/decide"
 RECENT = 12
-LONGEST_SIDE = 1280  # pixels of a picture; more than most screens give it
+LONGEST_SIDE = 1280  # pixels of a picture; more than it gets on most screens
 THUMBNAIL_SIDE = 320
 QUALITY = 82
 PAGE = Path(__file__).parent / "page"
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 ASSETS = {path.name: TYPES[path.suffix] for path in PAGE.iterdir() if path.suffix in TYPES}
 
-# The status that the page gets when a request, or the photo that it is about, is refused.
+# The HTTP status of each refusal, by error.
 REFUSALS: dict[type[Exception], int] = {
     InvalidAnswer: 400,
     UnknownPhoto: 404,
@@ -62,8 +62,8 @@ quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts":
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The page's own sign-in client, its texts, and the limits of an accepted photo (bytes, pixels)."""
+class ReviewSettings:
+    """The page's sign-in client, its texts, and the limits of an accepted photo (bytes, pixels)."""
 
     client_id: str = os.environ["CLIENT_ID"]
     sign_in_url: str = os.environ["SIGN_IN_URL"]
@@ -74,9 +74,9 @@ class Settings:
     max_pixels: int = int(os.environ["MAX_PHOTO_PIXELS"])
 
 
-settings = Settings()
+settings = ReviewSettings()
 decoder = Decoder(max_pixels=settings.max_pixels)
-decoder.start()  # before the clients, so all get ready at once
+decoder.start()  # before the clients, so both start in parallel
 s3 = boto3.client("s3", config=quick)
 desk = Desk(
     table=DecisionsTable(boto3.client("dynamodb", config=quick), os.environ["DECISIONS_TABLE"]),
@@ -87,8 +87,8 @@ desk = Desk(
 drivers = DriversPhotos(s3, desk.table, settings.upload_prefix)
 app = APIGatewayHttpResolver()
 
-# The page runs its own scripts and style, shows pictures that a script fetched, and talks to this API and to the
-# sign-in: nothing else, in no frame, and no text ever becomes markup.
+# The page may run its own scripts and style, show pictures that a script fetched, and talk to this API and the
+# sign-in. It allows nothing else, is never shown in a frame, and never turns text into markup.
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         [
@@ -126,7 +126,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @app.get("/")
 def page() -> Response[str]:
-    """Return the page; its head holds the settings that its scripts need before anybody has signed in."""
+    """Return the page; its head holds the settings that its scripts need before sign-in."""
     public = {"signIn": settings.sign_in_url, "clientId": settings.client_id, "scope": SCOPE}
     text = (PAGE / "index.html").read_text("utf-8").replace("{settings}", html.escape(json.dumps(public)))
     return Response(200, "text/html; charset=utf-8", text)
@@ -134,7 +134,7 @@ def page() -> Response[str]:
 
 @app.get("/<name>")
 def asset(name: str) -> Response[str]:
-    """Return one of the page's scripts, or its style."""
+    """Return one of the page's scripts, or its style sheet."""
     if name not in ASSETS:
         raise NotFoundError("there is no such page")
     return Response(200, ASSETS[name], (PAGE / name).read_text("utf-8"))
@@ -144,7 +144,7 @@ def asset(name: str) -> Response[str]:
 
 
 def reviewers_only(app: APIGatewayHttpResolver, next_middleware: Callable[..., Any]) -> Any:
-    """Let only a reviewer's access token through, even if API Gateway checked nothing; say why a call is refused."""
+    """Accept only a reviewer's access token, even if API Gateway checked nothing; say why a call is refused."""
     claims = _claims(app)
     granted = (
         claims.get("token_use") == "access"
@@ -165,7 +165,7 @@ def reviewers_only(app: APIGatewayHttpResolver, next_middleware: Callable[..., A
 
 @app.post("/api/queue", middlewares=[reviewers_only])
 def queue() -> dict[str, Any]:
-    """Hand out photos that need review, with how many wait, who else is at work, and the day's decisions."""
+    """Return photos that need review, the number that wait, the other active reviewers, and the day's decisions."""
     asked = _body(calls.Queue)
     release(desk.table, _reviewer(), asked.release)
     held = hold(desk.table, _reviewer(), have=asked.have, skipped=asked.skipped, want=asked.want)
@@ -186,9 +186,9 @@ def queue() -> dict[str, Any]:
 
 @app.post("/api/picture", middlewares=[reviewers_only])
 def picture() -> Response[bytes]:
-    """Return a photo, upright, as a JPEG: one that is, or was, in review, or a thumbnail of one that stands beside it.
+    """Return a photo that is or was in review as an upright JPEG, or a thumbnail of one shown beside it.
 
-    The table says where a photo lies, not the browser.
+    The table, not the browser, says where the photo is stored.
     """
     asked = _body(calls.Picture)
     if asked.beside is None:
@@ -208,7 +208,7 @@ def picture() -> Response[bytes]:
 
 @app.post("/api/beside", middlewares=[reviewers_only])
 def beside() -> dict[str, Any]:
-    """Return the driver's other photos of the day, without their pictures."""
+    """Return the facts of the driver's other photos of the day, without the pictures."""
     found = drivers.beside(desk.read(_body(calls.Beside).photo))
     return {
         "photos": [
@@ -224,7 +224,7 @@ def beside() -> dict[str, Any]:
 
 @app.post("/api/decide", middlewares=[reviewers_only])
 def decide() -> dict[str, Any]:
-    """Record a decision, or the correction of one."""
+    """Record a decision, or a correction."""
     asked = _body(calls.Decide)
     given = {"review_id": asked.review_id, "reviewer": _reviewer()}
     if asked.corrects is None:
@@ -237,7 +237,7 @@ def decide() -> dict[str, Any]:
 
 @app.post("/api/undo", middlewares=[reviewers_only])
 def undo() -> dict[str, Any]:
-    """Take a decision back; the photo waits again, held by the same person."""
+    """Undo a decision; the photo is back in the queue, held by the same person."""
     asked = _body(calls.Undo)
     decision = desk.undo(asked.photo, review_id=asked.review_id, reviewer=_reviewer())
     logger.info("undone", extra={"photo": asked.photo, "reviewer": _reviewer(), "review_id": asked.review_id})
@@ -251,7 +251,7 @@ def _claims(app: APIGatewayHttpResolver) -> dict[str, Any]:
 
 
 def _groups(claim: str) -> list[str]:
-    """Return the groups of a claim as API Gateway writes it, `[one two]`; a name may hold brackets but not spaces."""
+    """Return the groups in a claim as API Gateway writes it, `[one two]`; names may contain brackets but no spaces."""
     return (claim[1:-1] if claim.startswith("[") and claim.endswith("]") else claim).split(" ")
 
 
@@ -269,7 +269,7 @@ def _body(form: type[Form]) -> Form:
 
 
 def _described(decision: Decision) -> dict[str, Any]:
-    """Return the facts of a waiting photo that a person needs."""
+    """Return the facts that a person needs about a waiting photo."""
     scores = decision.probabilities or {}
     return {
         "photo": decision.photo,
@@ -281,7 +281,7 @@ def _described(decision: Decision) -> dict[str, Any]:
 
 
 def _decided(decision: Decision) -> dict[str, Any]:
-    """Return the facts of a decision that a person needs."""
+    """Return the facts that a person needs about a decision."""
     return {
         "photo": decision.photo,
         "key": decision.key,

@@ -1,4 +1,4 @@
-"""The driver's other photos of the day: those in the same folder of the uploads, within twelve hours."""
+"""The driver's other photos of the day: uploads in the same folder within twelve hours."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,23 +16,23 @@ MOST = 4
 
 @dataclass(frozen=True)
 class DriversPhotos:
-    """The uploads, each driver's in a folder below `prefix`, and the decisions about them."""
+    """The uploads, with one folder per driver below `prefix`, and the decisions about them."""
 
     s3: Any
     table: DecisionsTable
     prefix: str
 
     def driver(self, decision: Decision) -> str:
-        """Return the name of the folder that a photo lies in, or an empty string."""
+        """Return the name of the photo's folder below the prefix, or an empty string."""
         return decision.key.removeprefix(self.prefix).rpartition("/")[0]
 
     def beside(self, decision: Decision) -> list[Decision]:
-        """Return the decisions about the driver's other photos of the day, the nearest few, in order of time.
+        """Return the decisions about a few other photos of the driver, those nearest in time, in order.
 
         The search ends after the first thousand photos of the folder.
 
         Raises:
-            StorageUnavailable: S3 did not list them.
+            StorageUnavailable: S3 did not list the photos.
         """
         if not self._has_driver(decision):
             return []
@@ -50,7 +50,7 @@ class DriversPhotos:
         """Return the decision about one of the driver's other photos of the day.
 
         Raises:
-            UnknownPhoto: it is not one of them.
+            UnknownPhoto: it is not one of those photos.
         """
         other = self.table.get(photo)
         if other is None or not self._stands_beside(decision, other):

@@ -1,6 +1,6 @@
-"""Lets an app upload one photo, of bounded size and type, under its driver's prefix, and nothing else.
+"""Lets an app upload one photo of limited size and type under its driver's prefix, and nothing else.
 
-A presigned POST: its policy is signed, and S3 itself refuses whatever departs from it.
+This is a presigned POST: its policy is signed, and S3 refuses any upload that violates it.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
 """
 
@@ -14,7 +14,7 @@ from loading_bay.stack.addresses import Address
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
-# What the photo reader takes, and how a file of each kind is named.
+# The content types that the photo reader accepts, with their suffixes.
 CONTENT_TYPES = {
     "image/jpeg": "jpg",
     "image/png": "png",
@@ -27,7 +27,7 @@ DRIVER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class PresignedUpload:
-    """Where and with which form fields one photo may be posted, and the key that it will have."""
+    """The address and form fields for posting one photo, and the photo's key."""
 
     url: str
     fields: dict[str, str]
@@ -38,14 +38,14 @@ class PresignedUpload:
 def presign_upload(
     deployed: Deployed, driver: str, content_type: str, *, max_bytes: int | None = None, seconds: int = 300
 ) -> PresignedUpload:
-    """Sign an upload of one photo to a new key under the driver's prefix, valid for so many seconds.
+    """Sign an upload of one photo to a new key under the driver's prefix, valid for `seconds`.
 
-    It takes 1 to `max_bytes` bytes, by default as many as the stack reads.
+    The photo may have 1 to `max_bytes` bytes, by default the stack's limit.
 
-    Whoever has it can repeat it until it expires, and so replace this photo, but no other.
+    Anyone who has the signed upload can repeat it until it expires, and so replace this photo, but not another one.
 
     Raises:
-        UserError: the driver's name could lead out of the driver's prefix, or the content type is no photo's.
+        UserError: the driver's name could lead out of the driver's prefix, or the content type is not accepted.
     """
     if not DRIVER.fullmatch(driver):
         raise UserError(f"{driver!r} is not a driver's name: use 1 to 64 letters, digits, underscores and hyphens")
@@ -53,7 +53,7 @@ def presign_upload(
         raise UserError(f"{content_type} is not accepted: choose one of {', '.join(CONTENT_TYPES)}")
     inbox = Address.parse(deployed.outputs["UploadUri"])
     key = f"{inbox.prefix}{driver}/{uuid.uuid4()}.{CONTENT_TYPES[content_type]}"
-    # Buckets with a KMS key take no older signature; the global host, which boto3 signs otherwise, redirects uploads.
+    # Buckets with a KMS key require version 4. By default, boto3 signs for the global host, which redirects uploads.
     s3 = deployed.client("s3", signature_version="s3v4", s3={"addressing_style": "virtual"})
     most = max_bytes or int(deployed.parameters["MaxPhotoBytes"])
     expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
@@ -68,7 +68,7 @@ def presign_upload(
 
 
 def curl(upload: PresignedUpload) -> str:
-    """Return the command that uploads PHOTO, and that fails unless it was stored."""
+    """Return the command that uploads PHOTO, and fails unless the photo is stored."""
     form = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in upload.fields.items())
-    # A redirect stores nothing, and is no failure to curl unless it may follow none.
+    # A redirect stores nothing, but curl reports success unless --max-redirs is 0.
     return f"curl --fail-with-body --location --max-redirs 0 {form} -F file=@PHOTO {shlex.quote(upload.url)}"

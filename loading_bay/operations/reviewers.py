@@ -1,4 +1,4 @@
-"""The people who may sign in to the review page: the members of its user pool's group."""
+"""The people who may sign in to the review page: the members of a group in its user pool."""
 
 import re
 import secrets
@@ -16,7 +16,7 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True)
 class Reviewer:
-    """A person who may review; `password` is set where no mail is sent."""
+    """A person who may review; `password` is set if no mail is sent."""
 
     name: str
     email: str
@@ -27,7 +27,7 @@ class Reviewer:
 def add_reviewer(deployed: Deployed, name: str, email: str) -> Reviewer:
     """Let a person sign in to the review page.
 
-    On AWS, Cognito mails them a temporary password. The local AWS sends no mail: there they get a lasting one.
+    On AWS, Cognito mails a temporary password. The local AWS does not send mail, so there the password is permanent.
 
     Raises:
         UserError: the stack has no review page, or the name is not valid or taken.
@@ -47,7 +47,7 @@ def add_reviewer(deployed: Deployed, name: str, email: str) -> Reviewer:
         )
     except ClientError as error:
         if error.response["Error"]["Code"] in {"UsernameExistsException", "AliasExistsException"}:
-            raise UserError(f"there is a reviewer {name} or {email} already") from error
+            raise UserError(f"a reviewer {name} or {email} already exists") from error
         raise
     cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=GROUP)
     if by_mail:
@@ -58,7 +58,7 @@ def add_reviewer(deployed: Deployed, name: str, email: str) -> Reviewer:
 
 
 def reviewers(deployed: Deployed) -> Iterator[Reviewer]:
-    """Yield everybody who may sign in.
+    """Yield everyone who may sign in.
 
     Raises:
         UserError: the stack has no review page.

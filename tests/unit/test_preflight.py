@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from loading_bay.endpoint import preflight
 from loading_bay.endpoint.hosting import Clients, RealTime, Serverless
+from loading_bay.stack import deployed
 from loading_bay.stack.errors import UserError
 
 REGION = "us-east-1"
@@ -84,8 +85,9 @@ def test_an_image_that_sagemaker_refuses_is_named() -> None:
 )
 def test_what_is_missing_is_named(changed: dict[str, Any], message: str) -> None:
     trust("other", "lambda.amazonaws.com")
-    far = {"LocationConstraint": "eu-west-1"}
-    boto3.client("s3", "eu-west-1").create_bucket(Bucket="far", CreateBucketConfiguration=far)
+    boto3.client("s3", "eu-west-1").create_bucket(
+        Bucket="far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
 
     with pytest.raises(UserError, match=message):
         looked(**changed)
@@ -130,7 +132,7 @@ def test_what_may_not_be_looked_at_stops_nothing(monkeypatch: pytest.MonkeyPatch
     stub = Stubber(client)
     stub.add_client_error("list_service_quotas", "AccessDeniedException", "not authorized")
     stub.activate()
-    real = preflight.client
+    real = deployed.client
     monkeypatch.setattr(
         preflight, "client", lambda name, *more: client if name == "service-quotas" else real(name, *more)
     )
