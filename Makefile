@@ -61,6 +61,10 @@ lint-page: .tools/node/installed
 	.tools/node/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target es2024 --module esnext \
 		--moduleResolution bundler --lib es2024,dom,dom.iterable functions/*/page/main.js
 
+proof: setup .tools/node/installed ## definitions, expressions and permissions on AWS's validator and others' (Node)
+	$(BIN)/python -m tests.proof.cases .local/proof
+	NODE_TOOLS=$(CURDIR)/.tools/node CASES=.local/proof/cases.json node --test --test-reporter spec tests/proof/prove.mjs
+
 scan: setup .tools/scan/installed ## scanners of template, code and dependencies
 	.ci/scan
 
@@ -160,4 +164,4 @@ define install_tools
 	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-unit test-stack test-training soak bench fuzz lint lint-page scan sbom licences setup-browser pictures recording lock clean
+.PHONY: help setup setup-training demo test test-unit test-stack test-training soak bench fuzz lint lint-page proof scan sbom licences setup-browser pictures recording lock clean

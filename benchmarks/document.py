@@ -119,7 +119,7 @@ def _bill_lines(_: Mapping[str, Any]) -> str:
 def _priced(prices: Prices) -> str:
     """Say where the prices come from."""
     source = "[AWS list prices](https://aws.amazon.com/pricing/)"
-    return f"{source} of {prices.region}, noted from memory on {prices.noted}.\n\n"
+    return f"{source} of {prices.region}, noted on {prices.noted}.\n\n"
 
 
 def _sources(model: Mapping[str, Any]) -> str:

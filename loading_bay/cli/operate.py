@@ -2,7 +2,8 @@
 
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -12,17 +13,19 @@ from rich.markup import escape
 from functions.decisions.decision import Decision, separated
 from functions.decisions.table import DecisionsTable
 from loading_bay.operations.check import COST, Check
+from loading_bay.operations.definitions import validate
 from loading_bay.operations.explain import explain as explain_photo
 from loading_bay.operations.presign import CONTENT_TYPES, curl, presign_upload
 from loading_bay.operations.replay import find_unfinished, run_again
+from loading_bay.operations.result import Result
 from loading_bay.operations.watch import counts, state
 from loading_bay.operations.watch import watch as watch_photos
 from loading_bay.stack.decisions import decisions_in_table
-from loading_bay.stack.deployed import Deployed
+from loading_bay.stack.deployed import Deployed, client
 from loading_bay.stack.text import printable
 from loading_bay.stack.window import Window
 
-from .commands import Command, echo_json, json_option, with_stack
+from .commands import Command, echo_json, find_stack, json_option, stack_options, with_stack
 
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not checked": "[dim]–[/]"}
 
@@ -30,26 +33,43 @@ console = Console(highlight=False)
 messages = Console(highlight=False, stderr=True)
 
 
-@click.command(cls=Command, examples=["", "--local --json"])
-@with_stack
+@click.command(cls=Command, examples=["", "--local --json", "--definitions"])
+@stack_options
+@click.option("--definitions", is_flag=True, help="Only ask AWS whether it takes the workflows; needs no stack.")
 @json_option
-def check(deployed: Deployed, as_json: bool) -> None:
+def check(local: bool, stack_name: str, region: str | None, definitions: bool, as_json: bool) -> None:
     """Prove that the stack works.
 
     Sends sample photos through the whole stack. Prints one line per check; the exit code is 1 if one failed.
     """
-    messages.print(COST)
-    results = []
-    for result in Check(deployed).run():
-        results.append(result)
+    if definitions:
+        results = _shown(validate(client("stepfunctions", region)), as_json)
+    else:
+        proof = Check(find_stack(local, stack_name, region))
+        messages.print(COST)
+        try:
+            with closing(proof.run()) as run:
+                results = _shown(run, as_json)
+        except KeyboardInterrupt:
+            for each in proof.left:
+                messages.print(f"left: {escape(printable(each))}", soft_wrap=True)
+            raise
+    if any(result.status == "failed" for result in results):
+        sys.exit(1)
+
+
+def _shown(results: Iterable[Result], as_json: bool) -> list[Result]:
+    """Print each result as it comes, or all as JSON in the end."""
+    shown = []
+    for result in results:
+        shown.append(result)
         if not as_json:
             detail = result.detail if result.status != "not checked" else f"not checked here: {result.detail}"
             line = f"{MARKS[result.status]} {result.check:<18}{result.seconds:6.1f} s  {escape(printable(detail))}"
             console.print(line, soft_wrap=True)
     if as_json:
-        echo_json(results)
-    if any(result.status == "failed" for result in results):
-        sys.exit(1)
+        echo_json(shown)
+    return shown
 
 
 @click.command(cls=Command, examples=["--local", "--hours 1", "--once > decisions.txt"])

@@ -70,7 +70,12 @@ def canary_request(endpoint: str) -> dict[str, Any]:
 
 
 def put_scaling(clients: Clients, endpoint: str, variant: RealTime) -> None:
-    """Keep the calls per minute and instance near the target, between the least and the most instances."""
+    """Keep the calls per minute and instance near the target, between the least and the most instances.
+
+    Burstable instances stay as many as they are.
+    """
+    if is_burstable(variant.instance_type):
+        return
     target = scaling_target(endpoint)
     clients.autoscaling.register_scalable_target(**target, MinCapacity=variant.least, MaxCapacity=variant.most)
     clients.autoscaling.put_scaling_policy(
@@ -84,6 +89,11 @@ def put_scaling(clients: Clients, endpoint: str, variant: RealTime) -> None:
             "ScaleOutCooldown": SCALE_OUT_SECONDS,
         },
     )
+
+
+def is_burstable(instance_type: str) -> bool:
+    """Tell whether instances of a type live on CPU credits: SageMaker does not scale these automatically."""
+    return instance_type.startswith(("ml.t2.", "ml.t3."))
 
 
 def scaling_target(endpoint: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from functions.decisions.classes import parse_classes
+from loading_bay.stack.addresses import require_separate
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.hints import command
 from loading_bay.stack.template import parameter_default, read_template
@@ -27,18 +28,7 @@ def check_parameters(given: Mapping[str, str]) -> None:
             raise UserError(f"the template has no parameter {name}; {hint}")
         if wanted := unmet(known[name], value):
             raise UserError(f"{name} cannot be {value!r}: {wanted}")
-    check_prefixes({name: given.get(name, parameter_default(name)) for name in ("UploadPrefix", "BatchPrefix")})
-
-
-def check_prefixes(parameters: Mapping[str, str]) -> None:
-    """Check that the prefixes do not overlap; otherwise a batch's photos would be classified as they land.
-
-    Raises:
-        UserError: they overlap.
-    """
-    upload, batch = parameters["UploadPrefix"], parameters["BatchPrefix"]
-    if upload.startswith(batch) or batch.startswith(upload):
-        raise UserError(f"UploadPrefix {upload} and BatchPrefix {batch} overlap: choose two separate prefixes")
+    require_separate(*(given.get(name, parameter_default(name)) for name in ("UploadPrefix", "BatchPrefix")))
 
 
 def unmet(parameter: Mapping[str, Any], value: str) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from loading_bay.cli.main import main
 from loading_bay.cli.model.options import console
+from loading_bay.endpoint import preflight
 from loading_bay.model import predictors
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.template import parameter_default
@@ -36,6 +37,11 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     with mock_aws():
         s3 = boto3.client("s3", region_name="us-east-1")
         s3.create_bucket(Bucket="photos")
+        statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        boto3.client("iam").create_role(RoleName="endpoint", AssumeRolePolicyDocument=trust)
+        # moto knows no quotas of SageMaker; test_preflight.py reads them.
+        monkeypatch.setattr(preflight, "require_quota", lambda quotas, instance_type, needed: f"{needed} are needed")
         yield s3
 
 
@@ -249,6 +255,33 @@ def test_deploy_shows_the_price_first_and_status_and_cleanup_find_the_endpoint(a
 
 
 @pytest.mark.usefixtures("answering")
+def test_a_dry_run_checks_and_says_the_price_but_asks_and_creates_nothing() -> None:
+    done = run(*DEPLOY, "--dry-run")
+
+    assert done.exit_code == 0, done.output
+    assert re.search(r"credentials: .* role: .* bucket: .* quota: .* about \$84 to \$168 a month", said(done))
+    assert "Go on?" not in said(done)
+    assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))
+
+
+def test_nothing_is_priced_that_cannot_be_deployed() -> None:
+    refused = run(*DEPLOY, "--bucket", "nowhere")
+
+    assert "aws s3 mb" in said(refused)
+    assert "a month" not in said(refused)
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize("instance_type", ["ml.t2.medium", "ml.t2.xlarge"])
+def test_a_burstable_endpoint_is_not_scaled(instance_type: str) -> None:
+    done = run(*DEPLOY, "--instance-type", instance_type, "--yes")
+
+    assert done.exit_code == 0, done.output
+    assert f"{instance_type} cannot be scaled automatically: it stays at 1" in said(done)
+    assert "to 2 instances" not in said(run("status", "--endpoint", "bay"))
+
+
+@pytest.mark.usefixtures("answering")
 def test_captures_can_be_deleted_after_the_endpoint(account: Any) -> None:
     account.put_object(Bucket="photos", Key="captures/bay/AllTraffic/a.jsonl", Body=b"{}")
     result = run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes")
@@ -277,6 +310,7 @@ def test_a_serverless_endpoint_needs_no_price_confirmation() -> None:
     [
         (["--role", "x"], "is not a role ARN"),
         (["--endpoint", "bay_1"], "cannot name an endpoint"),
+        (["--endpoint", "Bay"], "use lower-case letters"),
         (["--min-instances", "3"], "--max-instances is less than --min-instances"),
         (["--photo", "/nonexistent.png"], "cannot be read"),
         (["--job", "j"], "exclude each other"),
