@@ -297,8 +297,8 @@ class Check:
     def small_batch(self) -> str:
         """A batch classifies what lies under a prefix."""
         for name in (PRESIGNED, DAMAGED):
-            self.s3.upload_file(str(PHOTOS / name), self.inbox.bucket, f"{self.name}/{name}")
-        batch = Batch.start(self.deployed, prefix=f"{self.name}/", name=self.name)
+            self.s3.upload_file(str(PHOTOS / name), self.inbox.bucket, f"{self.name}/batch/{name}")
+        batch = Batch.start(self.deployed, prefix=f"{self.name}/batch/", name=self.name)
         if _await(lambda: batch.status() != "RUNNING" or None, OUTCOME_SECONDS) is None:
             raise UserError(f"the batch is still running; follow it with {batch.command('follow')}")
         summary = batch.summary()

@@ -110,6 +110,25 @@ def test_a_decoder_that_does_not_start_is_named(deployed: Deployed, monkeypatch:
         check.decoder()
 
 
+@pytest.mark.parametrize("topic", ["notifications", "alarms"])
+@pytest.mark.parametrize("state", ["PendingConfirmation", "Deleted"])
+def test_a_subscription_that_nobody_confirmed_is_noticed(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, topic: str, state: str
+) -> None:
+    check = Check(deployed)
+    client = boto3.client("sns", "us-east-1")
+    stub = Stubber(client)
+    arns = [f"arn:aws:sns:us-east-1:123456789012:{name}" for name in ("notifications", "alarms")]
+    for arn in arns:
+        subscribed = state if arn.endswith(topic) else f"{arn}:0123"
+        found = {"SubscriptionArn": subscribed, "TopicArn": arn, "Protocol": "email", "Endpoint": "ana@example.com"}
+        stub.add_response("list_subscriptions_by_topic", {"Subscriptions": [found]}, {"TopicArn": arn})
+    monkeypatch.setattr(Deployed, "client", lambda self, service: client)
+    monkeypatch.setattr(Check, "_resources", lambda self, kind: arns)
+    with stub, pytest.raises(UserError, match=f"ana@example.com has .*subscri.* to {topic}"):
+        check.subscriptions()
+
+
 def heard(key: str, claim: str, revision: int | None = None) -> dict[str, Any]:
     return {"s3_key": key, "claim": claim} | ({"revision": revision} if revision else {})
 
