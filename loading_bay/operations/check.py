@@ -278,7 +278,7 @@ class Check:
 
     def _label(self, photo: str) -> str | None:
         found = self.table.get(photo)
-        return found.label if found else None
+        return found.label if found and found.label_etag else None
 
     def _routed(self, key: str) -> bool | None:
         return any(each["s3_key"] == key and each["status"] == "ROUTED" for each in self.listener.events()) or None

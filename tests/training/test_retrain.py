@@ -112,7 +112,7 @@ def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was
             settled(decisions, number, lambda decision: decision.in_queue("REVIEW"))
     for waiting in all_decisions(decisions):
         decide(stack.deployed, waiting.photo, new[waiting.key].label, "ana")
-    settled(decisions, len(new), lambda decision: bool(decision.label))
+    settled(decisions, len(new), lambda decision: bool(decision.label_etag))
 
     def quickly(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
         bundled.train(staged, output, seeds, OPTIONS, lambda epoch: None)
@@ -136,7 +136,7 @@ def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was
     assert len(reviewed["mended"]) > len(reviewed["broken"])
     assert {"McNemar"} == {figure["test"] for figure in test["figures"] if figure["key"] in {"accuracy", "coverage"}}
     # What judged the two models taught neither.
-    kept = {path.name for path in (tmp_path / "out/labels").rglob("*.png")}
+    kept = {path.name for path in (tmp_path / "out/labels").rglob("*.photo")}
     learned = {path.name for path in (tmp_path / "out/staged").rglob("*.png")} & kept
     judged = set(reviewed["mended"]) | set(reviewed["broken"])
     assert learned
