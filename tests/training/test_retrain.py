@@ -136,9 +136,9 @@ def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was
     assert len(reviewed["mended"]) > len(reviewed["broken"])
     assert {"McNemar"} == {figure["test"] for figure in test["figures"] if figure["key"] in {"accuracy", "coverage"}}
     # What judged the two models taught neither.
-    kept = {path.name for path in (tmp_path / "out/labels").rglob("*.photo")}
-    learned = {path.name for path in (tmp_path / "out/staged").rglob("*.png")} & kept
-    judged = set(reviewed["mended"]) | set(reviewed["broken"])
+    kept = {path.stem for path in (tmp_path / "out/labels").rglob("*.photo")}
+    learned = {path.stem for path in (tmp_path / "out/staged").rglob("*.png")} & kept
+    judged = {Path(name).stem for name in [*reviewed["mended"], *reviewed["broken"]]}
     assert learned
     assert judged
     assert judged <= kept - learned

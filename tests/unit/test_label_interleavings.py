@@ -22,8 +22,8 @@ from .test_interleavings import NOW, PHOTO, Table, evaluated
 
 ANSWERS = ("bicycle", "motorcycle")
 STATES: dict[str, Any] = definition_of("AnnounceReview")["States"]
-KEPT = ("photo", "status", "vehicle", "claim", "queue", "label", "replaced_label", "review_id", "reviewed_by")
-KEPT += ("review_closed_at", "revision")
+OF_REVIEW = ("review_id", "reviewed_by", "review_closed_at", "revision")
+KEPT = ("photo", "status", "vehicle", "claim", "queue", "label", "replaced_label", *OF_REVIEW)
 Variables = tuple[tuple[str, Any], ...]
 
 
@@ -82,8 +82,8 @@ def steps(world: World) -> Iterator[tuple[str, World]]:
         others = world._replace(running=world.running - {each})
         if world.deaths:
             yield f"{each.review_id[:8]} dies at {each.at}", others._replace(deaths=world.deaths - 1)
-        for label, following, after in moves(world, others, each):
-            running = after.running | ({following} if following else frozenset())
+        for label, then, after in moves(world, others, each):
+            running = after.running | ({then} if then else frozenset())
             yield f"{each.review_id[:8]}: {label}", after._replace(running=running)
 
 
