@@ -22,6 +22,7 @@ from .classes import NEITHER, VehicleClass
 from .decision import Decision, timestamp
 from .table import Conflict, DecisionsTable, UnknownPhoto
 
+LABELS = "labels/"  # AnnounceReview keeps a copy of each decided photo here
 LEASE_SECONDS = 120
 ANNOUNCE_SECONDS = 180  # after this, RunAgain starts the announcement that a function did not live to start
 MOST_UNDONE = 50  # of one photo: the ids of undone decisions are kept, and a record is bounded
@@ -30,6 +31,7 @@ REVIEW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Attributes of a record. A write that leaves a state behind removes its attributes.
 OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason")
 SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision", "unsure_reason")
+LABEL = ("label", "label_etag", "replaced_label")
 LEASE = ("lease_by", "lease_until")
 
 # Conditions on a record.
@@ -102,6 +104,7 @@ class Desk:
         self._check(answer, review_id)
         decision = self.read(photo)
         changes = self._outcome(answer) | _signature(decision, review_id, reviewer, revision=1)
+        changes |= _label(decision, answer, review_id)
         changes |= {"unsure_reason": decision.reason, **dict.fromkeys(LEASE)}
         when = NEEDS_REVIEW & free_for(reviewer, time.time()) & never_undone(review_id)
         return self._take(decision, changes, when, lambda stored: _why_not_decided(stored, review_id))
@@ -116,7 +119,7 @@ class Desk:
         decision = self.read(photo)
         if len(decision.undone_ids) >= MOST_UNDONE and review_id not in decision.undone_ids:
             raise Conflict("this photo was undone too often; correct the decision instead", decision)
-        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *SIGNATURE)) | {
+        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *SIGNATURE, *LABEL)) | {
             "status": "REVIEW",
             "error": "LowConfidence",
             "reason": decision.unsure_reason or "",
@@ -154,7 +157,8 @@ class Desk:
         if decision.review_id == corrects and decision.answer == answer:
             raise InvalidAnswer(f"the decision is {answer} already")
         signature = _signature(decision, review_id, reviewer, revision=(decision.revision or 0) + 1)
-        changes = self._outcome(answer) | signature | {"review_closed_at": None}
+        label = _label(decision, answer, review_id)
+        changes = self._outcome(answer) | signature | label | {"review_closed_at": None}
         when = decided_as(corrects) & IS_CLOSED
         return self._take(decision, changes, when, lambda stored: _why_not_corrected(stored, corrects))
 
@@ -211,6 +215,16 @@ def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: i
         "queue": decision.shard_of("OPEN"),
         "due_at": int(now.timestamp()) + ANNOUNCE_SECONDS,
     }
+
+
+def _label(decision: Decision, answer: str, review_id: str) -> dict[str, Any]:
+    """Return where the decision's label will lie, and which one it replaces.
+
+    The key is recorded with the decision and never used again, so a label that the table does not name counts for
+    nothing, and an announcement that comes too late deletes its own copy only.
+    """
+    label = f"{LABELS}{answer}/{decision.claim}-{review_id}"
+    return {"label": label, "label_etag": None, "replaced_label": decision.label or None}
 
 
 def _why_not_decided(stored: Decision, review_id: str) -> str:

@@ -21,7 +21,7 @@ from loading_bay.stack.errors import UserError
 
 IMAGE_SIDE = 64
 CIFAR_SIDE = 32
-PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
+PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".photo"})
 # The template's default, so that no photo is trained on that the pipeline would reject.
 MAX_PIXELS = 50_000_000
 # Of the labelled photos, this share chooses settings and calibrates; it is never trained on.

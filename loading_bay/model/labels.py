@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from loading_bay.stack.addresses import Address
 from loading_bay.stack.errors import UserError, explained
 from loading_bay.stack.labels import HELD_OUT_SHARE
 
-from .dataset import Photo, photos_digest, read_folder
+from .dataset import PHOTO_SUFFIXES, Photo, photos_digest, read_folder
 
 FETCHES_AT_ONCE = 16
 
@@ -65,11 +65,11 @@ def chance(photo: Photo, purpose: str) -> float:
     return int.from_bytes(drawn[:4], "big") / 2**32
 
 
-def fetch(s3: Any, labels: Address, folder: Path) -> int:
+def fetch(s3: Any, labels: Address, folder: Path, named: Collection[str] | None = None) -> int:
     """Bring a folder in line with the labels in S3, and return how many there are.
 
     A file is named by its object's name and ETag, so that nothing is fetched twice, and a corrected label keeps its
-    name; what was corrected or taken back in S3 is removed here.
+    name; what was corrected or taken back in S3 is removed here. Of the objects, only those `named` count, if given.
 
     Raises:
         UserError: AWS refuses.
@@ -81,8 +81,12 @@ def fetch(s3: Any, labels: Address, folder: Path) -> int:
                 label, _, name = item["Key"].removeprefix(labels.prefix).partition("/")
                 if not label or label in {".", ".."} or not name or "/" in name:
                     continue
+                if named is not None and item["Key"] not in named:
+                    continue
                 identity = hashlib.sha256(f"{name} {item['ETag']}".encode()).hexdigest()[:16]
-                wanted[folder / label / f"{identity}{Path(name).suffix.lower()}"] = item["Key"]
+                suffix = Path(name).suffix.lower()
+                kind = suffix if suffix in PHOTO_SUFFIXES else ".photo"  # what it is, its content says
+                wanted[folder / label / f"{identity}{kind}"] = item["Key"]
     for stale in set(folder.glob("*/*")) - set(wanted):
         stale.unlink()
     missing = [path for path in wanted if not path.exists()]

@@ -333,7 +333,7 @@ class Check:
 
     def _label(self, photo: str) -> str | None:
         found = self.table.get(photo)
-        return found.label if found else None
+        return found.label if found and found.label_etag else None
 
     def _announced_by_person(self, key: str) -> bool | None:
         heard = self.listener.events()

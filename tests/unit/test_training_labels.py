@@ -132,3 +132,11 @@ def test_labels_join_the_training_data_but_not_the_test_data(labels: Path, tmp_p
     assert not known & held(found)
     assert {photo.label for photo in data.train_outliers} == {"cat", "neither"}
     assert data.digest != base.digest
+
+
+def test_of_contradicting_labels_only_the_one_that_the_table_names_is_fetched(s3: Any, tmp_path: Path) -> None:
+    for label in NAMES:
+        s3.put_object(Bucket="inbox", Key=f"labels/{label}/claim-{label}", Body=png(1))
+
+    assert fetch(s3, LABELS, tmp_path, {"labels/motorcycle/claim-motorcycle"}) == 1
+    assert [path.parent.name for path in tmp_path.glob("*/*")] == ["motorcycle"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from functions.decisions.table import DecisionsTable
 from loading_bay.cli.commands import Command, find_stack, stack_options
 from loading_bay.endpoint import artifact, deployment, live_endpoint
 from loading_bay.endpoint.hosting import Clients, Hosting
@@ -14,6 +15,7 @@ from loading_bay.model.comparison import verdict
 from loading_bay.model.labels import Labels, fetch, read_labels
 from loading_bay.model.retraining import joined, judged
 from loading_bay.stack.addresses import Address
+from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import client
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.labels import PREFIX
@@ -98,6 +100,7 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
     """
     if labels is not None and local:
         raise click.UsageError("give --labels or --local, not both")
+    named = None
     if labels is not None:
         if not labels.startswith("s3://"):
             return Path(labels)
@@ -105,7 +108,9 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
     else:
         deployed = find_stack(local, stack_name, region)
         s3, address = deployed.client("s3"), Address(deployed.outputs["InboxBucket"], PREFIX)
-    console.print(f"{fetch(s3, address, kept)} labels of {address} are in {kept}.")
+        table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
+        named = {each.label for each in all_decisions(table) if each.label and each.label_etag}
+    console.print(f"{fetch(s3, address, kept, named)} labels of {address} are in {kept}.")
     return kept
 
 
