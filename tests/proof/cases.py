@@ -98,6 +98,7 @@ def run_others() -> None:
         etag = bay.s3.put_object(Bucket="inbox", Key="uploads/1.jpg", Body=b"photo")["ETag"].strip('"')
         photo = f"s3://inbox/uploads/1.jpg#{etag}"
         texts = {"photo": photo, "s3_bucket": "inbox", "s3_key": "uploads/1.jpg", "etag": etag, "claim": "0123"}
+        texts |= {"label": "labels/bicycle/0123-r"}
         texts |= {"status": "ROUTED", "vehicle": "bicycle", "review_id": "r", "reviewed_by": "ana", "queue": "OPEN#0"}
         item: dict[str, Any] = {name: {"S": text} for name, text in texts.items()} | {"due_at": {"N": "1"}}
         item["probabilities"] = {"M": {"bicycle": {"N": "0.6"}, "motorcycle": {"N": "0.4"}}}

@@ -279,6 +279,10 @@ def announce_request(state: str, review_id: str) -> dict[str, Any]:
     asked["Key"] = {"photo": {"S": PHOTO}}
     known = {":review_id": review_id, ":open": "OPEN#", ":due_at": NOW_MILLIS // 1000 + 600}
     values = asked["ExpressionAttributeValues"]
+    if isinstance(values, str):
+        context = {"states": {"context": {"State": {"EnteredTime": NOW}}}}
+        context |= {"decision": {"review_id": review_id}, "label_etag": "etag"}
+        return {name: evaluated(value, context) for name, value in asked.items()}
     asked["ExpressionAttributeValues"] = {name: TypeSerializer().serialize(known.get(name, NOW)) for name in values}
     return asked
 

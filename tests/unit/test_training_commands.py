@@ -261,7 +261,7 @@ def test_a_dry_run_checks_and_says_the_price_but_asks_and_creates_nothing() -> N
     assert done.exit_code == 0, done.output
     assert re.search(r"credentials: .* role: .* bucket: .* quota: .* about \$84 to \$168 a month", said(done))
     assert "Go on?" not in said(done)
-    assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))
+    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
 
 
 def test_nothing_is_priced_that_cannot_be_deployed() -> None:
@@ -343,4 +343,4 @@ def test_a_dead_endpoint_is_not_a_success(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_recipe_the_template_and_the_help_agree_on_defaults() -> None:
     assert float(parameter_default("ConfidenceThreshold")) == THRESHOLD
-    assert f"bundled {Settings.epochs}" in said(run("train", "--help"))
+    assert f"{Settings.epochs} for bundled" in said(run("train", "--help"))
