@@ -274,7 +274,8 @@ def _described(decision: Decision) -> dict[str, Any]:
     return {
         "photo": decision.photo,
         "key": decision.key,
-        "driver": drivers.driver(decision),
+        "driver": decision.driver or "",
+        "order": decision.order or "",
         "since": timestamp(decision.uploaded_at or decision.claimed_at),
         "scores": {name: scores[name] for name in desk.classes if name in scores},
     }

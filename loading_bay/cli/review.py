@@ -30,7 +30,8 @@ def list_waiting(deployed: Deployed, as_json: bool) -> None:
         echo_json(waiting)
         return
     for decision in waiting:
-        click.echo(f"{timestamp(decision.claimed_at)}  {printable(decision.key)}\n    {printable(decision.why)}")
+        click.echo(f"{timestamp(decision.claimed_at)}  {printable(decision.key)}")
+        click.echo(f"    {printable(', '.join(filter(None, (decision.whose, decision.why))))}")
     click.echo(f"{len(waiting)} waiting for review")
 
 

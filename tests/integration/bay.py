@@ -77,10 +77,10 @@ class Bay:
         finally:
             self.events.disable_rule(Name=self._sweep)
 
-    def upload(self, data: bytes, name: str | None = None) -> str:
+    def upload(self, data: bytes, name: str | None = None, **metadata: str) -> str:
         """Put a photo into the inbox; returns its key."""
         key = f"uploads/{name or uuid.uuid4().hex}"
-        self.s3.put_object(Bucket=self.bucket, Key=key, Body=data)
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=data, Metadata=metadata)
         return key
 
     def start(self, execution_input: object) -> str:

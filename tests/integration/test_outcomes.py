@@ -1,5 +1,7 @@
 """Every outcome of a photo, by really uploading one: recorded once, announced once, ended as it should."""
 
+import uuid
+
 import pytest
 from starlette.responses import Response
 
@@ -174,3 +176,40 @@ def test_a_useless_answer_fails_the_photo_at_once(bay: Bay, endpoint: Endpoint, 
     assert (decision.status, decision.error) == ("FAILED", "InvalidPrediction")
     assert bay.ended(decision.execution_arn)["error"] == "ClassificationFailed"
     assert_told_once(bay, key, "Classification Failed")
+
+
+def test_driver_and_order_go_with_a_photo_everywhere(bay: Bay) -> None:
+    driver = f"driver-{uuid.uuid4().hex[:8]}"
+    key = bay.upload(picture("grey"), f"{driver}/photo.jpg", order="A-4711")
+
+    decision = bay.outcome(key)
+
+    assert (decision.driver, decision.order) == (driver, "A-4711")
+    detail = assert_told_once(bay, key, "Photo Needs Review")
+    assert (detail["driver"], detail["order"], detail["reason_code"]) == (driver, "A-4711", "UNSURE")
+    (message,) = wait_for(lambda: bay.notified(key))
+    assert driver in message
+    assert "A-4711" in message
+
+
+def test_the_same_bytes_again_with_another_order_are_the_same_photo(bay: Bay) -> None:
+    name = f"driver-7/{uuid.uuid4().hex}.jpg"
+    key = bay.upload(picture("red"), name, order="first")
+    assert bay.outcome(key).order == "first"
+
+    bay.upload(picture("red"), name, order="second")
+
+    ends = wait_for(lambda: (found := bay.executions_of(key))[1:] and found)
+    assert sorted(bay.ended(each["executionArn"])["status"] for each in ends) == ["SUCCEEDED", "SUCCEEDED"]
+    assert bay.outcome(key).order == "first"
+    assert_told_once(bay, key, "Vehicle Routed")
+
+
+@pytest.mark.parametrize("order", ["../../x", "a b", "x" * 65, "=?utf-8?q?=00?=", "<b>1</b>"])
+def test_an_order_that_is_not_valid_is_left_out_and_the_photo_is_classified(bay: Bay, order: str) -> None:
+    key = bay.upload(picture("red"), f"driver-7/{uuid.uuid4().hex}.jpg", order=order)
+
+    decision = bay.outcome(key)
+
+    assert (decision.status, decision.driver, decision.order) == ("ROUTED", "driver-7", None)
+    assert assert_told_once(bay, key, "Vehicle Routed")["order"] == ""

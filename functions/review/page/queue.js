@@ -8,7 +8,7 @@ import { Refused, SignedOut, Unreachable } from './session.js';
 import { clean, label, plural, sentence, title } from './words.js';
 
 /**
- * @typedef {{ photo: string, key: string, driver: string, since: string, scores: Record<string, number> }} Waiting
+ * @typedef {{ photo: string, key: string, driver: string, order: string, since: string, scores: Record<string, number> }} Waiting
  * @typedef {{ photo: string, at: string, outcome: string, picture?: HTMLImageElement }} Other A driver's other photo.
  * @typedef {Waiting & {
  *   picture?: Promise<void>, ready?: HTMLImageElement, broken?: string, askedOthers?: boolean, others?: Other[],

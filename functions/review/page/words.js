@@ -18,8 +18,9 @@ export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 /** @param {number} count @param {string} noun */
 export const plural = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-/** @param {{ driver: string, key: string }} photo */
-export const title = (photo) => clean(photo.driver || (photo.key.split('/').at(-1) ?? ''));
+/** @param {{ driver: string, order?: string, key: string }} photo */
+export const title = ({ driver, order, key }) =>
+  clean([driver || (key.split('/').at(-1) ?? ''), order].filter(Boolean).join(' · '));
 
 /** @param {number} share */
 export function percent(share) {
