@@ -18,8 +18,12 @@ demo: .venv/installed ## classify photos with the whole stack on this machine, a
 	$(BIN)/loading-bay demo
 	$(BIN)/loading-bay report .local/demo/capture --decisions .local/decisions.json --output .local/report
 
-test: setup ## unit, integration and e2e tests
+test: test-unit test-stack ## unit, integration and e2e tests
+
+test-unit: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit
+
+test-stack: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
 
 setup-training: .venv/installed-training ## also install PyTorch and the SageMaker SDK
@@ -47,9 +51,6 @@ lint: setup ## style, types, template
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sam validate --lint
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yaml
-	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-page; \
 	elif [ -n "$$CI" ]; then echo "the pages' scripts cannot be checked: install Node, which brings npm" >&2; exit 1; \
 	else echo "NOT CHECKED: the pages' scripts, as this needs Node (npm)"; fi
@@ -76,10 +77,13 @@ licences: setup .tools/scan/installed ## list the licence of every dependency in
 		$$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements/lock.txt); } > .local/licences.md
 	@mv .local/licences.md docs/licences.md
 
-setup-browser: ## install the browser in which the tests open pages (Debian)
-	@command -v apt-get >/dev/null || { echo "install chromium and pdftoppm (poppler-utils) as this system does"; exit 1; }
-	@as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); $$as_root apt-get update && \
-		$$as_root apt-get install --yes --no-install-recommends chromium poppler-utils
+setup-browser: ## install the browser in which the tests open pages, where it is missing (Debian)
+	@missing=; command -v pdftoppm >/dev/null || missing=poppler-utils; \
+	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
+	test -n "$$missing" || exit 0; \
+	command -v apt-get >/dev/null || { echo "install these packages as this system does: $$missing" >&2; exit 1; }; \
+	as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); $$as_root apt-get update && \
+		$$as_root apt-get install --yes --no-install-recommends $$missing
 
 pictures: setup ## take the screenshots for the docs from the report that make demo left (needs chromium)
 	$(BIN)/python docs/pictures.py .local/report/report.html docs/images
@@ -155,4 +159,4 @@ define install_tools
 	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-training soak bench fuzz lint lint-page scan sbom licences setup-browser pictures recording lock clean
+.PHONY: help setup setup-training demo test test-unit test-stack test-training soak bench fuzz lint lint-page scan sbom licences setup-browser pictures recording lock clean

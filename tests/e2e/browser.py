@@ -1,4 +1,4 @@
-"""The browser that tests of pages run in: Chromium as the system has it."""
+"""The browser that tests of pages run in: the Chromium or Chrome of this machine."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ MISSING = "they need Chromium, which `make setup-browser` installs"
 
 def find_chromium() -> str:
     """Return the path of Chromium; without one, skip the tests, or fail them where CI runs them."""
-    if path := shutil.which("chromium"):
+    if path := shutil.which("chromium") or shutil.which("google-chrome"):
         return path
     if os.environ.get("CI"):
         pytest.fail(MISSING)
