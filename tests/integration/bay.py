@@ -18,6 +18,8 @@ from loading_bay.local.stack import Stack
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import STACK_NAME
 
+from .contract import breaches
+
 T = TypeVar("T")
 
 
@@ -192,7 +194,10 @@ class Bay:
 
     def heard(self) -> list[dict[str, Any]]:
         """Return every event that the stack has announced by now."""
-        self.announcements += [json.loads(body) for body in self._receive(self._announced)]
+        heard = [json.loads(body) for body in self._receive(self._announced)]
+        for event in heard:
+            assert not breaches(event), (breaches(event), event)
+        self.announcements += heard
         return self.announcements
 
     def notified(self, key: str) -> list[str]:

@@ -98,7 +98,8 @@ def variables_of(claim: str, execution: Execution, without: str) -> dict[str, An
     states = {"context": {"State": {"EnteredTime": NOW}}}
     variables = {"decision": decision, "failure_announced": execution.failure_announced, "states": states}
     if execution.status == "FAILED":
-        variables["failure"] = {"Error": "EndpointUnavailable", "Cause": "it does not answer"}
+        code = {"error": "EndpointUnavailable", "reason_code": "ENDPOINT_UNAVAILABLE"}
+        variables["failure"] = code | {"reason": "it does not answer"}
         variables["decision"] = evaluated(state_of("PhotoFailed", without)["Assign"]["decision"], variables)
     return variables
 
