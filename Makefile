@@ -57,8 +57,7 @@ lint: setup ## style, types, template
 
 lint-page: .tools/node/installed
 	.tools/node/node_modules/.bin/biome check --config-path=.ci/biome.json functions
-	.tools/node/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target es2024 --module esnext \
-		--moduleResolution bundler --lib es2024,dom,dom.iterable functions/*/page/main.js
+	.tools/node/node_modules/.bin/tsc --project .ci/tsconfig.json
 
 scan: setup .tools/scan/installed ## scanners of template, code and dependencies
 	.ci/scan

@@ -39,6 +39,7 @@ ACTIONS = {
     "s3:GetObject": READ,
     "s3:HeadObject": READ,
     "s3:ListObjectsV2": {"s3:ListBucket"},
+    "s3:PutObject": {"s3:PutObject"},
     "sagemaker-runtime:InvokeEndpoint": {"sagemaker:InvokeEndpoint"},
     "sns:Publish": {"sns:Publish"},
     "sqs:DeleteMessage": {"sqs:DeleteMessage"},

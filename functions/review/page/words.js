@@ -1,13 +1,7 @@
 // @ts-check
 // Names, numbers and times as a person reads them.
 
-/**
- * Control and bidirectional characters in a name could make it look like another: they are shown as their numbers.
- *
- * @param {string} text
- */
-export const clean = (text) =>
-  text.replace(/[\p{C}\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0)?.toString(16)}}`);
+import { clean } from './dom.js';
 
 /** @param {string} answer */
 export const label = (answer) => answer[0].toUpperCase() + answer.slice(1).replaceAll('_', ' ');
