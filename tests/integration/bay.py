@@ -202,8 +202,12 @@ class Bay:
 
     def notified(self, key: str) -> list[str]:
         """Return every notification that names this key and has been published by now."""
+        return self.notified_of(f"/{key}")
+
+    def notified_of(self, words: str) -> list[str]:
+        """Return every notification with these words in it that has been published by now."""
         self.notifications += [json.loads(body)["Message"] for body in self._receive(self._notified)]
-        return [message for message in self.notifications if f"/{key}" in message]
+        return [message for message in self.notifications if words in message]
 
     def _receive(self, queue: str) -> list[str]:
         bodies = []

@@ -1,6 +1,7 @@
 """Every outcome of a photo, by really uploading one: recorded once, announced once, ended as it should."""
 
 import uuid
+from functools import partial
 
 import pytest
 from starlette.responses import Response
@@ -59,7 +60,26 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
     ended = bay.ended(decision.execution_arn)
     assert (ended["status"], ended["error"]) == ("FAILED", "LowConfidence")
     assert_told_once(bay, key, "Photo Needs Review")
-    (message,) = wait_for(lambda: bay.notified(key))
+
+
+def test_photos_that_need_review_are_told_together(standard_bay: Bay) -> None:
+    keys = [standard_bay.upload(picture("grey", size=(50 + number, 40))) for number in range(3)]
+    for key in keys:
+        wait_for(partial(standard_bay.waits, key))
+
+    standard_bay.sweep()
+
+    told = wait_for(lambda: standard_bay.notified_of("need review in"))
+    waiting = sum(each.in_queue("REVIEW") for each in standard_bay.all_decisions())
+    assert told[-1].startswith(f"{waiting} photos need review in loading-bay.")
+    assert standard_bay.stack.outputs["ReviewUrl"] in told[-1]
+    assert not any(standard_bay.notified(key) for key in keys)
+
+
+def test_or_each_is_told_with_its_scores(express_bay: Bay) -> None:
+    key = express_bay.upload(picture("grey"))
+
+    (message,) = wait_for(lambda: express_bay.notified(key))
     for part in ("Photo Needs Review", "none reaches 0.9", "bicycle 0.52", "motorcycle 0.48"):
         assert part in message
 
@@ -187,9 +207,15 @@ def test_driver_and_order_go_with_a_photo_everywhere(bay: Bay) -> None:
     assert (decision.driver, decision.order) == (driver, "A-4711")
     detail = assert_told_once(bay, key, "Photo Needs Review")
     assert (detail["driver"], detail["order"], detail["reason_code"]) == (driver, "A-4711", "UNSURE")
+
+
+def test_a_mail_names_driver_order_and_what_helps(bay: Bay) -> None:
+    key = bay.upload(b"no photo", f"driver-7/{uuid.uuid4().hex}.jpg", order="A-4711")
+
     (message,) = wait_for(lambda: bay.notified(key))
-    assert driver in message
-    assert "A-4711" in message
+
+    assert "Driver: driver-7" in message
+    assert "loading-bay replay" in message or "--stack-name loading-bay" in message
 
 
 def test_the_same_bytes_again_with_another_order_are_the_same_photo(bay: Bay) -> None:
