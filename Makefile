@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 UV = .tools/uv/bin/uv
-# pip only brings uv and PyTorch; a user's pip.conf may have settings that no virtual environment allows.
+# pip installs only uv and PyTorch; a user's pip.conf may have settings that conflict with virtual environments.
 export PIP_USER = 0
 export PIP_REQUIRE_VIRTUALENV = 0
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -35,22 +35,23 @@ test-training: setup-training ## types and tests of the code that needs PyTorch 
 soak: setup ## thousands of photos under faults, and a thousand through an hour without the endpoint
 	CAMPAIGN_PHOTOS=3000 $(BIN)/pytest tests/integration/test_campaign.py tests/integration/test_outage.py
 
-bench: .venv/installed-bench ## every benchmark beside its baseline, and changes since the last kept run
+bench: .venv/installed-bench ## run every benchmark beside its baseline, and compare with the last kept run
 	$(BIN)/python -m benchmarks run
 	$(BIN)/python -m benchmarks document
 	$(BIN)/python -m benchmarks cost --plot
 	$(BIN)/python -m benchmarks simulation --plot
 
-fuzz: setup .tools/fuzz/installed ## 100,000 damaged photos, a family beside Chromium, then five minutes guided by coverage (Linux)
+fuzz: setup .tools/fuzz/installed ## 100,000 damaged photos, a comparison with Chromium, then five minutes of coverage-guided fuzzing (Linux)
 	FUZZ_EXAMPLES=100000 $(BIN)/pytest tests/unit/test_fuzz_*.py tests/unit/test_photo_family.py tests/e2e/test_photo_colours.py
 	@mkdir -p .local/fuzz
 	.tools/fuzz/bin/python -m tests.fuzz.photo -max_total_time=300 .local/fuzz
 
-lint: setup ## style, types, template
+lint: setup ## style, types, template, figures in the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sam validate --lint
+	$(BIN)/python -m benchmarks document --check
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-page; \
 	elif [ -n "$$CI" ]; then echo "the pages' scripts cannot be checked: install Node, which brings npm" >&2; exit 1; \
 	else echo "NOT CHECKED: the pages' scripts, as this needs Node (npm)"; fi
@@ -76,7 +77,7 @@ licences: setup .tools/scan/installed ## list the licence of every dependency in
 		$$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' requirements/lock.txt); } > .local/licences.md
 	@mv .local/licences.md docs/licences.md
 
-setup-browser: ## install the browser in which the tests open pages, where it is missing (Debian)
+setup-browser: ## install the browser for the page tests, if it is missing (Debian)
 	@missing=; command -v pdftoppm >/dev/null || missing=poppler-utils; \
 	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
 	test -n "$$missing" || exit 0; \
@@ -84,7 +85,7 @@ setup-browser: ## install the browser in which the tests open pages, where it is
 	as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); $$as_root apt-get update && \
 		$$as_root apt-get install --yes --no-install-recommends $$missing
 
-pictures: setup ## take the screenshots for the docs from the report that make demo left (needs chromium)
+pictures: setup ## take the docs' screenshots of the report from make demo (needs chromium)
 	$(BIN)/python docs/pictures.py .local/report/report.html docs/images
 
 recording: setup ## record the demo for the README
@@ -98,15 +99,15 @@ lock: $(UV) ## pin every dependency with its hash, from pyproject.toml and the .
 	@command -v npm >/dev/null || { echo "requirements/node is not pinned again, as this needs Node (npm)" >&2; exit 1; }
 	npm install --prefix requirements/node --package-lock-only --no-audit --no-fund
 
-clean: ## stop the local stack, and remove everything that was built and installed
+clean: ## stop the local stack, and remove everything built or installed
 	@! $(BIN)/python -c 'import loading_bay.local.stack' 2>/dev/null || $(BIN)/loading-bay down
 	rm -rf .venv .tools .local .aws-sam loading_bay.egg-info
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
-# The lock's hashes hold for the packages that these ask for, too.
+# The lock's hashes also apply to the packages that these packages need.
 INSTALL = $(UV) pip install --python $(BIN)/python --constraint requirements/lock.txt --requirement pyproject.toml
 
-# An environment is installed once, and again when its pins change.
+# Each environment is installed once, and again when its pins change.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed; choose one with: make PYTHON=python3.12 …"; exit 1; }
@@ -132,7 +133,7 @@ $(UV): requirements/uv.txt | .venv/bin/python
 	@$(INSTALL) --require-hashes --extra local --extra bench
 	@touch $@
 
-# PyTorch's build differs by platform, so its version is pinned and its hash is not.
+# PyTorch builds differ by platform, so its version is pinned but not its hash.
 .venv/installed-training: requirements/torch.txt .venv/installed-dev
 	@echo "installing PyTorch and the SageMaker SDK into .venv …"
 	@$(INSTALL) --require-hashes --extra local --extra report --extra dev --extra training

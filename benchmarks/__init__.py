@@ -1,1 +1,1 @@
-"""How fast, how large and how dear Loading Bay is, each figure beside a named baseline of the same run."""
+"""Measures speed, size and cost of Loading Bay, each figure beside a named baseline from the same run."""

@@ -1,4 +1,4 @@
-"""ClassifyBatch on the local stack: photos a second by concurrency and by size, and the memory that it takes."""
+"""ClassifyBatch on the local stack: photos per second by concurrency and by size, and memory use."""
 
 import tempfile
 import threading
@@ -23,7 +23,7 @@ from .results import Reading, Result, Row
 CONCURRENCIES = (1, 4, 8, 16)
 SIZES = (1000, 5000)
 SMALL = 100
-# The concurrency that the template starts with.
+# The template's default concurrency.
 USUAL = 8
 PHOTO = ROOT / "events" / "photos" / "bicycle-road.jpg"
 REACH_OF_MEMORY = 1.25
@@ -31,8 +31,8 @@ REACH_OF_CORES = 0.8
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One batch: photos a second, processor time of a photo (s), peak memory of ours and of the local AWS (MiB)."""
+class BatchRun:
+    """One batch: photos per second, processor time per photo (s), peak memory of the stack and the local AWS (MiB)."""
 
     rate: float
     cpu: float
@@ -41,11 +41,11 @@ class Measured:
 
 
 def run(runs: int) -> Result:
-    """Run small batches at every concurrency, and large ones at the usual one."""
+    """Run small batches at every concurrency, and large ones at the default."""
     before = machine.load()
     rounds = max(1, runs // 5)
-    small: dict[int, list[Measured]] = {}
-    large: dict[int, Measured] = {}
+    small: dict[int, list[BatchRun]] = {}
+    large: dict[int, BatchRun] = {}
     for concurrency in CONCURRENCIES:
         with deployed(concurrency) as stack:
             classify(stack, 4 * concurrency)  # the functions' processes start
@@ -57,7 +57,7 @@ def run(runs: int) -> Result:
 
 @contextmanager
 def deployed(concurrency: int) -> Iterator[Stack]:
-    """Bring a stack up; the local AWS takes a Map's concurrency from its definition only."""
+    """Start a stack with this concurrency, which the local AWS reads only from a Map's definition."""
     with tempfile.TemporaryDirectory() as folder:
         options = Options(parameters={"BatchMaxConcurrency": str(concurrency)}, capture_percentage=0)
         stack = Stack.up(Path(folder), options, say=lambda _: None)
@@ -67,7 +67,7 @@ def deployed(concurrency: int) -> Iterator[Stack]:
             stack.down()
 
 
-def classify(stack: Stack, photos: int) -> Measured:
+def classify(stack: Stack, photos: int) -> BatchRun:
     """Upload photos outside the upload prefix, then classify them as one batch."""
     prefix = f"backfill/{uuid.uuid4().hex}/"
     s3, body = stack.client("s3"), PHOTO.read_bytes()
@@ -83,7 +83,7 @@ def classify(stack: Stack, photos: int) -> Measured:
     summary = batch.summary()
     if int(summary["photos"]) != photos or batch.status() != "SUCCEEDED":
         raise RuntimeError(f"the batch of {photos} photos ended as {summary}")
-    return Measured(photos / seconds, watch.cpu / photos, watch.peak_ours, watch.peak_emulator)
+    return BatchRun(photos / seconds, watch.cpu / photos, watch.peak_ours, watch.peak_emulator)
 
 
 class Watch:
@@ -116,13 +116,13 @@ class Watch:
 
     def _sample(self) -> None:
         while not self._ended.wait(1):
-            # The proportional set: what processes share is counted once.
+            # Proportional set size counts shared memory once.
             ours = sum(process.memory_full_info().pss for process in self._ours()) / 2**20
             self.peak_ours = max(self.peak_ours, ours)
             self.peak_emulator = max(self.peak_emulator, self._emulator.memory_full_info().pss / 2**20)
 
 
-def _rows(small: dict[int, list[Measured]], large: dict[int, Measured]) -> Iterator[Row]:
+def _rows(small: dict[int, list[BatchRun]], large: dict[int, BatchRun]) -> Iterator[Row]:
     cores = psutil.cpu_count() or 1
     one = Reading("one after the other", Figure.of([each.rate for each in small[1]]))
     for concurrency, measured in small.items():

@@ -1,7 +1,7 @@
-"""Cold starts: from a fresh process to a function's first answer, through the runtime client that AWS itself uses.
+"""Cold starts: from a fresh process to a function's first answer, through the AWS runtime client.
 
-The packages are the ones that `sam build` makes, without compiled bytecode where they ship none, in a folder that
-cannot be written to, as on Lambda; the Runtime API, S3 and the endpoint answer on loopback.
+The packages come from `sam build`, with bytecode only if they ship it, in a read-only folder as on Lambda. The Runtime
+API, S3 and the endpoint answer on loopback.
 """
 
 import json
@@ -40,7 +40,7 @@ REACH_BEYOND_CLIENT = 60
 PHOTO = ROOT / "events" / "photos" / "bicycle-road.jpg"
 BARE = "def handler(event, context):\n    return event\n"
 WITH_CLIENT = "import boto3\nclient = boto3.client({service!r})\n" + BARE
-# What published versions of this project import in their function; v3 of the SDK keeps it here.
+# The import in the functions of published versions of this project, at its place in v3 of the SDK.
 WITH_SDK = """import sys
 sys.path.append({site!r})
 from sagemaker.core.serializers import IdentitySerializer
@@ -66,7 +66,7 @@ SETTINGS = {
     "POWERTOOLS_SERVICE_NAME": "loading-bay",
     "PYTHONDONTWRITEBYTECODE": "1",
     "VEHICLE_CLASSES": "bicycle:1:near,motorcycle:2:far",
-    # The review page's own.
+    # For the review page.
     "ANNOUNCE_REVIEW_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:benchmark",
     "CLIENT_ID": "benchmark",
     "DECISIONS_TABLE": "benchmark",
@@ -78,16 +78,16 @@ SETTINGS = {
 
 
 class Server(ThreadingHTTPServer):
-    """Serves processes that are killed as soon as they have answered."""
+    """Serves processes that are killed right after their answer."""
 
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of connections that ended with their process."""
+        """Ignore connections that ended with their process."""
 
 
 class LambdaService:
-    """Lambda's Runtime API for one process at a time, with an S3 object and an endpoint beside it."""
+    """The Lambda Runtime API for one process at a time, with an S3 object and an endpoint."""
 
     def __init__(self, photo: Path = PHOTO) -> None:
         self.event = b""
@@ -99,7 +99,7 @@ class LambdaService:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # or every answer waits 40 ms
+            disable_nagle_algorithm = True  # otherwise every answer waits 40 ms
 
             def do_GET(self) -> None:
                 if self.path == NEXT:
@@ -112,7 +112,7 @@ class LambdaService:
                 if self.path.startswith("/endpoints/"):
                     self._answer(b"[0.97, 0.03]", {"x-Amzn-Invoked-Production-Variant": "AllTraffic"})
                     return
-                # A process that is about to be killed may answer once more.
+                # A process may answer once more before it is killed.
                 if f"/{service.request}/" in self.path:
                     service.error = "" if self.path.endswith("/response") else body.decode()
                     service.answered.set()
@@ -166,7 +166,7 @@ class LambdaService:
             in_time = self.answered.wait(60)
             took = (time.perf_counter() - started) * 1000
         finally:
-            # Nobody waits for what the function started, so the system adds it to nothing.
+            # Nobody waits for the function's child processes, so the system does not count their time.
             grandchildren = sum(processor_seconds(child.pid) for child in psutil.Process(process.pid).children())
             process.kill()
             process.wait()
@@ -182,7 +182,7 @@ def _cpu_of_children() -> float:
 
 
 def run(runs: int) -> Result:
-    """Start every function, the bare client and, where it is installed, the SDK, in rounds."""
+    """Start every function, the bare client and, if installed, the SDK, in rounds."""
     before = machine.load()
     service = LambdaService()
     try:
@@ -200,7 +200,7 @@ def run(runs: int) -> Result:
 
 
 def subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
-    """Build every package and every handler to compare it with."""
+    """Build every package, and every handler to compare with."""
     events = {name: json.loads((ROOT / "events" / f"{name}.json").read_text()) for name in FUNCTIONS}
     handlers = {"bare": BARE} | {f"{name} client": WITH_CLIENT.format(service=s) for name, s in CLIENTS.items()}
     found = {}
@@ -226,7 +226,7 @@ def subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
 
 
 def _package(logical: str, folder: Path) -> Path:
-    """Build a function's package as SAM does, for this machine."""
+    """Build a function's package like SAM, for this machine."""
     folder.mkdir(parents=True)
     build = ["make", "--silent", "-C", str(ROOT / "functions"), f"build-{logical}Function"]
     build += [f"ARTIFACTS_DIR={folder}", f"LAMBDA_PYTHON={sys.executable}"]
@@ -235,7 +235,7 @@ def _package(logical: str, folder: Path) -> Path:
 
 
 def _sdk_site() -> Path | None:
-    """Return the packages of the training environment, if the SDK and this Python's wheels are there."""
+    """Return the packages of the training environment, if it has the SDK and wheels for this Python."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     site = ROOT / ".venv-training" / "lib" / version / "site-packages"
     return site if (site / "sagemaker" / "core").exists() else None

@@ -1,7 +1,7 @@
 """The monthly bill of this stack at list prices: python -m benchmarks cost --photos-per-month N.
 
-What a photo takes is counted, not guessed, wherever the project says it: state transitions from the definition of the
-workflow, alarms and metrics from the template, durations from the measurements. The rest are the fields of Workload.
+The usage per photo is counted where possible: state transitions from the workflow's definition, alarms and metrics from
+the template, durations from the measurements. The fields of Workload hold the assumptions.
 """
 
 import json
@@ -30,14 +30,14 @@ REVIEW_DEFINITION = ROOT / "statemachine" / "announce_review.asl.yaml"
 PLOT = ROOT / "docs" / "cost.svg"
 SIZES = tuple(10**exponent for exponent in range(3, 9))
 SECONDS_A_MONTH = HOURS_A_MONTH * 3600
-# Step Functions bills Express in steps of 64 MB and 100 ms; this state never fills the first 64 MB.
+# Step Functions bills Express in steps of 64 MB and 100 ms; this workflow never fills the first 64 MB.
 EXPRESS_GB = 64 / 1024
 EXPRESS_STEP = 0.1
-# RunAgain starts every minute and reads sixteen shards of both queues; a small read is half a unit.
+# RunAgain starts every minute, and reads sixteen shards of both queues; a small read takes half a unit.
 SWEEPS_A_MONTH = SECONDS_A_MONTH // 60
 READS_OF_A_QUEUE = 16 * 0.5
 READS_OF_A_SWEEP = 2 * READS_OF_A_QUEUE
-# X-Ray's default rule: the first request of a second, and of the others 5 %.
+# The default rule of X-Ray: the first request per second, and 5 % of the others.
 # https://docs.aws.amazon.com/xray/latest/devguide/xray-console-sampling.html
 TRACED_BEYOND_THE_FIRST = 0.05
 INSTANCE = "hosting_ml_m5_large"
@@ -51,10 +51,10 @@ if not console.is_terminal:
 
 @dataclass(frozen=True)
 class Workload:
-    """What arrives in a month, and what of it AWS bills that the project's files do not say.
+    """The photos of a month, and the billed quantities that the project's files do not give.
 
-    `peak_factor` is the busiest minute over the mean, which instances must be there for; `item_kb` the size of a
-    decision; the functions' logs are bytes a photo, measured on the sample photos.
+    `peak_factor` is the ratio of the busiest minute to the mean, which decides the number of instances. `item_kb` is
+    the size of a decision. The functions' logs are in bytes per photo, measured on the sample photos.
     """
 
     photos: int
@@ -71,7 +71,7 @@ class Workload:
 
     @property
     def shares(self) -> dict[str, float]:
-        """How the photos are shared out among the ends of an execution."""
+        """The share of photos for each end of an execution."""
         return {
             "VehicleRouted": 1 - self.review - self.rejected,
             "LowConfidence": self.review,
@@ -87,7 +87,7 @@ class Setup:
     hosting: str
 
     def __str__(self) -> str:
-        """Name it."""
+        """Name the setup."""
         return f"{self.workflow} workflow, {self.hosting} endpoint"
 
 
@@ -98,7 +98,7 @@ SETUPS = tuple(
 
 @dataclass(frozen=True)
 class Timing:
-    """Measured: the work of each function, the endpoint's processor time of an image (ms), a workflow's time (s)."""
+    """Measured times: the work of each function, the endpoint's processor time per image (ms), the workflow (s)."""
 
     functions: Mapping[str, Work]
     image_cpu: float
@@ -106,7 +106,7 @@ class Timing:
 
     @classmethod
     def read(cls, folder: Path = FOLDER) -> "Timing":
-        """Take the figures of the last kept runs of the benchmarks."""
+        """Read the figures of the last kept runs of the benchmarks."""
         sizing, endpoint = (_medians(folder / f"{name}.json") for name in ("sizing", "endpoint"))
         functions = {
             name: Work(sizing[f"{name}, warm"], sizing[f"{name}, cold"], waiting) for name, waiting in WAITING.items()
@@ -114,7 +114,7 @@ class Timing:
         image = 1000 / endpoint["1 core, 16 clients, images/s"]
         memories = memory_sizes()
         work = sum(each.milliseconds(memories[name]) for name, each in functions.items())
-        # Six calls of services by the workflow itself, about 15 ms each: assumed.
+        # Assumed: six direct service calls by the workflow, about 15 ms each.
         return cls(functions, image, work / 1000 + image / 1000 + 6 * 0.015)
 
 
@@ -124,7 +124,7 @@ def _medians(path: Path) -> dict[str, float]:
 
 @cache
 def resources() -> dict[str, dict[str, Any]]:
-    """Return what the template deploys."""
+    """Return the resources in the template."""
     found: dict[str, dict[str, Any]] = read_template()["Resources"]
     return found
 
@@ -134,13 +134,13 @@ def memory_sizes() -> dict[str, int]:
     return {name: resources()[f"{name.capitalize()}Function"]["Properties"]["MemorySize"] for name in WAITING}
 
 
-# Bytes that an execution logs without its data, by level and by its end. Measured from the events of the sample photos.
+# Bytes that an execution logs without its data, by log level and end, measured with the sample photos.
 LOG_BYTES: Mapping[str, Mapping[str, int]] = {
     "ERROR": {"VehicleRouted": 0, "LowConfidence": 2_700, "PhotoRejected": 3_000},
     "ALL": {"VehicleRouted": 18_100, "LowConfidence": 19_200, "PhotoRejected": 15_200},
 }
 
-# Where an execution ends, and the state that fails on the way there.
+# The end of an execution, and the state that fails on the way there.
 OUTCOMES: Mapping[str, str | None] = {
     "VehicleRouted": None,
     "LowConfidence": "CheckConfidence",
@@ -149,9 +149,9 @@ OUTCOMES: Mapping[str, str | None] = {
 
 
 def states_on_the_way(definition: Mapping[str, Any], outcome: str, fails_at: str | None = None) -> list[str]:
-    """Return the states of one execution that ends in the state `outcome`, where one of them may fail.
+    """Return the states of an execution that ends in the state `outcome`, after at most one failure.
 
-    A choice is left towards the outcome, or else by its first branch that does not end the execution.
+    A choice takes the branch to the outcome, or else its first branch that does not end the execution.
     """
     states, ends = definition["States"], {"Succeed", "Fail"}
     way = [definition["StartAt"]]
@@ -173,7 +173,7 @@ def states_on_the_way(definition: Mapping[str, Any], outcome: str, fails_at: str
 
 
 def transitions_of_a_photo(load: Workload) -> float:
-    """Return the mean of the state transitions that a photo is billed for: every state and the start; no retries.
+    """Return the mean number of billed state transitions per photo: every state and the start, but no retries.
 
     https://aws.amazon.com/step-functions/pricing/ counts the start in its examples.
     """
@@ -233,16 +233,16 @@ def _endpoint(asked: float, load: Workload, setup: Setup, timing: Timing, prices
 
 
 def instances(asked: float, load: Workload, timing: Timing) -> int:
-    """Return how many instances the busiest minute needs, each at no more than 70 % of what it can do."""
+    """Return the number of instances for the busiest minute, each at no more than 70 % of its capacity."""
     busiest = asked / SECONDS_A_MONTH * load.peak_factor
     return max(1, math.ceil(busiest / (0.7 * INSTANCE_CORES * 1000 / timing.image_cpu)))
 
 
 def _decisions(load: Workload, prices: Prices) -> float:
-    """Claim, record and confirm write the item each; an index that holds it is written along.
+    """Claim, record and confirm each write the item, and also each index that contains it.
 
-    Into the queue's index the claim enters the item (one write), and the confirmation removes it (one), or moves it to
-    the queue of what waits for a person (two). The index by batch holds no upload.
+    The claim adds the item to the queue's index (one write). The confirmation removes it (one) or moves it to the
+    review queue (two). The index by batch does not contain uploads.
     """
     table, index = 3, 2 + load.review
     writes = load.photos * math.ceil(load.item_kb) * (table + index)
@@ -251,16 +251,16 @@ def _decisions(load: Workload, prices: Prices) -> float:
 
 
 def review(load: Workload, prices: Prices) -> dict[str, float]:
-    """Return what people's decisions cost beside the bill, with the labels of as long as decisions are kept.
+    """Return the cost of people's decisions beside the bill, with labels stored for as long as decisions.
 
     A photo takes three calls of the page's API: to get it, to see it (half a second of a core) and to decide it. It is
-    leased, decided, closed and confirmed; the queue's index is written four times along, the day's index once.
+    leased, decided, closed and confirmed, with four writes to the queue's index and one to the day's index.
     """
     photos = load.photos * load.review
     way = states_on_the_way(read_definition(REVIEW_DEFINITION), "Announced")
     memory = resources()["ReviewFunction"]["Properties"]["MemorySize"] / 1024
     calls = 3 * (prices["http_api_request"] + prices["lambda_request"]) + 0.7 * memory * prices["lambda_gb_second"]
-    writes, reads = 4 + 4 + 1, READS_OF_A_QUEUE + 100  # a look at the queue reads up to a hundred records
+    writes, reads = 4 + 4 + 1, READS_OF_A_QUEUE + 100  # each request for photos reads up to a hundred records
     label_months = load.item_days / (HOURS_A_MONTH / 24)
     return {
         "calls": photos * calls,
@@ -281,20 +281,20 @@ def _logs(load: Workload, setup: Setup, prices: Prices) -> float:
 
 
 def log_level(workflow: str) -> str:
-    """Return what the template lets a workflow of this type log."""
+    """Return the log level of a workflow of this type in the template."""
     _, express, standard = resources()["ClassifyPhoto"]["Properties"]["LoggingConfiguration"]["Level"]["Fn::If"]
     return str(express if workflow == "Express" else standard)
 
 
 def traced(photos: int) -> float:
-    """Return which share of so many photos a month is traced, if they come at random."""
+    """Return the share of traced photos at so many photos per month, arriving at random."""
     rate = photos / SECONDS_A_MONTH
     first_of_its_second = -math.expm1(-rate) / rate
     return first_of_its_second + TRACED_BEYOND_THE_FIRST * (1 - first_of_its_second)
 
 
 def _sweep(prices: Prices) -> float:
-    """RunAgain, where nothing is due: it looks into its queues, and into the dead-letter queue."""
+    """Return the bill of RunAgain when nothing is due: it reads its queues and the dead-letter queue."""
     reads = SWEEPS_A_MONTH * READS_OF_A_SWEEP * prices["dynamodb_read"]
     return _express(SWEEPS_A_MONTH, 0.3, prices) + reads + SWEEPS_A_MONTH * prices["sqs_request"]
 
@@ -326,15 +326,15 @@ def bills_of(load: Workload, timing: Timing, prices: Prices) -> dict[Setup, dict
 
 
 def dollars(amount: float) -> str:
-    """Write an amount, with cents where they count."""
+    """Format an amount, with cents if it is small."""
     return f"${amount:,.0f}" if amount >= 100 else f"${amount:,.2f}"
 
 
 def show_bill(load: Workload, timing: Timing, prices: Prices) -> None:
     """Print the bill of one month for every setup."""
     bills = bills_of(load, timing, prices)
-    table = Table(title=f"{load.photos:,} photos a month", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("US dollars a month")
+    table = Table(title=f"{load.photos:,} photos per month", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("US dollars per month")
     for setup in SETUPS:
         table.add_column(str(setup).replace(", ", "\n"), justify="right")
     for line in bills[SETUPS[0]]:
@@ -350,7 +350,7 @@ def show_bill(load: Workload, timing: Timing, prices: Prices) -> None:
     console.print(f"beside it, where people decide {load.review:.0%}: {dollars(sum(beside.values()))} ({parts})")
     standard = SETUPS[0]
     console.print(
-        f"{transitions_of_a_photo(load):.2f} state transitions a photo; {instances(load.photos, load, timing)} × "
+        f"{transitions_of_a_photo(load):.2f} state transitions per photo;  {instances(load.photos, load, timing)} × "
         f"ml.m5.large for a busiest minute of {load.peak_factor:g} times the mean; "
         f"the endpoint is {bills[standard]['endpoint'] / sum(bills[standard].values()):.0%} of the first bill"
     )
@@ -358,7 +358,7 @@ def show_bill(load: Workload, timing: Timing, prices: Prices) -> None:
 
 def show_sizes(timing: Timing, prices: Prices) -> None:
     """Print the totals from a thousand to a hundred million photos."""
-    table = Table(title="US dollars a month, by photos a month", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title="US dollars per month, by photos per month", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("photos", *map(str, SETUPS), "cheapest"):
         table.add_column(heading.replace(", ", "\n"), justify="left" if heading == "cheapest" else "right")
     for photos in SIZES:
@@ -368,7 +368,7 @@ def show_sizes(timing: Timing, prices: Prices) -> None:
 
 
 def plot(path: Path, timing: Timing, prices: Prices) -> None:
-    """Draw the totals of every setup over the photos a month."""
+    """Draw the totals of every setup over photos per month."""
     from matplotlib import rc_context  # noqa: PLC0415 - only a plot needs it
     from matplotlib.figure import Figure as Drawing  # noqa: PLC0415
 
@@ -380,7 +380,7 @@ def plot(path: Path, timing: Timing, prices: Prices) -> None:
             totals = [sum(bill(Workload(size), setup, timing, prices).values()) for size in sizes]
             colour = "#c2410c" if setup.workflow == "Standard" else "#0369a1"
             axes.plot(sizes, totals, style, color=colour, label=str(setup), linewidth=2)
-        axes.set(xscale="log", yscale="log", xlabel="photos a month", ylabel="US dollars a month")
+        axes.set(xscale="log", yscale="log", xlabel="photos per month", ylabel="US dollars per month")
         axes.set_xticks(SIZES, ["1 k", "10 k", "100 k", "1 M", "10 M", "100 M"])
         axes.set_yticks([10, 100, 1_000, 10_000, 100_000], ["$10", "$100", "$1,000", "$10,000", "$100,000"])
         axes.minorticks_off()
@@ -392,7 +392,7 @@ def plot(path: Path, timing: Timing, prices: Prices) -> None:
 
 
 @click.command()
-@click.option("--photos-per-month", type=click.IntRange(1), help="Print the bill of so many.  [default: 1 k to 100 M]")
+@click.option("--photos-per-month", type=click.IntRange(1), help="Photos in the bill.  [default: 1 k to 100 M]")
 @click.option("--photo-mb", type=float, default=Workload.photo_mb, show_default=True, help="Size of a photo.")
 @click.option("--plot", "draw", is_flag=True, help=f"Draw the bills into {PLOT.relative_to(ROOT)}.")
 def main(photos_per_month: int | None, photo_mb: float, draw: bool) -> None:
@@ -404,8 +404,8 @@ def main(photos_per_month: int | None, photo_mb: float, draw: bool) -> None:
     else:
         show_sizes(timing, prices)
     console.print(
-        "A serverless endpoint captures no data. The workflow's type is a parameter, WorkflowType: docs/performance.md "
-        "says what each is good for."
+        "A serverless endpoint captures no data. The parameter WorkflowType sets the workflow type: "
+        "docs/performance.md compares both."
     )
     if draw:
         plot(PLOT, timing, prices)

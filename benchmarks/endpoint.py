@@ -50,7 +50,7 @@ print(statistics.median(times[10:]))
 
 @dataclass(frozen=True)
 class Load:
-    """What the callers saw: latencies (ms), answers a second, and the processor time of each on our side (ms)."""
+    """The callers' measurements: latencies (ms), answers per second, and processor time per answer (ms)."""
 
     p50: float
     p99: float
@@ -59,20 +59,20 @@ class Load:
 
     @classmethod
     def of(cls, latencies: list[float], seconds: float, cpu_seconds: float) -> "Load":
-        """Summarise the latencies (s) of the calls of so many seconds."""
+        """Summarise the latencies (s) of the calls in a number of seconds."""
         p50, p99 = np.percentile(latencies, (50, 99)) * 1000
         return cls(float(p50), float(p99), len(latencies) / seconds, cpu_seconds / len(latencies) * 1000)
 
 
 def run(runs: int) -> Result:
-    """Serve on one and on two cores, to one client and to many, in rounds with direct calls of the model."""
+    """Serve on one and on two cores, to one client and to many, in rounds with direct model calls."""
     before = machine.load()
     rounds, body = max(1, runs // 3), picture()
     cores = sorted(os.sched_getaffinity(0))
     eager = Figure.of([_eager() for _ in range(rounds)]) if _trained_here() else None
     rows: list[Row] = []
     for count in (1, 2)[: len(cores)]:
-        # With one core for the server the clients get the other; else they share.
+        # With one core for the server, the clients get the other core; otherwise they share.
         served, clients_on = set(cores[:count]), set(cores[count:] or cores)
         direct: list[Load] = []
         seen: dict[int, list[Load]] = {clients: [] for clients in CLIENTS}
@@ -84,16 +84,14 @@ def run(runs: int) -> Result:
                     for clients, loads in seen.items():
                         loads.append(asyncio.run(ask(port, server, body, clients)))
         rows += _rows(f"{count} core{'s' if count > 1 else ''}", seen, direct, eager)
-    remarks = [
-        "images/s are of the server and its clients together where two cores serve: the clients take their share"
-    ]
+    remarks = ["with two cores, server and clients share them, so images/s includes the clients' work"]
     if not eager:
         remarks.append("PyTorch is not installed in .venv-training, so its baseline was skipped")
     return Result("endpoint", "Endpoint: the container's server", rows, before, remarks)
 
 
 def picture() -> bytes:
-    """Return what SerializePhoto sends: a photo of 64 × 64 pixels (PNG)."""
+    """Return a picture as SerializePhoto sends it: 64 × 64 pixels (PNG)."""
     with Image.open(ROOT / "events" / "photos" / "bicycle-road.jpg") as image:
         buffer = io.BytesIO()
         image.convert("RGB").resize((64, 64)).save(buffer, "PNG")
@@ -102,7 +100,7 @@ def picture() -> bytes:
 
 @contextmanager
 def pinned(cores: set[int]) -> Iterator[None]:
-    """Keep this process, and what it starts meanwhile, on some cores."""
+    """Keep this process and its new children on some cores."""
     all_cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -113,7 +111,7 @@ def pinned(cores: set[int]) -> Iterator[None]:
 
 @contextmanager
 def serving(folder: Path, cores: set[int]) -> Iterator[tuple[int, psutil.Process]]:
-    """Run the container's server on some cores; gives its port and its process."""
+    """Run the container's server on some cores; yield its port and its process."""
     port, log = free_port(), folder / "server.log"
     command = [sys.executable, str(SERVER), "serve", "--model", str(MODEL), "--host", "127.0.0.1", "--port", str(port)]
     with pinned(cores):
@@ -126,7 +124,7 @@ def serving(folder: Path, cores: set[int]) -> Iterator[tuple[int, psutil.Process
 
 
 class Connection:
-    """One client's connection, kept open."""
+    """A client's connection, kept open."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
         self._reader, self._writer = reader, writer
@@ -135,7 +133,7 @@ class Connection:
 
     @classmethod
     async def open(cls, port: int, body: bytes) -> "Connection":
-        """Connect; every request will send this picture."""
+        """Connect, and prepare requests with this picture."""
         return cls(*await asyncio.open_connection("127.0.0.1", port), body)
 
     async def ask(self) -> None:
@@ -152,12 +150,12 @@ class Connection:
         await self._reader.readexactly(length)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()
 
 
 async def ask(port: int, server: psutil.Process, body: bytes, clients: int) -> Load:
-    """Let some clients ask for SECONDS, each for the next answer as soon as it has the last."""
+    """Let some clients send requests for SECONDS, each right after its last answer."""
     latencies: list[float] = []
 
     async def client(deadline: float) -> None:
@@ -173,7 +171,7 @@ async def ask(port: int, server: psutil.Process, body: bytes, clients: int) -> L
 
 
 async def ask_for(port: int, body: bytes, requests: int) -> None:
-    """Let one client ask so many times."""
+    """Let one client send a number of requests."""
     connection = await Connection.open(port, body)
     for _ in range(requests):
         await connection.ask()
@@ -181,7 +179,7 @@ async def ask_for(port: int, body: bytes, requests: int) -> None:
 
 
 def call_directly(threads: int) -> Load:
-    """Let some threads run the model on decoded pixels for SECONDS: what no server can beat."""
+    """Run the model on decoded pixels in some threads for SECONDS: the upper bound for any server."""
     model = Model.load(MODEL, 1)
     pixels = read_pixels(picture(), ("PNG",), model.side)[np.newaxis]
 
@@ -204,7 +202,7 @@ def _trained_here() -> bool:
 
 
 def _eager() -> float:
-    """Return the median time of an image in PyTorch on one thread (ms)."""
+    """Return the median time per image in PyTorch on one thread (ms)."""
     command = [str(ROOT / ".venv-training" / "bin" / "python"), "-c", EAGER]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
@@ -235,6 +233,6 @@ def _rows(cores: str, seen: dict[int, list[Load]], direct: list[Load], eager: Fi
             Reading("model called directly", rate),
             "" if alone else f"≥ {REACH_SHARE:.0%} of limit",
             None if alone else answered.median >= REACH_SHARE * rate.median,
-            f"{statistics.median(load.cpu for load in loads):.2f} ms of the server's processor time an image, "
+            f"{statistics.median(load.cpu for load in loads):.2f} ms of the server's processor time per image,  "
             f"{statistics.median(load.cpu for load in direct):.2f} ms called directly",
         )

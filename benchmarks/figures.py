@@ -1,4 +1,4 @@
-"""A measured figure: the median of several runs with its spread, and how runs are taken."""
+"""A measured figure: the median of several runs with its spread, and functions that measure."""
 
 import statistics
 import subprocess
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Figure:
-    """The median of `runs` runs and its quartiles, which half of the runs lie between."""
+    """The median and the quartiles of `runs` runs."""
 
     median: float
     low: float
@@ -31,7 +31,7 @@ class Figure:
         return cls(median, low, high, len(values))
 
     def __str__(self) -> str:
-        """Three significant digits."""
+        """Write the median with three significant digits."""
         return three_digits(self.median)
 
     def spread(self) -> str:
@@ -48,9 +48,9 @@ def three_digits(value: float) -> str:
 
 
 def interleave(subjects: Mapping[str, Callable[[], float]], runs: int) -> dict[str, Figure]:
-    """Run every subject `runs` times in rounds; each returns its own measure.
+    """Run every subject `runs` times in rounds; each returns its measurement.
 
-    In rounds and not in blocks, what else the machine does falls on all subjects alike.
+    With rounds instead of blocks, other load on the machine affects all subjects alike.
     """
     values: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(runs):
@@ -60,12 +60,12 @@ def interleave(subjects: Mapping[str, Callable[[], float]], runs: int) -> dict[s
 
 
 def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
-    """Return the k of time = c × size^k that fits best: the slope of a straight line through the logarithms."""
+    """Return the k of the best fit time = c × size^k: the slope of a straight line through the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
 
 
 def cpu_milliseconds(work: Callable[[], object]) -> Callable[[], float]:
-    """Turn work into a measure of the processor time that it takes, all threads together (ms)."""
+    """Turn work into a measurement of its processor time in all threads (ms)."""
 
     def measure() -> float:
         before = time.process_time()
@@ -76,12 +76,12 @@ def cpu_milliseconds(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def processor_seconds(process: int) -> float:
-    """Return the processor time that another process has taken so far (s; Linux)."""
+    """Return the processor time of another process so far (s; Linux)."""
     return time.clock_gettime((~process << 3) | 2)  # its clock, as clock_getcpuclockid gives it
 
 
 def fresh_process(code: str, *arguments: str) -> list[float]:
-    """Run Python code in a process of its own; returns the numbers that it prints.
+    """Run Python code in a separate process; return the numbers that it prints.
 
     Raises:
         subprocess.CalledProcessError: it failed.

@@ -1,4 +1,4 @@
-"""What a figure was measured on: enough to judge it by, and nothing that names a host."""
+"""Describes the machine behind a figure: enough to judge the figure, but without a host name."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ PACKAGES = ("pillow", "pillow-heif", "onnxruntime", "boto3", "aws-lambda-powerto
 
 @dataclass(frozen=True)
 class Machine:
-    """Processor, cores, memory (GiB), system, interpreter and the versions of what is measured."""
+    """Processor, cores, memory (GiB), system, interpreter and package versions."""
 
     processor: str
     cores: int
@@ -35,7 +35,7 @@ def describe() -> Machine:
 
 
 def load() -> float:
-    """Return the load average of the last minute: above about 1 others were at work, and times are too long."""
+    """Return the load average of the last minute: above about 1, other programs ran, and times are too long."""
     return round(os.getloadavg()[0], 2)
 
 

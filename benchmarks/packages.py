@@ -1,4 +1,4 @@
-"""The packages that `sam build` makes for Lambda: the size of each as it is uploaded."""
+"""The packages that `sam build` makes for Lambda, and their upload sizes."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from . import machine
 from .figures import ROOT, Figure
 from .results import Reading, Result, Row
 
-# MB, by function. Published versions of this project bundle the sagemaker SDK, in zips of 46 to 60 MB.
+# MB, by function. Published versions of this project bundle the SageMaker SDK, in zips of 46 to 60 MB.
 REACH = {"Threshold": 3, "Inference": 3, "Serialize": 20}
 PUBLISHED = Reading("published versions", Figure.of([46, 53, 60]))
 

@@ -1,7 +1,7 @@
-"""From a photo's upload to its decision on the local stack, beside empty machines on the same local AWS.
+"""The time from upload to decision on the local stack, beside empty state machines on the same local AWS.
 
-What the local AWS itself takes (150 ms before every execution, 50 ms to gather the log of every call) is no property of
-ours, nor of AWS: only the difference says something.
+The local AWS adds 150 ms to every execution, and 50 ms to every call to collect its log. Neither the stack nor AWS has
+these delays, so only the difference is meaningful.
 """
 
 import io
@@ -27,20 +27,20 @@ from .results import Reading, Result, Row
 
 RATES = (1, 10)
 PHOTO = ROOT / "events" / "photos" / "bicycle-road.jpg"
-# A role of the stack; the local AWS does not hold state machines to theirs.
+# A role of the stack; the local AWS does not enforce the roles of state machines.
 ROLE = "arn:aws:iam::000000000000:role/empty"
 STEPS = ("First", "Second", "Third")
 PASS = {"Type": "Pass"}
-# Writes a line, as every function of ours does: the local AWS waits longer for the log of one that does not.
+# Writes a line, like the stack's functions: the local AWS waits longer for the log of a silent function.
 EMPTY = "def handler(event, context):\n    print('empty')\n    return event\n"
-# Prefixes of the inbox, each with the machine that uploads to it start.
+# Prefixes of the inbox, each with the state machine that its uploads start.
 OURS, FUNCTIONS, NOTHING = "uploads", "empty-functions", "empty"
 WARM_UP = 20
 REACH = 60
 
 
 def run(runs: int) -> Result:
-    """Upload photos at each rate to either machine in turn, so that both meet the same load."""
+    """Upload photos at each rate to the machines in turn, so all meet the same load."""
     before = machine.load()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +49,7 @@ def run(runs: int) -> Result:
             uploads = Uploads(stack)
             uploads.latencies(WARM_UP, 10)
             for rate in RATES:
-                # Twenty photos a run at 10 a second, two at 1 a second: about as long.
+                # Twenty photos per run at 10 per second, two at 1 per second: about the same duration.
                 rows += _rows(rate, uploads.latencies(max(20, 2 * runs * rate), rate))
         finally:
             stack.down()
@@ -57,7 +57,7 @@ def run(runs: int) -> Result:
 
 
 class Uploads:
-    """Puts photos before the workflow and before two machines of three steps: empty functions, and nothing at all."""
+    """Uploads photos to the workflow, and to two machines of three steps: empty functions, and empty states."""
 
     def __init__(self, stack: Stack) -> None:
         self._s3, self._sfn = stack.client("s3"), stack.client("stepfunctions")
@@ -70,7 +70,7 @@ class Uploads:
         }
 
     def latencies(self, photos: int, per_second: float) -> dict[str, list[float]]:
-        """Upload so many photos to each machine in turn; returns the times to their executions' ends (ms)."""
+        """Upload photos to each machine in turn; return the times until their executions end (ms)."""
         body = PHOTO.read_bytes()
         name = uuid.uuid4().hex
         put: dict[str, float] = {}
@@ -110,7 +110,7 @@ class Uploads:
 
 
 def _empty_function(stack: Stack) -> str:
-    """Create a function that does nothing, run by the same client as ours."""
+    """Create an empty function, run by the same client as the stack's functions."""
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as zipped:
         zipped.writestr("empty.py", EMPTY)
@@ -128,7 +128,7 @@ def _empty_function(stack: Stack) -> str:
 
 
 def _machine(stack: Stack, bucket: str, prefix: str, step: dict[str, str]) -> str:
-    """Create a machine of three equal steps, started by uploads under a prefix."""
+    """Create a machine of three equal steps, which uploads under a prefix start."""
     states: dict[str, dict[str, Any]] = {name: dict(step) for name in STEPS}
     for name, following in pairwise(STEPS):
         states[name]["Next"] = following

@@ -1,4 +1,4 @@
-"""A benchmark's result: rows of figures, kept as JSON, and printed beside what they were the last time."""
+"""A benchmark's result: rows of figures, stored as JSON, and printed beside those of the last run."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -14,13 +14,13 @@ from . import machine
 from .figures import Figure
 
 FOLDER = Path(__file__).parent / "results"
-# A change smaller than this is what the next run may take back.
+# Smaller changes may be noise.
 NOTEWORTHY = 0.05
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A figure with the name of what it was measured of."""
+    """A figure with the name of its subject."""
 
     name: str
     figure: Figure
@@ -28,9 +28,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Row:
-    """Our figure for one thing, the baseline and the physical limit of the same run, and what was to be reached.
+    """The project's figure for one subject, with the baseline and lower bound of the same run, and the target.
 
-    `reached` is None where nothing was asked. `note` says what a reader must know to judge the row.
+    `reached` is None without a target. `note` helps the reader to judge the row.
     """
 
     what: str
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that one benchmark found in one run; `load` is the machine's load before it."""
+    """The results of a run of a benchmark; `load` is the machine's load before it."""
 
     name: str
     title: str
@@ -55,19 +55,19 @@ class Result:
 
 
 def ratio(row: Row, to: Reading | None) -> float | None:
-    """Return how many times the other figure ours is."""
+    """Return the ratio of the project's figure to another one."""
     return row.ours.median / to.figure.median if to and to.figure.median else None
 
 
 def save(result: Result, folder: Path = FOLDER) -> None:
-    """Keep a result, replacing the one of the last run."""
+    """Store a result in place of that of the last run."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"taken": date.today().isoformat(), "machine": asdict(machine.describe()), **asdict(result)}
     (folder / f"{result.name}.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def earlier_figures(name: str, folder: Path = FOLDER) -> dict[str, float]:
-    """Return our medians of the last kept run, by what was measured."""
+    """Return the project's medians of the last kept run, by subject."""
     path = folder / f"{name}.json"
     if not path.exists():
         return {}
@@ -76,7 +76,7 @@ def earlier_figures(name: str, folder: Path = FOLDER) -> dict[str, float]:
 
 
 def change(now: float, before: float | None) -> str:
-    """Say what changed since the last run, in per cent; nothing if it is within the usual spread."""
+    """Describe the change since the last run in per cent, or return nothing for a change within the usual spread."""
     if before is None or not before:
         return "new"
     share = now / before - 1
@@ -84,7 +84,7 @@ def change(now: float, before: float | None) -> str:
 
 
 def table(result: Result, before: dict[str, float]) -> Table:
-    """Lay a result out for people."""
+    """Format a result as a table."""
     shown = Table(title=f"{result.title} (load {result.load:g})", title_justify="left", box=SIMPLE_HEAD)
     shown.add_column("")
     for heading in ("ours", "spread", "baseline", "ratio", "limit", "ratio", "since last"):
@@ -106,7 +106,7 @@ def table(result: Result, before: dict[str, float]) -> Table:
 
 
 def show(result: Result, console: Console) -> None:
-    """Print a result, with what changed since the last kept run."""
+    """Print a result, with the changes since the last kept run."""
     console.print(table(result, earlier_figures(result.name)))
     for remark in result.remarks + [f"{row.what}: {row.note}" for row in result.rows if row.note]:
         console.print(f"  {remark}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""SerializePhoto's work on photos as phones take them: processor time and peak memory, by format."""
+"""Processor time and peak memory of SerializePhoto for photos from phones, by format."""
 
 import io
 import tempfile
@@ -22,11 +22,11 @@ from .results import Reading, Result, Row
 SIZE = 64
 MAX_PIXELS = 50_000_000
 TWELVE_MEGAPIXELS = (4000, 3000)
-# The largest photo that the template's MaxPhotoPixels accepts.
+# The largest photo that the function's pixel limit accepts.
 LARGEST = (8160, 6120)
 REACH_OF_SCALED_DECODE = 1.1
 REACH_MEGABYTES = 150
-# As phones write them: their JPEGs of 12 megapixels have 3 to 5 MB.
+# Like phones: their JPEGs of 12 megapixels have 3 to 5 MB.
 ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
     "JPEG": ("JPEG", {"quality": 90, "subsampling": "4:2:0"}),
     "progressive JPEG": ("JPEG", {"quality": 90, "subsampling": "4:2:0", "progressive": True}),
@@ -35,7 +35,7 @@ ENCODINGS: dict[str, tuple[str, dict[str, object]]] = {
     "HEIC": ("HEIF", {"quality": 60}),
     "AVIF": ("AVIF", {"quality": 75, "speed": 10}),
 }
-# VmHWM is of each program alone; getrusage would count the memory of the parent that it was forked from.
+# VmHWM covers each program alone; getrusage would count the memory of the forking parent.
 PEAK = """
 import re, sys
 from pathlib import Path
@@ -60,7 +60,7 @@ ImageOps.fit(Image.open(sys.argv[1]).convert("RGB"), (64, 64))
 
 @cache
 def photo(kind: str, size: tuple[int, int] = TWELVE_MEGAPIXELS) -> bytes:
-    """Make a photo of a real scene in the size of a phone's, with a sensor's grain, in one of ENCODINGS."""
+    """Make a photo of a real scene at phone size, with sensor grain, in one of ENCODINGS."""
     register_heif_opener()
     file_format, options = ENCODINGS[kind]
     buffer = io.BytesIO()
@@ -90,14 +90,14 @@ def _time(kind: str, runs: int) -> Row:
     data = photo(kind)
     limits: dict[str, Callable[[], object]] = {"libvips thumbnail": lambda: _vips(data)}
     if kind == "HEIC":
-        limits = {}  # the wheels of libvips hold no HEVC decoder
+        limits = {}  # the wheels of libvips have no HEVC decoder
     elif "JPEG" in kind:
         limits = {"scaled decode": lambda: simplejpeg.decode_jpeg(data, min_height=SIZE, min_width=SIZE)} | limits
     subjects = {"full decode": lambda: _full_decode(data), **limits}
     with Decoder(max_pixels=MAX_PIXELS) as decoder:
         decoder.square(data, SIZE)
         for work in subjects.values():
-            work()  # codecs load at their first use
+            work()  # codecs load on first use
         measures = {name: cpu_milliseconds(work) for name, work in subjects.items()}
         found = interleave({"ours": lambda: _both_processes(decoder, data), **measures}, runs)
     asked = "scaled decode" in limits
@@ -115,14 +115,14 @@ def _time(kind: str, runs: int) -> Row:
 
 
 def _both_processes(decoder: Decoder, data: bytes) -> float:
-    """Return the processor time of a photo, in this process and in the decoder's (ms)."""
+    """Return the processor time per photo, in this process and the decoder's (ms)."""
     before = time.process_time() + processor_seconds(decoder.start())
     decoder.square(data, SIZE).encode("PNG", compress_level=3)
     return (time.process_time() + processor_seconds(decoder.start()) - before) * 1000
 
 
 def _full_decode(data: bytes) -> Image.Image:
-    """Reduce a photo as code that knows nothing of its format does."""
+    """Reduce a photo like code that ignores its format."""
     return ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (SIZE, SIZE))
 
 
@@ -138,7 +138,7 @@ def _memory(kind: str, size: tuple[int, int], name: str, runs: int) -> Row:
         path.write_bytes(photo(kind, size))
         works = {"ours": PEAK_OURS, "full decode": PEAK_FULL, "bare interpreter": ""}
         subjects = {label: partial(_peak, work, path) for label, work in works.items()}
-        # Memory varies far less than time, and every run decodes a large photo.
+        # Memory varies far less than time, and every run decodes a large photo, so few runs are enough.
         found = interleave(subjects, max(1, runs // 5))
     return Row(
         f"{kind}, {name}, memory",
@@ -152,5 +152,5 @@ def _memory(kind: str, size: tuple[int, int], name: str, runs: int) -> Row:
 
 
 def _peak(work: str, path: Path) -> float:
-    """Return the peak memory of a fresh process that does the work once (MiB)."""
+    """Return the peak memory (MiB) of a fresh process that does the work once."""
     return fresh_process(PEAK.format(work=work), str(path))[0]

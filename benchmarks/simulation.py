@@ -1,9 +1,9 @@
 """A burst of photos, simulated event by event: python -m benchmarks simulation --photos 1000000.
 
-Photos arrive over an hour and meet, one after the other, the quotas of Step Functions and Lambda, the writes that a
-DynamoDB table and a key of its index take, and an endpoint that scales with its load. Service times are the measured
-ones, retries those of the workflow's definition. What is simulated is waiting, not failing machines: a photo fails only
-where its retries run out, and then RunAgain runs it again.
+Photos arrive over an hour. In turn, they meet the quotas of Step Functions and Lambda, the write limits of a DynamoDB
+table and an index key, and an endpoint that scales with its load. Service times are measured, and retries come from the
+workflow's definition. The simulation covers waiting but not failing machines: a photo fails only when its retries run
+out, and then RunAgain runs it again.
 """
 
 import json
@@ -43,21 +43,21 @@ from .results import FOLDER
 
 PLOT = ROOT / "docs" / "simulation.svg"
 BATCH_DEFINITION = ROOT / "statemachine" / "classify_batch.asl.yaml"
-# Photos of the batches that the simulation is checked against.
+# Photos in the batches that validate the simulation.
 BATCH = 100
 HOUR = 3600.0
 SAMPLE_SECONDS = 10.0
-# Longer than this, a photo is said to wait.
+# A longer delay counts as waiting.
 NOTICEABLE = 1.0
 # The function's client gives the endpoint 5 s twice; then the workflow waits.
 PATIENCE = 10.0
-# A call of a service by the workflow itself: assumed.
+# A direct service call by the workflow: assumed.
 CALL_SECONDS = 0.015
-# RunAgain looks every minute for what is due: after five minutes what failed, and then after as long as it has been
-# failing, an hour at most; after a minute what could not even be claimed.
+# RunAgain looks for due photos every minute. A failed photo is due after five minutes, then after as long as it has
+# been failing, but at most ten minutes. A photo that could not be claimed is due after a minute.
 SWEEP_SECONDS = 60.0
 SET_ASIDE_SECONDS = 60.0
-RETRY_SECONDS, LONGEST_RETRY_SECONDS = 300.0, 3600.0
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 300.0, 600.0
 GIVE_UP_SECONDS = 24 * HOUR
 # The shards of the queue's index.
 SHARDS = 16
@@ -70,8 +70,8 @@ class Quotas:
     """An account's quotas in us-east-1, before any is raised.
 
     https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html and
-    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html. Lambda's scaling rate, 1,000 a function
-    every 10 s, never binds below a concurrency of 1,000. Express workflows have no quota of state transitions.
+    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html. The scaling rate of Lambda, 1,000 per
+    function every 10 s, never binds below a concurrency of 1,000. Express workflows have no state transition quota.
     """
 
     starts_at_once: float = 1_300
@@ -89,15 +89,15 @@ class Quotas:
 
     @property
     def are_express(self) -> bool:
-        """Whether an execution of these quotas is an Express one."""
+        """Whether these are the quotas of Express workflows."""
         return math.isinf(self.transitions_a_second)
 
 
 @dataclass(frozen=True)
-class Hosting:
-    """How the endpoint scales: target tracking on calls a minute and instance, as `loading-bay model deploy` sets it.
+class EndpointScaling:
+    """Target tracking of the endpoint by calls per minute and instance, as `loading-bay model deploy` configures it.
 
-    It acts when the target was exceeded for three minutes; a new instance then takes a few minutes to serve.
+    It acts after three minutes above the target; a new instance then takes a few minutes to start serving.
     """
 
     least: int = 1
@@ -109,16 +109,16 @@ class Hosting:
 
 @dataclass(frozen=True)
 class Scenario:
-    """So many photos in an hour, `peak` of them around its middle, within ten minutes or so."""
+    """A number of photos in an hour; the share `peak` arrives around its middle, within about ten minutes."""
 
     name: str
     photos: int
     quotas: Quotas = Quotas()
-    hosting: Hosting = Hosting()
+    hosting: EndpointScaling = EndpointScaling()
     peak: float = 0.5
 
     def arrivals(self, chance: np.random.Generator) -> NDArray[np.float64]:
-        """Return the moments at which photos land (s), in order."""
+        """Return the arrival times of the photos (s), in order."""
         at_the_peak = chance.binomial(self.photos, self.peak)
         steady = chance.uniform(0, HOUR, self.photos - at_the_peak)
         rush = np.clip(chance.normal(HOUR / 2, 150, at_the_peak), 0, HOUR)
@@ -126,7 +126,7 @@ class Scenario:
 
 
 class Retries:
-    """How a state of ClassifyPhoto is tried again after an error: the longest waits before each attempt (s)."""
+    """The retries of a state of ClassifyPhoto after an error: the longest wait before each attempt (s)."""
 
     def __init__(self, state: str, error: str) -> None:
         retriers = read_definition(DEFINITION)["States"][state]["Retry"]
@@ -139,19 +139,19 @@ class Retries:
 
     @property
     def patience(self) -> float:
-        """How long all of them take in the mean; full jitter takes half."""
+        """The mean of their sum; full jitter halves the waits."""
         return sum(self.waits) / 2.0
 
 
 class Bucket:
-    """A token bucket: what is reserved waits, in order, until there are tokens for it."""
+    """A token bucket: reservations wait in order until there are tokens."""
 
     def __init__(self, size: float, rate: float) -> None:
         self._size, self._rate = size, rate
         self._tokens, self._at = size, 0.0
 
     def reserve(self, now: float, tokens: float = 1) -> float:
-        """Take tokens; returns how long to wait for them (s)."""
+        """Take tokens; return the wait for them (s)."""
         if math.isinf(self._rate):
             return 0.0
         wait = self.wait(now, tokens)
@@ -160,7 +160,7 @@ class Bucket:
         return wait
 
     def wait(self, now: float, tokens: float = 1) -> float:
-        """Return how long tokens would have to be waited for (s), without taking them."""
+        """Return the wait for tokens (s) without taking them."""
         if math.isinf(self._rate):
             return 0.0
         left = min(self._size, self._tokens + (now - self._at) * self._rate) - tokens
@@ -168,22 +168,22 @@ class Bucket:
 
 
 class Pool:
-    """Equal servers, more of which may come; who finds none free waits in order, or gives up."""
+    """Equal servers, to which more may be added; a caller waits in order for a free one, or gives up."""
 
     def __init__(self, env: simpy.Environment, servers: int) -> None:
         self._env = env
         self._free = servers
-        # A plain dict finds its first entry the slower the more were removed before it.
+        # A plain dict finds its first entry more slowly after many removals.
         self._waiting: OrderedDict[simpy.Event, None] = OrderedDict()
         self.servers = servers
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """The number of waiting callers."""
         return len(self._waiting)
 
     def take(self, patience: float = math.inf) -> Generator[simpy.Event, Any, bool]:
-        """Wait for a server, at most `patience` seconds; returns whether there was one."""
+        """Wait for a server, at most `patience` seconds; return whether one was free."""
         if self._free:
             self._free -= 1
             return True
@@ -199,7 +199,7 @@ class Pool:
         return False
 
     def give(self) -> None:
-        """Hand a server back, to whoever waits longest."""
+        """Release a server to the caller that has waited longest."""
         if self._waiting:
             turn, _ = self._waiting.popitem(last=False)
             turn.succeed()
@@ -215,11 +215,11 @@ class Pool:
 
 @dataclass
 class Outcome:
-    """What became of a scenario's photos.
+    """The outcomes of a scenario's photos.
 
-    `delays` are from upload to outcome (s), `again` counts the photos that RunAgain ran again; `waits` is the longest
-    wait at each limit, `first` when photos first waited noticeably there (s); `queues` and `instances` are sampled
-    every SAMPLE_SECONDS.
+    `delays` are from upload to outcome (s). `again` counts the photos that RunAgain ran again. `waits` is the longest
+    wait at each limit, and `first` the time of the first noticeable wait there (s). `queues` and `instances` are
+    sampled every SAMPLE_SECONDS.
     """
 
     scenario: Scenario
@@ -241,12 +241,12 @@ class Outcome:
         self.waits[limit] = max(self.waits.get(limit, 0.0), wait)
 
     def first_limit(self) -> str:
-        """Name the limit that photos waited for first."""
+        """Return the limit that photos waited for first."""
         return min(self.first, key=self.first.__getitem__) if self.first else "none"
 
 
 class Burst:
-    """One scenario, run to its end."""
+    """The run of a scenario."""
 
     def __init__(self, scenario: Scenario, timing: Timing, seed: int = 0) -> None:
         self.env = simpy.Environment()
@@ -262,7 +262,7 @@ class Burst:
         self._throttled = Retries("SerializePhoto", "Lambda.TooManyRequestsException")
         self._unavailable = Retries("InferVehicle", "EndpointUnavailable")
         self._unwritten = Retries("ClaimPhoto", "DynamoDB.AmazonDynamoDBException")
-        # What follows the answer of the endpoint.
+        # The time after the endpoint's answer.
         self._last_states = len(states_on_the_way(read_definition(DEFINITION), "VehicleRouted")) - 4
         self._image_seconds = timing.image_cpu / 1000
         self._cores = Pool(self.env, scenario.hosting.least * INSTANCE_CORES)
@@ -275,7 +275,7 @@ class Burst:
         self._arrived = False
 
     def run(self, advance: Callable[[int], object] = lambda _: None) -> Outcome:
-        """Simulate until every photo has an outcome; `advance` is told of every thousandth of them."""
+        """Simulate until every photo has an outcome; call `advance` for every thousandth of the photos."""
         self.env.process(self._arrive(advance))
         self.env.process(self._sample())
         self.env.process(self._scale())
@@ -304,7 +304,7 @@ class Burst:
         self._open -= 1
 
     def _execution(self, uploaded: float, shard: int) -> Generator[simpy.Event, Any, float]:
-        """Classify a photo; returns after how many seconds it is to be run again, 0 if it was decided."""
+        """Classify a photo; return the seconds until it runs again, or 0 if it was decided."""
         wait = self._starts.reserve(self.env.now)
         self.outcome.note("StartExecution", wait, self.env.now)
         if wait:
@@ -317,7 +317,7 @@ class Burst:
         if decided:
             yield from self._enter(1)
             decided = yield from self._infer()
-        # CheckConfidence takes a millisecond; then it is recorded, announced, and confirmed in its queue.
+        # CheckConfidence takes a millisecond; then the photo is recorded, announced, and confirmed in its queue.
         yield from self._enter(self._last_states)
         recorded = yield from self._write(None)
         yield self.env.timeout(CALL_SECONDS)
@@ -326,7 +326,7 @@ class Burst:
         return 0.0 if decided and recorded else min(LONGEST_RETRY_SECONDS, max(RETRY_SECONDS, failing))
 
     def _write(self, shard: int | None) -> Generator[simpy.Event, Any, bool]:
-        """Write an item, and where it changes its queue the index; returns whether the retries were enough."""
+        """Write an item, and the index if its queue changes; return whether the retries were enough."""
         buckets = {"table": self._table} | ({} if shard is None else {"index": self._index[shard]})
         waits = {name: bucket.wait(self.env.now) for name, bucket in buckets.items()}
         wait = max(waits.values())
@@ -360,7 +360,7 @@ class Burst:
         return taken
 
     def _infer(self) -> Generator[simpy.Event, Any, bool]:
-        """Ask the endpoint; while the function waits for it, it holds one of Lambda's slots."""
+        """Call the endpoint; the waiting function occupies a Lambda slot."""
         for longest in [*self._unavailable.waits, None]:
             taken = yield from self._slot()
             if not taken:
@@ -404,7 +404,7 @@ class Burst:
 
 
 def price(outcome: Outcome, timing: Timing, prices: Prices) -> float:
-    """Return what the scenario costs (US dollars): all that a photo costs, and the instances for as long as it took."""
+    """Return the cost of the scenario (US dollars): that of the photos, and of the instances for its duration."""
     express = outcome.scenario.quotas.are_express
     setup = next(s for s in SETUPS if s.hosting == "real-time" and (s.workflow == "Express") == express)
     lines = bill(Workload(outcome.scenario.photos), setup, timing, prices)
@@ -413,9 +413,9 @@ def price(outcome: Outcome, timing: Timing, prices: Prices) -> float:
 
 
 def local_rate(concurrency: int, cores: int, cpu: float, waiting: float, photos: int) -> float:
-    """Simulate a batch on one machine; returns photos a second.
+    """Simulate a batch on one machine; return photos per second.
 
-    So many photos at once each take `cpu` seconds of one of the cores, in slices, and `waiting` seconds of nothing.
+    The concurrent photos each take `cpu` seconds of a core, in slices, and `waiting` idle seconds.
     """
     env = simpy.Environment()
     machine = Pool(env, cores)
@@ -438,12 +438,12 @@ def local_rate(concurrency: int, cores: int, cpu: float, waiting: float, photos:
 
 
 def scenarios(photos: int) -> list[Scenario]:
-    """Return what is compared: what `deploy` sets up by default, then one limit after the other out of the way."""
-    large = Hosting(least=8, most=10, calls_a_minute=7_000)
+    """Return the scenarios to compare: the default of `deploy`, then the removal of one limit after another."""
+    large = EndpointScaling(least=8, most=10, calls_a_minute=7_000)
     more_starts = Quotas(starts_at_once=1_500, starts_a_second=1_500)
     return [
         Scenario("as deployed by default", photos),
-        Scenario("1,500 starts a second, 8 instances", photos, more_starts, large),
+        Scenario("1,500 starts per second, 8 instances", photos, more_starts, large),
         Scenario("Express, 8 instances", photos, Quotas.express(), large),
         Scenario("Express, 8 instances, warm table", photos, Quotas.express(table_writes=8_000), large),
         Scenario("Express, endpoint as deployed by default", photos, Quotas.express()),
@@ -451,7 +451,7 @@ def scenarios(photos: int) -> list[Scenario]:
 
 
 def show(outcomes: list[Outcome]) -> None:
-    """Print what became of every scenario."""
+    """Print the results of every scenario."""
     table = Table(title="Photos within an hour, half of them around its middle", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("scenario")
     for heading in ("photos", "delay p50", "p99", "longest", "queue", "run again", "failed", "instances", "cost"):
@@ -479,9 +479,9 @@ def show(outcomes: list[Outcome]) -> None:
 
 
 def check(folder: Path = FOLDER) -> list[tuple[int, float, float]]:
-    """Return concurrency, measured and simulated photos a second of the last kept batches on this machine.
+    """Return concurrency, and measured and simulated photos per second, of the last kept batches on this machine.
 
-    What a batch takes beside its photos, the wait for the index in its definition, is taken off first.
+    The fixed time of a batch, the wait for the index in its definition, is subtracted first.
     """
     kept = json.loads((folder / "batch.json").read_text())
     rows: Mapping[str, Any] = {row["what"]: row for row in kept["rows"]}
@@ -501,7 +501,7 @@ def check(folder: Path = FOLDER) -> list[tuple[int, float, float]]:
 
 
 def show_check() -> None:
-    """Print how far the simulation is from the batches on this machine."""
+    """Print the difference between the simulation and the batches on this machine."""
     table = Table(title=f"{BATCH} photos on the local stack, photos/s", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("at once", "measured", "simulated", "ratio"):
         table.add_column(heading, justify="right")
@@ -537,11 +537,11 @@ def plot(path: Path, outcomes: list[Outcome]) -> None:
 
 
 @click.command()
-@click.option("--photos", type=click.IntRange(1000), default=1_000_000, show_default=True, help="Within an hour.")
-@click.option("--check", "check_only", is_flag=True, help="Only compare with the last kept batches on this machine.")
+@click.option("--photos", type=click.IntRange(1000), default=1_000_000, show_default=True, help="Photos in the hour.")
+@click.option("--check", "check_only", is_flag=True, help="Only validate with the last kept batches on this machine.")
 @click.option("--plot", "draw", is_flag=True, help=f"Draw queue and instances into {PLOT.relative_to(ROOT)}.")
 def main(photos: int, check_only: bool, draw: bool) -> None:
-    """Simulate a burst of photos under AWS's quotas, with the measured service times."""
+    """Simulate a burst of photos under AWS quotas, with the measured service times."""
     if check_only:
         show_check()
         return

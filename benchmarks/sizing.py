@@ -1,6 +1,6 @@
-"""What each function's memory size means: Lambda's processor share grows with it, and so do time and price.
+"""Time and price of each function by memory size, which sets the processor share on Lambda.
 
-Warm processor time and cold start are measured; how they stretch with less than a whole core is arithmetic:
+Warm processor time and cold start are measured; their increase with less than a whole core is computed:
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html gives one vCPU at 1,769 MB.
 """
 
@@ -26,28 +26,28 @@ from .results import Result, Row
 
 MEGABYTES_OF_A_CORE = 1769
 MEMORY_SIZES = (128, 256, 512, 1024, 1769, 3008)
-# Waiting for S3 and for the endpoint within a region (ms): assumed, not measured here; no processor shortens it.
+# Time to wait for S3 and the endpoint within a region (ms): assumed, not measured, and independent of the processor.
 WAITING = {"serialize": 60.0, "inference": 12.0, "threshold": 0.0}
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one invocation takes: processor time on a whole core, warm and cold, and waiting (ms)."""
+    """The time of one invocation: on a whole core, warm and cold, and waiting (ms)."""
 
     cpu: float
     cold_cpu: float
     waiting: float
 
     def milliseconds(self, memory: int) -> float:
-        """Return how long it takes with so many megabytes, warm."""
+        """Return the warm duration (ms) at a memory size."""
         return self.cpu * _stretch(memory) + self.waiting
 
     def cold_milliseconds(self, memory: int) -> float:
-        """Return how long it takes from a fresh process, without Lambda's own preparations."""
+        """Return the duration (ms) from a fresh process, without Lambda's preparations."""
         return self.cold_cpu * _stretch(memory) + self.waiting
 
     def price_of_a_million(self, memory: int, prices: Prices) -> float:
-        """Return the price of a million invocations (US dollars); Lambda bills each begun millisecond."""
+        """Return the price of a million invocations (US dollars); Lambda rounds up to milliseconds."""
         gigabyte_seconds = memory / 1024 * -(-self.milliseconds(memory) // 1) / 1000
         return 1e6 * (gigabyte_seconds * prices["lambda_gb_second"] + prices["lambda_request"])
 
@@ -107,7 +107,7 @@ def _times(name: str, runs: int) -> list[float]:
     event = json.loads((ROOT / "events" / f"{name}.json").read_text())
 
     def taken() -> float:
-        # Of this thread alone: the service that answers runs in another. Photos are decoded in a process of their own.
+        # Only this thread: the answering service runs in another one. Photos are decoded in a separate process.
         return time.thread_time() + (processor_seconds(app.decoder.start()) if hasattr(app, "decoder") else 0)
 
     times = []

@@ -6,7 +6,7 @@ from subprocess import run
 
 import click
 
-# What headless Chromium would otherwise do on the side: ask the network, write elsewhere.
+# Keep headless Chromium from using the network and writing elsewhere.
 QUIET = (
     "--headless",
     "--no-sandbox",

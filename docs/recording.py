@@ -1,4 +1,4 @@
-"""Records `make demo` as a moving picture for the README: python docs/recording.py docs/images/demo.svg."""
+"""Records `make demo` as an animation for the README: python docs/recording.py docs/images/demo.svg."""
 
 import html
 import os
@@ -17,7 +17,7 @@ from loading_bay.stack.template import ROOT
 
 COLUMNS, ROWS = 88, 38
 FRAME_SECONDS = 0.25
-LONGEST_PAUSE = 1.5  # seconds; longer ones, in which nothing moves, are cut
+LONGEST_PAUSE = 1.5  # seconds; longer pauses are cut
 LAST_FRAME_SECONDS = 6.0
 WIDTH, HEIGHT, MARGIN = 8.4, 18, 14  # of a character and of the margin, in pixels
 COLOURS = {

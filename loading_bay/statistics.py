@@ -1,6 +1,6 @@
-"""What every report says of chance: shares with their intervals, exact tests, p-values corrected for their number.
+"""Statistics for every report: shares with intervals, exact tests, p-values corrected for multiple tests.
 
-SciPy would bring a hundred megabytes for these few lines; the tests hold them against it.
+SciPy would add a hundred megabytes for these few lines; the tests compare them with it.
 """
 
 import math
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 NORMAL = NormalDist()
-# Outcomes as likely as the one seen count as such, however their likelihoods were rounded (R and SciPy do the same).
+# Counts outcomes as equally likely despite rounding, as R and SciPy do.
 _ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
 class Share:
-    """`count` of `of` as a value in [0, 1], with its 95 % interval (Wilson); all NaN where `of` is 0."""
+    """The share `count` / `of` in [0, 1], with its 95 % interval (Wilson); all NaN if `of` is 0."""
 
     value: float
     low: float
@@ -43,7 +43,7 @@ def share(count: int, of: int) -> Share:
 
 
 def binomial_test(count: int, of: int, expected: float) -> float:
-    """Return the exact two-sided p-value of `count` among `of` where the share `expected` was to be."""
+    """Return the exact two-sided p-value of `count` among `of` against the share `expected`."""
     if expected in {0, 1}:
         return float(count == of * expected)
     outcomes = np.arange(of + 1)
@@ -52,7 +52,7 @@ def binomial_test(count: int, of: int, expected: float) -> float:
 
 
 def fisher_test(count: int, of: int, other_count: int, other_of: int) -> float:
-    """Return the exact two-sided p-value of two shares that were to be the same."""
+    """Return the exact two-sided p-value of the hypothesis that two shares are equal."""
     together = count + other_count
     least = max(0, together - other_of)
     outcomes = np.arange(least, min(of, together) + 1)
@@ -61,20 +61,20 @@ def fisher_test(count: int, of: int, other_count: int, other_of: int) -> float:
 
 
 def _log_choose(of: int, counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return the logarithm of how many ways there are to choose each of `counts` among `of`."""
+    """Return the logarithms of the binomial coefficients (`of` over each of `counts`)."""
     logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, of + 1)))])
     chosen: NDArray[np.float64] = logs[of] - logs[counts] - logs[of - counts]
     return chosen
 
 
 def _no_likelier(logs: NDArray[np.float64], seen: int) -> float:
-    """Return the chance of outcomes no likelier than the one `seen`; `logs` are those of their likelihoods."""
+    """Return the probability of outcomes no likelier than `seen`; `logs` are their log-likelihoods."""
     likelihoods = np.exp(logs - logs.max())
     return float(likelihoods[logs <= logs[seen] + _ROUNDING].sum() / likelihoods.sum())
 
 
 def kolmogorov(distance: float, n: int, m: int) -> float:
-    """Return the chance of a distance as large, without a change, between samples of `n` and of `m`.
+    """Return the probability of at least this distance between samples of `n` and `m` if nothing changed.
 
     Source: M. A. Stephens, Use of the Kolmogorov–Smirnov Statistics, 1970, good to about 0.01.
     """
@@ -85,7 +85,7 @@ def kolmogorov(distance: float, n: int, m: int) -> float:
 
 
 def chi_squared(level: float, freedom: int) -> float:
-    """Return what a chi-squared number exceeds with the chance `level`.
+    """Return the chi-squared value that is exceeded with the probability `level`.
 
     Source: E. B. Wilson and M. M. Hilferty, The Distribution of Chi-Square, 1931.
     """
@@ -94,7 +94,7 @@ def chi_squared(level: float, freedom: int) -> float:
 
 
 def exceeding(value: float, freedom: int, noncentrality: float) -> float:
-    """Return the chance of a non-central chi-squared number above `value`.
+    """Return the probability that a non-central chi-squared variable exceeds `value`.
 
     Source: M. Sankaran, Approximations to the Non-Central Chi-Square Distribution, 1963; good to about 0.01.
     """
@@ -107,7 +107,7 @@ def exceeding(value: float, freedom: int, noncentrality: float) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number.
+    """Return p-values corrected for multiple tests.
 
     Source: S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
     """

@@ -12,10 +12,10 @@ from .classes import NEITHER
 
 Status = Literal["ROUTED", "REVIEW", "REJECTED", "FAILED", "CLAIMED"]
 STATUSES: tuple[Status, ...] = get_args(Status)
-# The statuses of a photo that is decided, for good or until it runs again.
+# The statuses of a photo that has been decided, for good or until it runs again.
 OUTCOMES = frozenset(STATUSES) - {"CLAIMED"}
-# The work that is left, photo by photo: OPEN is claimed, failed for now or not announced; REVIEW waits for a person;
-# FAILED was given up. The table's index spreads each queue over shards, by the first digit of the photo's claim.
+# The queues of unfinished photos. OPEN: claimed, failed for now or not announced. REVIEW: waiting for a person.
+# FAILED: given up. The table's index spreads each queue over shards, by the first digit of the photo's claim.
 Queue = Literal["OPEN", "REVIEW", "FAILED"]
 SHARDS = "0123456789abcdef"
 
@@ -23,7 +23,7 @@ _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One photo's item in the decisions table; times in UTC; `None` where the item lacks the attribute."""
+    """One photo's item in the decisions table. Times are in UTC; an attribute that the item lacks is `None`."""
 
     photo: str
     status: Status
@@ -67,12 +67,12 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def bucket(self) -> str:
-        """The photo's bucket, by its name `s3://bucket/key#etag`."""
+        """The photo's bucket, from its name `s3://bucket/key#etag`."""
         return self.photo.removeprefix("s3://").partition("/")[0]
 
     @property
     def key(self) -> str:
-        """The photo's key: the part between bucket and ETag in `s3://bucket/key#etag`."""
+        """The photo's key, from its name `s3://bucket/key#etag`."""
         return self.photo.removeprefix("s3://").partition("/")[2].rpartition("#")[0] or self.photo
 
     @property
@@ -92,24 +92,24 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def answer(self) -> str:
-        """The vehicle that was decided, or `neither`."""
+        """The decided vehicle, or `neither`."""
         return self.vehicle or NEITHER
 
     def in_queue(self, queue: Queue) -> bool:
-        """Whether somebody must still do this with the photo."""
+        """Whether the photo is in this queue."""
         return (self.queue or "").startswith(f"{queue}#")
 
     def shard_of(self, queue: Queue) -> str:
-        """Return the key under which the index lists the photo in a queue."""
+        """Return the index key of the photo in a queue."""
         return f"{queue}#{(self.claim or SHARDS)[0]}"
 
     @property
     def needs_review(self) -> bool:
-        """Whether a person can decide now: the model was unsure, and that has been announced."""
+        """Whether a person can decide the photo now: the model was unsure, and that has been announced."""
         return self.status == "REVIEW" and self.in_queue("REVIEW")
 
     def holder(self, now: float) -> str:
-        """Return the name of the person who has the photo in hand at a Unix time, or an empty string."""
+        """Return the name of the person who holds the photo at a Unix time, or an empty string."""
         return self.lease_by or "" if (self.lease_until or 0) >= now else ""
 
     @property
@@ -119,25 +119,25 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def score(self) -> float | None:
-        """The model's score for the vehicle that was decided, which a person may have chosen against the model."""
+        """The model's score for the decided vehicle, which a person may have chosen against the model."""
         if self.reviewed_by is None:
             return self.confidence
         return (self.probabilities or {}).get(self.vehicle or "")
 
     @property
     def latency(self) -> float | None:
-        """Seconds from upload to decision; negative where two clocks disagree, None where one is missing."""
+        """Seconds from upload to decision. Negative if two clocks disagree; None if either time is missing."""
         if self.uploaded_at is None or self.decided_at is None:
             return None
         return (self.decided_at - self.uploaded_at).total_seconds()
 
     @property
     def processing(self) -> float | None:
-        """Seconds from the claim to the decision, if there is one."""
+        """Seconds from the claim to the decision; None before the decision."""
         return None if self.decided_at is None else (self.decided_at - self.claimed_at).total_seconds()
 
 
-# msgspec analyses a type at its first use, and crashes if several threads do so at once (0.22): so it is done here.
+# msgspec 0.22 analyses a type at its first use, and crashes if several threads do so at once. So use it here first.
 msgspec.convert({"photo": "", "status": "CLAIMED", "claimed_at": "1970-01-01T00:00:00Z"}, Decision)
 
 
@@ -149,7 +149,7 @@ class SkippedDecision(msgspec.Struct, frozen=True):
 
 
 def decision_of(item: Any) -> Decision | SkippedDecision:
-    """Return the decision that a plain item holds, or why it is not one."""
+    """Return the decision in a plain item, or the reason why the item is not a decision."""
     try:
         return msgspec.convert(item, Decision, strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -160,7 +160,7 @@ def decision_of(item: Any) -> Decision | SkippedDecision:
 def separated(
     found: Iterable[Decision | SkippedDecision],
 ) -> tuple[list[Decision], list[SkippedDecision]]:
-    """Return the decisions, in the order in which they were claimed, and the items that are not decisions."""
+    """Return the decisions, in order of their claims, and the items that are not decisions."""
     decisions: list[Decision] = []
     skipped: list[SkippedDecision] = []
     for each in found:
@@ -172,7 +172,7 @@ def separated(
 
 
 def plain_item(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an item as DynamoDB gives it in plain Python values: whole numbers as integers, the others as floats."""
+    """Return a DynamoDB item as plain Python values: whole numbers as integers, other numbers as floats."""
     return {name: _plain(TypeDeserializer().deserialize(value)) for name, value in item.items()}
 
 

@@ -1,4 +1,4 @@
-"""The decisions table: its records read by name, by queue or by day, and changed under a condition."""
+"""The decisions table: reads records by name, by queue or by day, and updates them conditionally."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,18 +12,18 @@ from botocore.exceptions import ClientError
 
 from .decision import SHARDS, Decision, Queue, SkippedDecision, decision_of, plain_item, separated
 
-# This many shards are read side by side.
+# How many shards are read in parallel.
 THREADS = 8
-# DynamoDB takes this many keys per BatchGetItem.
+# The most keys that DynamoDB takes per BatchGetItem.
 BATCH_GET = 100
 
 
 class UnknownPhoto(Exception):
-    """The table holds no decision about this photo that the caller may see."""
+    """The table has no decision about this photo, or none that the caller may see."""
 
 
 class Conflict(Exception):
-    """A record does not meet, or no longer meets, the condition of a write; `decision` is that record."""
+    """A record does not meet the condition of a write, or no longer does; `decision` is that record."""
 
     def __init__(self, message: str, decision: Decision) -> None:
         super().__init__(message)
@@ -38,21 +38,21 @@ class DecisionsTable:
     name: str
 
     def get(self, photo: str) -> Decision | None:
-        """Return the decision about a photo by its full name, if there is one; as it is now."""
+        """Return the current decision about a photo, by its full name, if there is one (a consistent read)."""
         key = {"photo": {"S": photo}}
         item = self.dynamodb.get_item(TableName=self.name, Key=key, ConsistentRead=True).get("Item")
         found = decision_of(plain_item(item)) if item else None
         return found if isinstance(found, Decision) else None
 
     def named(self, photos: Sequence[str]) -> list[Decision]:
-        """Return the decisions about these photos, where there are any, in the order of claiming; as they are now."""
+        """Return the current decisions about these photos, in order of their claims; a photo may have none."""
         some = [photos[start : start + BATCH_GET] for start in range(0, len(photos), BATCH_GET)]
         return separated(each for photos in some for each in self._get(photos))[0]
 
     def queued(self, queue: Queue, due_before: float | None = None) -> list[Decision]:
-        """Return the decisions in a queue (due before a Unix time, if one is given), in the order of claiming.
+        """Return the decisions in a queue (due before a Unix time, if one is given), in order of their claims.
 
-        The queues are an index, a moment behind the table; the decisions are read from the table itself.
+        The index lags a moment behind the table, so the decisions are read from the table itself.
         """
         names, _ = self.names_queued(queue, due_before=due_before)
         return [decision for decision in self.named(names) if decision.in_queue(queue)]
@@ -60,12 +60,12 @@ class DecisionsTable:
     def names_queued(
         self, queue: Queue, *, due_before: float | None = None, most: int | None = None
     ) -> tuple[list[str], bool]:
-        """Return the photos in a queue, the longest due first, and whether there are more than are listed.
+        """Return the photos in a queue, longest due first, and whether the queue holds more than are listed.
 
         Args:
             queue: the queue.
-            due_before: a Unix time; later ones are left out.
-            most: read no more than this many photos of each shard.
+            due_before: a Unix time; photos due later are left out.
+            most: read at most this many photos from each shard.
         """
 
         def shard(digit: str) -> Any:
@@ -86,7 +86,7 @@ class DecisionsTable:
         return [photo for _, photo in found], any("NextToken" in shard for shard in shards)
 
     def reviewed_on(self, day: date) -> list[Decision]:
-        """Return the decisions of people on a day in UTC, in their order; of each, the index's attributes."""
+        """Return the decisions that people made on a day in UTC, in order, with the attributes of the index."""
         pages = self.dynamodb.get_paginator("query").paginate(
             TableName=self.name,
             IndexName="by_review_day",
@@ -96,7 +96,7 @@ class DecisionsTable:
         return [each for each in decisions_in(pages) if isinstance(each, Decision)]
 
     def update(self, photo: str, changes: Mapping[str, Any], when: ConditionBase) -> Decision:
-        """Change a photo's record if a condition holds of it; returns the record as it is then.
+        """Change a photo's record if it meets a condition, and return the changed record.
 
         Args:
             photo: the photo's full name.
@@ -105,7 +105,7 @@ class DecisionsTable:
 
         Raises:
             Conflict: the condition does not hold.
-            UnknownPhoto: the table holds no such record.
+            UnknownPhoto: the table has no such record.
         """
         condition = ConditionExpressionBuilder().build_expression(when)
         values = {f":{name}": value for name, value in changes.items() if value is not None}
@@ -142,7 +142,7 @@ class DecisionsTable:
 
 
 def decisions_in(pages: Iterable[Mapping[str, Any]]) -> Iterator[Decision | SkippedDecision]:
-    """Yield the items of a query's or a scan's pages."""
+    """Yield the decisions on the pages of a query or a scan."""
     for page in pages:
         for item in page["Items"]:
             yield decision_of(plain_item(item))

@@ -1,4 +1,4 @@
-"""The photos that need review: which of them each person holds for now, and the decisions of the day."""
+"""The photos that need review, the person who holds each of them, and the decisions of the day."""
 
 import time
 from collections import Counter
@@ -15,14 +15,14 @@ from .decision import Decision
 from .reviews import LEASE, LEASE_SECONDS, NEEDS_REVIEW, free_for
 from .table import BATCH_GET, Conflict, DecisionsTable, UnknownPhoto
 
-SHARD_LIMIT = 100  # photos counted per shard: 1,600 waiting photos are known exactly, beyond that "more than"
+SHARD_LIMIT = 100  # photos counted per shard, so counts are exact up to 1,600
 RENEW_SECONDS = LEASE_SECONDS / 2
 LONGEST_DECISION = 300  # seconds; a longer gap between two decisions was a pause
 
 
 @dataclass(frozen=True)
 class Held:
-    """The photos that one person has in hand, how many wait in all, and how many each colleague has in hand."""
+    """The photos that one person holds, the number that wait in all, and the number that each colleague holds."""
 
     photos: list[Decision]
     waiting: int
@@ -32,16 +32,16 @@ class Held:
 
 @dataclass(frozen=True)
 class Day:
-    """The decisions since a moment, latest first, and the median seconds that one person took for one of theirs."""
+    """The decisions since a given time, latest first, and one person's median seconds per decision."""
 
     decisions: list[Decision]
     seconds: float | None
 
 
 def hold(table: DecisionsTable, reviewer: str, *, have: Collection[str], skipped: Collection[str], want: int) -> Held:
-    """Lease photos to a person until they hold `want`, those that they `have` first and `skipped` ones last.
+    """Lease photos to a person until they hold `want`: those that they already `have` first, `skipped` ones last.
 
-    A lease ends after two minutes, and is renewed by asking again.
+    A lease ends after two minutes; asking again renews it.
     """
     listed, more = table.names_queued("REVIEW", most=SHARD_LIMIT)
     now = time.time()
@@ -51,20 +51,20 @@ def hold(table: DecisionsTable, reviewer: str, *, have: Collection[str], skipped
     holders = {decision.photo: decision.holder(now) for decision in queue}
     colleagues = Counter(name for name in holders.values() if name not in {"", reviewer})
     free = [decision for decision in queue if holders[decision.photo] in {"", reviewer}]
-    free.sort(key=lambda decision: decision.photo in skipped)  # stable: otherwise the order stays
+    free.sort(key=lambda decision: decision.photo in skipped)  # stable: keeps the order otherwise
     leased = (_lease(table, decision, reviewer, now) for decision in free)
     return Held(list(islice(filter(None, leased), want)), len(listed), more, dict(colleagues))
 
 
 def release(table: DecisionsTable, reviewer: str, photos: Iterable[str]) -> None:
-    """Give photos back that a person holds."""
+    """Release photos that a person holds."""
     for photo in photos:
         with suppress(Conflict, UnknownPhoto):
             table.update(photo, dict.fromkeys(LEASE), Attr("lease_by").eq(reviewer))
 
 
 def decisions_since(table: DecisionsTable, reviewer: str, since: datetime) -> Day:
-    """Return the decisions of people since a moment, at most a day ago."""
+    """Return the decisions that people made since a given time, at most a day ago."""
     now = datetime.now(UTC)
     since = max(since, now - timedelta(days=1))
     days = [now.date() - timedelta(days=1), now.date()] if since.date() < now.date() else [now.date()]
@@ -77,7 +77,7 @@ def decisions_since(table: DecisionsTable, reviewer: str, since: datetime) -> Da
 
 
 def _lease(table: DecisionsTable, decision: Decision, reviewer: str, now: float) -> Decision | None:
-    """Return the record, held by the reviewer; None if somebody else was quicker."""
+    """Lease a record to the reviewer and return it; None if somebody else was quicker."""
     if decision.holder(now) == reviewer and (decision.lease_until or 0) - now > RENEW_SECONDS:
         return decision
     lease = {"lease_by": reviewer, "lease_until": int(now) + LEASE_SECONDS}

@@ -17,7 +17,7 @@ from .endpoint import EndpointUnavailable, InvalidPrediction, predict
 
 logger = Logger(use_rfc3339=True)
 metrics = Metrics()
-# Step Functions does the long retrying, so a waiting photo costs nothing.
+# Step Functions retries over minutes, so a waiting photo costs no Lambda time.
 runtime = boto3.client(
     "sagemaker-runtime",
     config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"}),
@@ -25,14 +25,14 @@ runtime = boto3.client(
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The endpoint to ask, and the class names in the order of its answer."""
+class InferenceSettings:
+    """The endpoint, and the class names in the order of its probabilities."""
 
     endpoint_name: str = os.environ["ENDPOINT_NAME"]
     class_names: tuple[str, ...] = tuple(parse_classes(os.environ["VEHICLE_CLASSES"]))
 
 
-settings = Settings()
+settings = InferenceSettings()
 
 
 @logger.inject_lambda_context
@@ -42,7 +42,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
     Raises:
         EndpointUnavailable: worth another try.
-        InvalidPrediction: the answer is of no use.
+        InvalidPrediction: the answer is not usable.
     """
     about = {"s3_key": event.get("s3_key"), "execution_arn": event.get("execution_arn")}
     asked = time.perf_counter()

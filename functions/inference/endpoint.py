@@ -1,4 +1,4 @@
-"""Asks the SageMaker endpoint for the probabilities of a picture's classes, and checks its answer."""
+"""Asks the SageMaker endpoint for the class probabilities of a picture, and checks the answer."""
 
 import json
 import math
@@ -8,9 +8,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 MAX_ANSWER_BYTES = 64 * 1024
-# Single-precision softmax outputs, printed with few digits, still sum to one within this.
+# Single-precision softmax outputs, printed with few digits, still sum to one within this tolerance.
 SUM_TOLERANCE = 0.01
-# The smallest positive number of DynamoDB, where probabilities are recorded.
+# The smallest positive number that DynamoDB, where probabilities are recorded, can hold.
 SMALLEST = 1e-130
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html#API_runtime_InvokeEndpoint_Errors
 TRANSIENT = {
@@ -24,7 +24,7 @@ TRANSIENT = {
 
 
 class EndpointUnavailable(Exception):
-    """The endpoint is throttled, failing, not in service or too slow. Retried by the state machine."""
+    """The endpoint is throttled, failing, not in service or too slow. The state machine retries this."""
 
 
 class InvalidPrediction(Exception):
@@ -62,13 +62,13 @@ def predict(
             EndpointName=endpoint_name, ContentType=content_type, Accept="application/json", Body=image, **named
         )
         body = answer["Body"].read(MAX_ANSWER_BYTES + 1)
-        answer["Body"].read(1)  # only at its end does botocore say that an answer broke off
+        answer["Body"].read(1)  # botocore notices a truncated answer only at its end
     except ClientError as error:
         raise _named(error, endpoint_name) from error
     except BotoCoreError as error:
         raise EndpointUnavailable(f"endpoint {endpoint_name} did not answer: {error}") from error
-    except Exception as error:  # botocore trips over errors that something between us and SageMaker made up
-        said = f"endpoint {endpoint_name} answered with an error that cannot be read ({type(error).__name__})"
+    except Exception as error:  # botocore fails on errors that a proxy in front of SageMaker made up
+        said = f"endpoint {endpoint_name} answered with an unreadable error ({type(error).__name__})"
         raise EndpointUnavailable(said) from error
     return Prediction(_probabilities(body, class_count), answer.get("InvokedProductionVariant", ""))
 
@@ -96,7 +96,7 @@ def _probabilities(body: bytes, class_count: int) -> list[float]:
     if not isinstance(answer, list) or len(answer) != class_count:
         raise InvalidPrediction(f"the answer is not a list of {class_count} probabilities: {shown}")
     if not all(type(p) in {int, float} and math.isfinite(p) and 0 <= p <= 1 for p in answer):
-        raise InvalidPrediction(f"the answer holds something else than probabilities: {shown}")
+        raise InvalidPrediction(f"the answer contains values that are not probabilities: {shown}")
     if abs(sum(answer) - 1) > SUM_TOLERANCE:
         raise InvalidPrediction(f"the probabilities sum to {sum(answer):.3f}, not to 1: {shown}")
     return [float(p) if p >= SMALLEST else 0.0 for p in answer]

@@ -1,7 +1,7 @@
-"""Reads the properties of the picture in a HEIC or AVIF file that its decoder leaves out.
+"""Reads the properties of a HEIC or AVIF picture that its decoder ignores.
 
-The file is a tree of boxes (ISO/IEC 14496-12). The box `meta` names the primary item and, in `iprp`, lists properties
-(`ipco`) and says which item has which of them (`ipma`): ISO/IEC 23008-12, 6.5 and 9.3.
+The file is a tree of boxes (ISO/IEC 14496-12). The box `meta` names the primary item. Its `iprp` lists the properties
+(`ipco`) and assigns them to items (`ipma`): ISO/IEC 23008-12, 6.5 and 9.3.
 """
 
 import struct
@@ -36,7 +36,7 @@ class Properties:
 
 
 def read_properties(data: memoryview) -> Properties:
-    """Return the properties of the primary item; those that cannot be read are left to the decoder's judgement."""
+    """Return the properties of the primary item; unreadable ones are left to the decoder."""
     coding, aperture = None, b""
     try:
         meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
@@ -76,7 +76,7 @@ def _primary_item(pitm: memoryview) -> int:
 
 
 def _associated(ipma: memoryview, wanted: int) -> list[int]:
-    """Return the numbers, from 1, of the properties that belong to the item `wanted`."""
+    """Return the numbers (from 1) of the properties of the item `wanted`."""
     version, has_wide_numbers = ipma[0], ipma[3] & 1
     item_format, number_format = ">I" if version else ">H", "H" if has_wide_numbers else "B"
     (entries,) = struct.unpack_from(">I", ipma, 4)

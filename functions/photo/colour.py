@@ -1,4 +1,4 @@
-"""Turns the colours that a photo's file names into sRGB, which the model was trained on, as Chromium shows them."""
+"""Converts a photo's colours to sRGB, which the model was trained on, in the same way as Chromium."""
 
 import hashlib
 import math
@@ -8,16 +8,16 @@ from io import BytesIO
 
 from PIL import Image, ImageCms, ImageFilter
 
-# Printers' profiles reach a megabyte, and those of cameras and phones a few kilobytes.
+# Printer profiles reach a megabyte; those of cameras and phones take a few kilobytes.
 MOST_PROFILE_BYTES = 1 << 20
 MOST_TRANSFORMS = 8
-# Code points of ITU-T H.273, which a PNG's cICP and the `nclx` of a HEIC or AVIF use.
+# Code points of ITU-T H.273, used by cICP in PNG and by `nclx` in HEIC and AVIF.
 BT709, BT2020, DISPLAY_P3 = 1, 9, 12
 SRGB, PQ, HLG = 13, 16, 18
 GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 Matrix = tuple[tuple[float, float, float], ...]
 SAME: Matrix = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-# From linear light of these primaries to that of sRGB or BT.2020; all have the same white.
+# From linear light in these primaries to sRGB or BT.2020; all share one white point.
 TO_SRGB: dict[int, Matrix] = {
     BT2020: ((1.66049, -0.58764, -0.07285), (-0.12455, 1.1329, -0.00835), (-0.01815, -0.10058, 1.11873)),
     DISPLAY_P3: ((1.22494, -0.22494, 0.0), (-0.04206, 1.04206, 0.0), (-0.01964, -0.07864, 1.09827)),
@@ -26,14 +26,14 @@ TO_BT2020: dict[int, Matrix] = {
     BT709: ((0.6274, 0.32928, 0.04331), (0.0691, 0.91954, 0.01136), (0.01639, 0.08801, 0.8956)),
     DISPLAY_P3: ((0.75383, 0.1986, 0.04757), (0.04574, 0.94178, 0.01248), (-0.00121, 0.0176, 0.98361)),
 }
-GRID = 33  # of the table by which three channels are converted at once
-# Light is counted in multiples of reference white, 203 cd/m² (ITU-R BT.2408); pictures are mastered for 1,000.
+GRID = 33  # of the lookup table that converts three channels at once
+# Light is in multiples of reference white, 203 cd/m² (ITU-R BT.2408); pictures are mastered for 1,000 cd/m².
 REFERENCE_WHITE, PEAK = 203.0, 1000 / 203
 
 
 @dataclass(frozen=True)
 class Coding:
-    """How the numbers of pixels stand for light: primaries and transfer as code points of H.273, or an exponent."""
+    """How pixel values encode light: primaries and transfer as H.273 code points, or an exponent."""
 
     primaries: int = BT709
     transfer: int = SRGB
@@ -70,7 +70,7 @@ _transforms: dict[bytes, ImageCms.ImageCmsTransform] = {}
 
 
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform:
-    # Making one takes 2 ms, and its use on a small picture 0.02 ms; photos of one phone share one profile.
+    # Making a transform takes 2 ms, using it on a small picture 0.02 ms; photos from one phone share a profile.
     digest = hashlib.sha256(profile).digest()
     if digest not in _transforms:
         made = ImageCms.buildTransform(BytesIO(profile), ImageCms.createProfile("sRGB"), "RGB", "RGB")
@@ -84,7 +84,7 @@ def _transform(profile: bytes) -> ImageCms.ImageCmsTransform:
 def _table(primaries: int, transfer: int) -> ImageFilter.Color3DLUT:
     def convert(*encoded: float) -> tuple[float, float, float]:
         light = [_linear(transfer, value) for value in encoded]
-        if transfer == HLG:  # the light of the scene; a display of 1,000 cd/m² adds a gamma of 1.2
+        if transfer == HLG:  # HLG encodes scene light; a display of 1,000 cd/m² adds a gamma of 1.2
             luma = 0.2627 * light[0] + 0.678 * light[1] + 0.0593 * light[2]
             light = [PEAK * value * luma**0.2 for value in light]
         if transfer in {PQ, HLG}:
@@ -114,9 +114,9 @@ def _linear(transfer: int, value: float) -> float:
 
 
 def _tone_mapped(light: list[float]) -> list[float]:
-    """Scale down light of up to `PEAK` as SMPTE ST 2094-50 (annex C) does, and Chromium for a screen without HDR.
+    """Scale down light of up to `PEAK` as SMPTE ST 2094-50 (annex C) and Chromium do for a screen without HDR.
 
-    Reference white becomes half of the light that the screen can show; above, a quadratic Bézier curve leads to 1.
+    Reference white becomes half of the screen's light; above it, a quadratic Bézier curve leads to 1.
     """
     brightest = max(light)
     if brightest <= 1:

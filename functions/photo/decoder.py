@@ -1,8 +1,8 @@
-"""Decodes photos in a separate process, whose memory and time no photo can exceed.
+"""Decodes photos in a separate process with limited memory and time.
 
-A photo comes from anybody, and decoders are C. So they run in a process that holds nothing else, no credentials, and
-that ends when a photo crashes it, takes too long or asks for too much. The process decodes one photo after the
-other, so a photo pays about a millisecond for it and not the start of an interpreter.
+Anybody can upload a photo, and decoders are written in C. So they run in a process without credentials, which ends
+when a photo crashes it, takes too long or needs too much memory. The process decodes one photo after another, so
+a photo pays about a millisecond for the separation, not the start of an interpreter.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 from PIL import Image
 
 from .errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
-from .image import Photo, central_square, upright
+from .image import PreparedPhoto, central_square, upright
 
 REFUSALS: dict[str, type[PhotoTooLarge | UnreadablePhoto]] = {
     "PhotoTooLarge": PhotoTooLarge,
@@ -31,11 +31,11 @@ REFUSALS: dict[str, type[PhotoTooLarge | UnreadablePhoto]] = {
 }
 REQUEST = struct.Struct("<8sIQQ")  # shape, side, most pixels, bytes of the photo
 LONGEST_ANSWER = 4096
-# Photo and picture are handed over in memory that both processes map, which costs a tenth of sending them.
-SHARED_BYTES = 100 << 20  # as much as MaxPhotoBytes may be
-# An interpreter linked to a shared library, as that of Lambda is, does not start without the first of these.
+# Both processes map the memory that holds photo and picture, which costs a tenth of sending them.
+SHARED_BYTES = 100 << 20  # the maximum of MaxPhotoBytes
+# An interpreter that is linked to a shared library, like Lambda's, does not start without the first of these.
 PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
-# One arena, as each reserves address space; memory is kept for the next photo, which saves a hundredth of its time.
+# One arena, because each reserves address space. Keeping memory for the next photo saves 1 % of its time.
 MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 START_SECONDS = 30
 OUT_OF_TIME = -signal.SIGPROF
@@ -43,18 +43,18 @@ CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS,
 
 
 class Decoder:
-    """Decodes one photo after the other within bounds; to be used in a `with`, or for as long as its owner lives.
+    """Decodes one photo after another within limits. Use it in a `with` block, or for the life of its owner.
 
-    A photo that crashes the process, exhausts it or makes a decoder give up is decoded once more in a fresh process:
-    earlier photos may have left it short of memory.
+    A photo that crashes the process, exhausts it or makes a decoder give up is decoded once more in a fresh process,
+    because earlier photos may have left the first one short of memory.
 
     Args:
-        max_pixels: more are refused before anything is decoded.
-        seconds: of processor time for a photo.
-        patience: seconds on the clock after which the process is given up. They may be the machine's fault and never
-            the photo's, which is worth another try.
-        megabytes: of address space. 50 megapixels of WebP, the format that needs most, take 940. On Linux alone:
-            macOS lets no process limit itself, and there the bounds of the header have to do.
+        max_pixels: photos with more pixels are refused before decoding.
+        seconds: processor time for a photo.
+        patience: seconds of wall-clock time before the process is given up. A slow machine may be the cause, so the
+        photo is worth another try.
+        megabytes: address space. 50 megapixels of WebP, the most demanding format, take 940. Linux only: on macOS a
+        process cannot limit itself, and only the limits of the header apply.
     """
 
     def __init__(self, *, max_pixels: int, seconds: float = 10, patience: float = 20, megabytes: int = 1100) -> None:
@@ -72,7 +72,7 @@ class Decoder:
     ) -> None:
         self.close()
 
-    def square(self, data: bytes, size: int) -> Photo:
+    def square(self, data: bytes, size: int) -> PreparedPhoto:
         """Return the photo's central square, reduced to size × size pixels, as `image.central_square` does.
 
         Raises:
@@ -82,19 +82,19 @@ class Decoder:
         """
         return self._decode("square", data, size)
 
-    def upright(self, data: bytes, longest_side: int) -> Photo:
+    def upright(self, data: bytes, longest_side: int) -> PreparedPhoto:
         """Return the whole photo with no side above `longest_side` pixels, as `image.upright` does; raises as above."""
         return self._decode("upright", data, longest_side)
 
     def start(self) -> int:
-        """Start the process unless it runs, without waiting until it is ready; return its id."""
+        """Start the process unless it runs, without waiting for it, and return its id."""
         return self._running().id
 
     def wait_until_ready(self) -> None:
         """Start the process unless it runs, and wait until it can decode.
 
         Raises:
-            DecoderFailed: it does not start, and neither would it for a photo.
+            DecoderFailed: the process does not start, so it could not decode a photo either.
         """
         self._running().wait_until_ready()
 
@@ -110,7 +110,7 @@ class Decoder:
             self._process = _Process(self.seconds, self.patience, self.megabytes)
         return self._process
 
-    def _decode(self, shape: str, data: bytes, side: int) -> Photo:
+    def _decode(self, shape: str, data: bytes, side: int) -> PreparedPhoto:
         if len(data) > SHARED_BYTES:
             raise PhotoTooLarge(f"the photo has {len(data):,} bytes, more than {SHARED_BYTES:,} are decoded")
         request = REQUEST.pack(shape.encode(), side, self.max_pixels, len(data))
@@ -122,7 +122,7 @@ class Decoder:
             except DecoderFailed:
                 self.close()
                 raise
-            if isinstance(answer, Photo):
+            if isinstance(answer, PreparedPhoto):
                 return answer
             if answer.is_certain:
                 raise answer.error
@@ -132,14 +132,14 @@ class Decoder:
 
 
 class _Refusal(NamedTuple):
-    """Why a photo is rejected; unless that is certain, the state of the process may be the reason."""
+    """The reason to reject a photo; unless `certain`, the state of the process may be the cause."""
 
     error: PhotoTooLarge | UnreadablePhoto
     is_certain: bool = False
 
 
 class _Process:
-    """The decoding process, the socket to it and the memory shared with it."""
+    """The decoding process, its socket and its shared memory."""
 
     def __init__(self, seconds: float, patience: float, megabytes: int) -> None:
         self.is_fresh = True
@@ -147,9 +147,12 @@ class _Process:
         self._seconds = seconds
         self._patience = patience
         self._socket, theirs = socket.socketpair()
-        # The interpreter gets only the variables that it needs to start, and the places of modules: no credentials.
+        # The interpreter gets the variables that it needs to start and the module paths, but no credentials. An editable
+        # installation finds this package without a path, so the path is named here.
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        env["PYTHONPATH"] = os.pathsep.join(str(Path(folder).resolve()) for folder in sys.path)
+        env["PYTHONPATH"] = os.pathsep.join(
+            str(Path(folder).resolve()) for folder in (Path(__file__).parents[2], *sys.path)
+        )
         with theirs, _shareable() as file:
             self._shared = mmap.mmap(file.fileno(), SHARED_BYTES)
             try:
@@ -159,7 +162,7 @@ class _Process:
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     pass_fds=[file.fileno()],
-                    start_new_session=True,  # Ctrl-C is for this process, which closes the other
+                    start_new_session=True,  # Ctrl-C goes to this process, which then closes the other
                 )
             except OSError as error:
                 raise DecoderFailed(f"the decoding process does not start: {error}") from error
@@ -179,8 +182,8 @@ class _Process:
             raise DecoderFailed(f"the decoding process does not start: it ended with status {self.end()}") from error
         self._is_ready = True
 
-    def decode(self, request: bytes, data: bytes) -> Photo | _Refusal:
-        """Hand over a photo, and return the picture or the process's refusal.
+    def decode(self, request: bytes, data: bytes) -> PreparedPhoto | _Refusal:
+        """Decode a photo in the process; return the picture or the refusal.
 
         Raises:
             DecoderFailed: the process did not start, did not answer in time, or was ended by somebody else.
@@ -199,7 +202,7 @@ class _Process:
             return _Refusal(REFUSALS[answer["error"]](answer["reason"]), answer["is_certain"])
         width, height = answer["size"]
         image = Image.frombytes("RGB", (width, height), self._shared[: 3 * width * height])
-        return Photo(image, answer["format"], answer["width"], answer["height"])
+        return PreparedPhoto(image, answer["format"], answer["width"], answer["height"])
 
     def end(self) -> int:
         """End the process if it did not end on its own, and return its exit status."""
@@ -229,7 +232,7 @@ class _Process:
 
 
 def _shareable() -> BinaryIO:
-    """Return a file that exists only in memory or, where the system has or allows none, one without a name."""
+    """Return a file in memory or, on systems without one, an unnamed temporary file."""
     try:
         file: BinaryIO = os.fdopen(os.memfd_create("photo"), "r+b")
     except (AttributeError, OSError):
@@ -239,12 +242,12 @@ def _shareable() -> BinaryIO:
 
 
 def main() -> None:
-    """Decode photos as requests come in on standard input, until it is closed: python -m … FILE SECONDS MEGABYTES."""
+    """Decode photos as requests arrive on standard input, until it closes: python -m … FILE SECONDS MEGABYTES."""
     file, seconds, megabytes = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the photo
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the photo
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
-    # A function that is ended may leave an answer unread.
+    # A function that Lambda ends may leave an answer unread.
     with contextlib.suppress(ConnectionError), memoryview(mmap.mmap(file, SHARED_BYTES)) as shared:
         os.write(1, b"{}")  # ready
         while request := os.read(0, REQUEST.size):
@@ -263,7 +266,7 @@ def _answer(shape: str, data: memoryview, side: int, max_pixels: int) -> tuple[d
         else:
             photo = upright(data, longest_side=side, max_pixels=max_pixels)
     except MemoryError:
-        reason = "the photo takes more memory to decode than a photo may"
+        reason = "the photo takes too much memory to decode"
         return {"error": "PhotoTooLarge", "reason": reason, "is_certain": False}, b""
     except (PhotoTooLarge, UnreadablePhoto) as refusal:
         is_certain = refusal.__cause__ is None

@@ -1,4 +1,4 @@
-"""Why a photo cannot be read now, or ever. Step Functions matches these classes by their names."""
+"""The reasons why a photo cannot be read. Step Functions matches these classes by name."""
 
 
 class PhotoNotFound(Exception):
@@ -6,7 +6,7 @@ class PhotoNotFound(Exception):
 
 
 class PhotoTooLarge(Exception):
-    """The photo has more bytes, more pixels or needs more memory than this stack accepts. Never retried."""
+    """The photo has more bytes or pixels, or needs more memory, than this stack accepts. Never retried."""
 
 
 class UnreadablePhoto(Exception):
@@ -18,4 +18,4 @@ class StorageUnavailable(Exception):
 
 
 class DecoderFailed(Exception):
-    """The decoding process did not start, or did not end through any fault of the photo. Worth another try."""
+    """The decoding process did not start, or ended for a reason other than the photo. Worth another try."""

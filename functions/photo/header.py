@@ -1,7 +1,7 @@
-"""Reads a photo's file as far as its pixels without a decoder: hands on only the parts that a picture needs.
+"""Reads a photo's file up to its pixels without a decoder, and passes on only the parts that a picture needs.
 
-The work of Pillow on metadata grows with the file's lists of it, so decoders see none. Everything here is linear in the
-file's bytes, and Python's loops are bounded by the counts below.
+Decoders see no metadata, because long lists of it in a file would slow Pillow down. Everything here is linear in the
+file's bytes, and the counts below bound the loops.
 """
 
 import re
@@ -14,9 +14,9 @@ from .boxes import Properties, read_properties
 from .colour import MOST_PROFILE_BYTES, Coding
 from .errors import UnreadablePhoto
 
-# Far more than cameras and editors write; a segment holds at most 64 KB, and a PNG's chunks mostly 8 KB or more.
+# Far more than cameras and editors write; a segment holds at most 64 KB, and most PNG chunks hold 8 KB or more.
 MOST_SEGMENTS, MOST_SCANS, MOST_CHUNKS, MOST_EXIF_ENTRIES = 1_000, 100, 20_000, 1_000
-# How the accepted formats begin, by their names in Pillow. HEIC and AVIF name theirs among the brands of `ftyp`.
+# The first bytes of the accepted formats, by Pillow name. HEIC and AVIF are among the brands of `ftyp`.
 BEGINNINGS = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -24,7 +24,7 @@ BEGINNINGS = {
     "AVIF": rb".{4}ftyp.{0,48}?avi[fs]",
     "HEIF": rb".{4}ftyp.{0,48}?(?:he[iv][cmsx]|mif1|msf1)",
 }
-# Files that arrive in place of a photo when an upload goes wrong, by how they begin.
+# The first bytes of files that arrive in place of a photo when an upload goes wrong.
 MISTAKEN = {
     rb"<svg\b|<\?xml.{0,500}<svg\b": "an SVG drawing",
     rb"<(!doctype html|html|head|body)\b": "an HTML page",
@@ -44,17 +44,17 @@ MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
 APP0, APP1, APP2, ADOBE, COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 WITHOUT_LENGTH = {0x01, START_OF_IMAGE, END_OF_IMAGE}
-METADATA = {*range(APP0, APP0 + 16), COMMENT} - {APP0, ADOBE}  # JFIF and Adobe say how colours are coded
+METADATA = {*range(APP0, APP0 + 16), COMMENT} - {APP0, ADOBE}  # JFIF and Adobe define how colours are coded
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 SEQUENTIAL, PROGRESSIVE = {0xC0, 0xC1}, {0xC2, 0xC6, 0xCA, 0xCE}
 EXIF, XMP, ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
-# Codes that no Huffman table has: a decoder can look ahead into them, and finds no further block.
+# No Huffman table has these codes: a decoder can look ahead into them without finding another block.
 PADDING = b"\xff\0" * 8
 
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 EXIF_TEXTS, XMP_TEXT = {b"Raw profile type exif", b"Raw profile type APP1"}, b"XML:com.adobe.xmp"
-SRGB_GAMMA = range(45_000, 46_000)  # the chunk gAMA of a PNG in sRGB
-# Chromium shows the transfers of video in a PNG as a television does, and in an AVIF as it does sRGB.
+SRGB_GAMMA = range(45_000, 46_000)  # gAMA of an sRGB PNG
+# Chromium shows video transfer functions in a PNG like a television, and in an AVIF like sRGB.
 VIDEO_TRANSFERS, VIDEO_GAMMA = {1, 6, 11, 14, 15}, 2.4
 
 ORIENTATION, NUMBERS = 0x0112, {3: "H", 4: "I"}  # the types SHORT and LONG of EXIF
@@ -63,7 +63,7 @@ XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 
 @dataclass(frozen=True)
 class Bare:
-    """A photo without its metadata, plus the parts of them that are needed to show it."""
+    """A photo without its metadata, plus the EXIF and colour data needed to show it."""
 
     data: bytes | memoryview
     exif: bytes = b""
@@ -73,10 +73,10 @@ class Bare:
 
 
 def format_of(data: bytes | memoryview) -> str:
-    """Return the format that a file begins like, by its name in Pillow.
+    """Return the format of a file by its first bytes, as Pillow names it.
 
     Raises:
-        UnreadablePhoto: it does not begin like a photo in an accepted format.
+        UnreadablePhoto: the first bytes are not those of an accepted format.
     """
     start = bytes(data[:4096])
     for name, beginning in BEGINNINGS.items():
@@ -90,7 +90,7 @@ def format_of(data: bytes | memoryview) -> str:
 
 
 def bare(data: memoryview, format: str) -> Bare:
-    """Return a photo as its decoder may see it; of a WebP, HEIC or AVIF that is the whole file.
+    """Return the parts of a photo that its decoder may see; the whole file for WebP, HEIC and AVIF.
 
     Raises:
         UnreadablePhoto: the header lists more than any photo has, or the picture behind it is missing or cut off.
@@ -102,13 +102,13 @@ def bare(data: memoryview, format: str) -> Bare:
     if format == "WEBP":
         if int.from_bytes(data[4:8], "little") <= len(data) - 8:
             return Bare(data)
-        # A size that is too large does no harm; if the picture is cut off, the decoder notices.
+        # A size that is too large does no harm: the decoder notices if the picture is cut off.
         return Bare(b"RIFF" + struct.pack("<I", len(data) - 8 & ~1) + data[8:])
     return Bare(data, properties=read_properties(data))
 
 
 def orientation(exif: bytes, xmp: bytes) -> int:
-    """Return the orientation, 1 to 8, that EXIF's first directory or else XMP names; 1 where neither does."""
+    """Return the orientation, 1 to 8, from the first EXIF directory, else from XMP, else 1."""
     found = XMP_ORIENTATION.search(xmp)
     return _exif_orientation(exif) or (int(found[1]) if found else 1)
 
@@ -144,7 +144,7 @@ def _bare_jpeg(data: memoryview) -> Bare:
         if marker not in METADATA | WITHOUT_LENGTH:
             kept.append(data[start:end])
         elif marker == APP1 and body[: len(EXIF)] == EXIF:
-            exif += body[len(EXIF) :]  # EXIF that does not fit into one segment goes on in the next
+            exif += body[len(EXIF) :]  # long EXIF continues in the next segment
         elif marker == APP1 and body[: len(XMP)] == XMP:
             xmp = bytes(body)
         elif marker == APP2 and body[: len(ICC)] == ICC and body[13:]:
@@ -153,7 +153,7 @@ def _bare_jpeg(data: memoryview) -> Bare:
 
 
 def _segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield each marker of a JPEG with the start and the end of its segment; a scan's data lie between two segments."""
+    """Yield each marker of a JPEG with the start and end of its segment; scan data lie between two segments."""
     position = 0
     for _ in range(MOST_SEGMENTS):
         found = MARKER.search(data, position)
@@ -167,17 +167,17 @@ def _segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def _joined(profile: list[tuple[int, memoryview]]) -> bytes:
-    """Return the parts of a colour profile in the order of their numbers, or nothing if they are too large."""
+    """Return the parts of a colour profile, joined in order, or nothing if they are too large."""
     parts = [part for _, part in sorted(profile, key=lambda numbered: numbered[0])]
     return b"".join(parts) if sum(map(len, parts)) <= MOST_PROFILE_BYTES else b""
 
 
 def _scans(data: memoryview, frame: int, components: int) -> list[bytes | memoryview]:
-    """Return a JPEG's data from its first scan to the end of its picture, whether or not the end is marked.
+    """Return a JPEG's data from its first scan to the end of its picture, with or without an end marker.
 
-    The data of a single scan come without an end mark: a decoder asks for more as soon as a block is missing, and then
-    its last row is too. Several scans come with one. Those that show each component for the first time have to be
-    followed by something; later ones only refine the picture, so it is whole without them, if less sharp.
+    The data of a single scan are returned without an end marker, so a decoder asks for more if a block is missing.
+    Several scans get an end marker. The first scan of each component must be followed by other data; later scans only
+    refine the picture, which is complete without them, though less sharp.
 
     Raises:
         UnreadablePhoto: the picture is cut off, or in more scans than an encoder writes.
@@ -221,7 +221,7 @@ def _bare_png(data: memoryview) -> Bare:
             break
     else:
         raise UnreadablePhoto(f"the PNG has more than {MOST_CHUNKS:,} chunks")
-    # The chunk cICP takes precedence over iCCP, and both over gAMA.
+    # cICP takes precedence over iCCP, and both over gAMA.
     _, _, profile = (b"" if b"cICP" in found else found.get(b"iCCP", b"")).partition(b"\0")
     exif = found.get(b"eXIf") or next((_from_hex(found[text]) for text in EXIF_TEXTS if text in found), b"")
     properties = Properties(_png_coding(found))
@@ -229,7 +229,7 @@ def _bare_png(data: memoryview) -> Bare:
 
 
 def _unpacked(packed: bytes) -> bytes:
-    """Return decompressed data, or nothing if they are damaged or too large."""
+    """Return the decompressed data, or nothing if they are damaged or too large."""
     decompress = zlib.decompressobj()
     try:
         data = decompress.decompress(packed, MOST_PROFILE_BYTES)
@@ -239,7 +239,7 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def _from_hex(text: bytes) -> bytes:
-    """Return the EXIF that ImageMagick writes as text: a line for its name, one for its length, then digits."""
+    """Return EXIF that ImageMagick wrote as text: a line with its name, a line with its length, then hex digits."""
     try:
         return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode())
     except ValueError:
@@ -247,7 +247,7 @@ def _from_hex(text: bytes) -> bytes:
 
 
 def _png_coding(chunks: dict[bytes, bytes]) -> Coding | None:
-    """Return how a PNG's colours are coded, unless its colour profile says so or they are in sRGB."""
+    """Return the colour coding of a PNG, unless it has a colour profile or is in sRGB."""
     if b"cICP" in chunks and len(chunks[b"cICP"]) == 4:
         primaries, transfer, _, _ = chunks[b"cICP"]
         return Coding(primaries, transfer, VIDEO_GAMMA if transfer in VIDEO_TRANSFERS else None)

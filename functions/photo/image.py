@@ -1,4 +1,4 @@
-"""Decodes a photo as it came from any phone: to the square or the whole picture that the model sees, or a preview."""
+"""Decodes a photo from any phone to the picture that the model sees (square or whole), or to a preview."""
 
 import math
 import warnings
@@ -15,9 +15,9 @@ from .colour import in_srgb
 from .errors import PhotoTooLarge, UnreadablePhoto
 from .header import Bare, bare, format_of, orientation
 
-# The names of formats for people, where Pillow has others.
+# Display names of formats that Pillow calls something else.
 NAMES = {"HEIF": "HEIC", "WEBP": "WebP"}
-# How a photo of each EXIF orientation is turned upright.
+# The transposition that turns each EXIF orientation upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -27,14 +27,14 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-MOST_MAPPED = 1_000_000  # pixels whose tones are mapped one by one, in 0.1 s
-# Of a JPEG that must not exceed a size. Noise of 640 × 640 pixels, the worst case, needs 20 for 145 KB.
+MOST_MAPPED = 1_000_000  # pixels that are tone-mapped one by one, in 0.1 s
+# Qualities of a JPEG with a size limit. Noise of 640 × 640 pixels, the worst case, needs 20 for 145 KB.
 QUALITIES = (90, 80, 70, 55, 40, 30, 20, 10)
 
 
 @dataclass(frozen=True)
-class Photo:
-    """An upright RGB picture made of a photo; `format`, `width` and `height` (before any rotation) are the photo's."""
+class PreparedPhoto:
+    """An upright RGB picture made from a photo, with the photo's `format`, `width` and `height` (before rotation)."""
 
     image: Image.Image
     format: str
@@ -42,13 +42,13 @@ class Photo:
     height: int
 
     def encode(self, format: str, **options: Any) -> bytes:
-        """Return the picture as a file of pixels alone."""
+        """Return the picture as a file without metadata."""
         buffer = BytesIO()
         self.image.save(buffer, format, **options)
         return buffer.getvalue()
 
     def encode_jpeg(self, most_bytes: int) -> bytes:
-        """Return the picture as the best JPEG of `QUALITIES` that has no more than `most_bytes`, or the smallest."""
+        """Return the picture as the best JPEG of `QUALITIES` with at most `most_bytes`, or else the smallest."""
         for quality in QUALITIES:
             data = self.encode("JPEG", quality=quality)
             if len(data) <= most_bytes:
@@ -56,23 +56,23 @@ class Photo:
         return data
 
 
-def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> Photo:
+def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> PreparedPhoto:
     """Turn a photo upright, crop its central square and reduce it to size × size pixels.
 
     Reads JPEG, PNG, WebP, HEIF/HEIC and AVIF; the first frame of an animation. Transparent pixels become white.
-    Training prepares its photos with this function, and the model's server agrees with it, pixel by pixel.
+    Training prepares its photos with this function, and the model server matches it pixel by pixel.
 
     Raises:
-        PhotoTooLarge: the header promises more than `max_pixels`; nothing was decoded.
-        UnreadablePhoto: not an accepted format, damaged, or cut off. Where a decoder gave up, its error is the cause.
+        PhotoTooLarge: the header declares more than `max_pixels`; nothing was decoded.
+        UnreadablePhoto: not an accepted format, damaged, or cut off. If a decoder gave up, its error is the cause.
         MemoryError: the photo needs more memory than this process may have.
     """
 
     def square(image: Image.Image) -> Image.Image:
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
-        # Whole blocks of pixels are averaged before the filter takes over: an eighth of its time, and two levels in
-        # 255 from its result at most.
+        # Averaging whole blocks of pixels before the filter takes an eighth of the time, and differs from the filter
+        # alone by at most two levels in 255.
         return image.resize(
             (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side), reducing_gap=4.0
         )
@@ -80,7 +80,7 @@ def central_square(data: bytes | memoryview, *, size: int, max_pixels: int) -> P
     return _decode(data, max_pixels, square, draft=4 * size)
 
 
-def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> Photo:
+def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> PreparedPhoto:
     """Turn a photo upright and reduce it until no side has more than `longest_side` pixels.
 
     Reads and raises as `central_square`; a smaller photo keeps its size.
@@ -96,13 +96,13 @@ def upright(data: bytes | memoryview, *, longest_side: int, max_pixels: int) -> 
 
 def _decode(
     data: bytes | memoryview, max_pixels: int, reduce: Callable[[Image.Image], Image.Image], draft: int
-) -> Photo:
-    """Decode a photo and reduce it; a picture of `draft` pixels a side is enough for that."""
+) -> PreparedPhoto:
+    """Decode a photo, with at least `draft` pixels per side, and reduce it."""
     format = format_of(data)
     name = NAMES.get(format, format)
     file = bare(memoryview(data), format)
     with warnings.catch_warnings():
-        # Pillow warns of odd metadata and of more pixels than a fixed limit; max_pixels is tighter.
+        # Pillow warns about odd metadata and a fixed pixel limit; max_pixels is tighter.
         warnings.simplefilter("ignore")
         try:
             image = _open(file.data, format)
@@ -111,15 +111,15 @@ def _decode(
         except Image.DecompressionBombError as error:
             raise PhotoTooLarge(f"the photo is larger than {max_pixels / 1e6:.0f} megapixels") from error
         except Exception as error:  # decoders raise anything from SyntaxError to struct.error
-            raise UnreadablePhoto(f"the {name} photo is damaged, or of a kind that is not supported") from error
+            raise UnreadablePhoto(f"the {name} photo is damaged or of an unsupported kind") from error
         width, height = image.size
         if width * height > max_pixels:
             raise PhotoTooLarge(f"the photo has {width} × {height} pixels, more than {max_pixels / 1e6:.0f} megapixels")
-        # libheif has cropped a HEIC already.
+        # libheif has already cropped a HEIC.
         aperture = file.properties.crop(width, height) if format == "AVIF" else None
         left, top, right, bottom = aperture or (0, 0, width, height)
         try:
-            # A JPEG decoder can scale by 1/2, 1/4 or 1/8 while it decodes: a tenth of the time of a full decode.
+            # A JPEG decoder can scale by 1/2, 1/4 or 1/8 while decoding, in a tenth of the time of a full decode.
             image.draft("RGB", (draft, draft))
             pixels = _eight_bit(image)
             picture = _shown(pixels.crop(aperture) if aperture else pixels, image, file, reduce)
@@ -127,34 +127,34 @@ def _decode(
             raise
         except Exception as error:  # as above
             raise UnreadablePhoto(f"the {name} photo is damaged ({_line(error)})") from error
-    return Photo(picture, format, right - left, bottom - top)
+    return PreparedPhoto(picture, format, right - left, bottom - top)
 
 
 def _shown(
     pixels: Image.Image, image: Image.Image, file: Bare, reduce: Callable[[Image.Image], Image.Image]
 ) -> Image.Image:
-    """Return decoded pixels reduced, over white, upright and in sRGB."""
+    """Return decoded pixels reduced, upright, on white and in sRGB."""
     profile = file.profile or image.info.get("icc_profile") or b""
     coding = None if profile else file.properties.coding
     if coding and coding.is_hdr:
-        # Bright and dark average to another tone once they are mapped, so this comes first.
+        # Tone mapping and averaging do not commute, so map before reducing.
         factor = math.ceil(math.sqrt(pixels.width * pixels.height / MOST_MAPPED))
         pixels, coding = in_srgb(_rgb(pixels.reduce(factor)), b"", coding), None
     reduced = _over_white(reduce(pixels))
-    # Turning the reduced picture is the same as turning the photo, and touches far fewer pixels.
+    # Turning the reduced picture touches far fewer pixels than turning the photo.
     turn = TURNS.get(orientation(file.exif or image.info.get("exif") or b"", file.xmp or image.info.get("xmp") or b""))
     picture = in_srgb(reduced if turn is None else reduced.transpose(turn), profile, coding)
-    picture.info = {}  # a colour profile can be larger than a state of the workflow may be
+    picture.info = {}  # a colour profile can exceed the size limit of a workflow state
     return picture
 
 
 class _Jpeg(JpegImageFile):
-    """A JPEG of a single scan, whose data have no end mark: the last row shows whether every block was there."""
+    """A JPEG of a single scan without an end marker: its last row shows whether every block is there."""
 
     _last_row: bytes | None = None
 
     def load_read(self, read_bytes: int) -> bytes:
-        """Return the data, and the end mark once the decoder has put out all the rows that it could."""
+        """Return the data, then the end marker once the decoder has output all complete rows."""
         data = super().load_read(read_bytes)
         if data or self._last_row is not None:
             return data
@@ -162,7 +162,7 @@ class _Jpeg(JpegImageFile):
         return b"\xff\xd9"
 
     def load_end(self) -> None:
-        """Raise where the decoder filled rows because of the end mark."""
+        """Raise if the decoder filled in rows because of the end marker."""
         if self._last_row not in {None, self._row()}:
             raise OSError("cut off")
 
@@ -177,18 +177,18 @@ def _open(data: bytes | memoryview, format: str) -> ImageFile.ImageFile:
         image = _Jpeg(BytesIO(data))
     else:
         if format == "HEIF":
-            # Most photos are JPEGs, which need not wait for the HEIF codecs to load.
+            # Most photos are JPEGs, which need not wait for the HEIF codec to load.
             from pillow_heif import register_heif_opener  # noqa: PLC0415
 
             register_heif_opener()
         image = Image.open(BytesIO(data), formats=[format])
-    # All at once: reading in pieces of 64 KB takes a tenth of a millisecond for every megabyte.
+    # In one read: pieces of 64 KB would take a tenth of a millisecond per megabyte.
     image.decodermaxblock = len(data)
     return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Return the image with 8 bits per channel, its transparency in the alpha channel alone."""
+    """Return the image with 8 bits per channel, and transparency only in the alpha channel."""
     rawmode = image.tile[0][3] if isinstance(image, PngImageFile) else ""
     image.load()
     transparent = image.info.get("transparency")
@@ -196,7 +196,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         return _eight_bit_grey(image, transparent)
     if transparent is None:
         return image.convert("RGBA") if image.mode in {"P", "1"} else image
-    # A PNG names its transparent colour in its own depth; Pillow brings only the pixels to 8 bits.
+    # A PNG names its transparent colour in its original depth; Pillow converts only the pixels to 8 bits.
     if rawmode == "RGB;16B":
         image.info["transparency"] = tuple(channel >> 8 for channel in transparent)
     elif rawmode in {"L;2", "L;4"}:
@@ -205,7 +205,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit_grey(image: Image.Image, transparent: int | None) -> Image.Image:
-    """Return the high bytes of 16-bit greyscale; pixels are transparent where both bytes are those of the colour."""
+    """Return the high bytes of 16-bit greyscale; pixels that equal the colour in both bytes are transparent."""
     data = image.tobytes()
     high = Image.frombytes("L", image.size, data, "raw", "L;16")
     if transparent is None:

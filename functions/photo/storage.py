@@ -1,4 +1,4 @@
-"""Fetches one photo from S3, exactly the one that the event spoke of."""
+"""Fetches from S3 exactly the photo that an event named."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ ARCHIVED = {"InvalidObjectState"}
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """The bytes of a photo, when S3 took them, and the metadata that they were uploaded with."""
+    """The bytes of a photo, the time of its upload, and its S3 metadata."""
 
     data: bytes
     uploaded_at: datetime
@@ -26,15 +26,15 @@ class StoredPhoto:
 def fetch_photo(
     s3: Any, bucket: str, key: str, *, version_id: str | None, etag: str | None, max_bytes: int
 ) -> StoredPhoto:
-    """Read one object; its size is known, and refused, before its body is transferred.
+    """Read one object; an object that is too large is refused before its body is transferred.
 
-    `key` is the raw key of the S3 event as EventBridge delivers it; it is never URL-decoded. Without
-    a version, `etag` makes sure that the object was not overwritten since.
+    `key` is the raw key of the S3 event as EventBridge delivers it, never URL-decoded. Without a version, `etag`
+    ensures that the object has not been overwritten.
 
     Raises:
-        PhotoNotFound: the object is missing, or no longer the one meant.
+        PhotoNotFound: the object is missing, or has been overwritten.
         PhotoTooLarge: it has more than `max_bytes`.
-        StorageUnavailable: S3 did not answer after botocore's own retries.
+        StorageUnavailable: S3 did not answer, even after botocore's retries.
     """
     which: dict[str, str] = {}
     if version_id:

@@ -1,4 +1,4 @@
-"""Serves the page on which people decide photos, and the calls that it makes."""
+"""Serves the page on which people decide photos, and the API that the page calls."""
 
 import os
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ from . import calls
 from .driver import DriversPhotos
 
 RECENT = 12
-LONGEST_SIDE = 1280  # pixels of a picture; more than most screens give it
+LONGEST_SIDE = 1280  # pixels of a picture; more than it gets on most screens
 THUMBNAIL_SIDE = 320
 QUALITY = 82
-# The status that the page gets when a request, or the photo that it is about, is refused.
+# The HTTP status of each refusal, by error.
 REFUSALS: dict[type[Exception], int] = {
     InvalidAnswer: 400,
     UnknownPhoto: 404,
@@ -50,7 +50,7 @@ quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts":
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReviewSettings:
     """The page's texts, and the limits of an accepted photo (bytes, pixels)."""
 
     guidelines: str = os.environ["GUIDELINES"]
@@ -60,9 +60,9 @@ class Settings:
     max_pixels: int = int(os.environ["MAX_PHOTO_PIXELS"])
 
 
-settings = Settings()
+settings = ReviewSettings()
 decoder = Decoder(max_pixels=settings.max_pixels)
-decoder.start()  # before the clients, so all get ready at once
+decoder.start()  # before the clients, so both start in parallel
 s3 = boto3.client("s3", config=quick)
 desk = Desk(
     table=DecisionsTable(boto3.client("dynamodb", config=quick), os.environ["DECISIONS_TABLE"]),
@@ -93,7 +93,7 @@ reviewers_only = guarded(sign_in, REFUSALS, _decision_of)
 
 @app.post("/api/queue", middlewares=reviewers_only)
 def queue() -> dict[str, Any]:
-    """Hand out photos that need review, with how many wait, who else is at work, and the day's decisions."""
+    """Return photos that need review, the number that wait, the other active reviewers, and the day's decisions."""
     asked = body_of(app, calls.Queue)
     release(desk.table, _reviewer(), asked.release)
     held = hold(desk.table, _reviewer(), have=asked.have, skipped=asked.skipped, want=asked.want)
@@ -114,9 +114,9 @@ def queue() -> dict[str, Any]:
 
 @app.post("/api/picture", middlewares=reviewers_only)
 def picture() -> Response[bytes]:
-    """Return a photo, upright, as a JPEG: one that is, or was, in review, or a thumbnail of one that stands beside it.
+    """Return a photo that is or was in review as an upright JPEG, or a thumbnail of one shown beside it.
 
-    The table says where a photo lies, not the browser.
+    The table, not the browser, says where the photo is stored.
     """
     asked = body_of(app, calls.Picture)
     if asked.beside is None:
@@ -136,7 +136,7 @@ def picture() -> Response[bytes]:
 
 @app.post("/api/beside", middlewares=reviewers_only)
 def beside() -> dict[str, Any]:
-    """Return the driver's other photos of the day, without their pictures."""
+    """Return the facts of the driver's other photos of the day, without the pictures."""
     found = drivers.beside(desk.read(body_of(app, calls.Beside).photo))
     return {
         "photos": [
@@ -152,7 +152,7 @@ def beside() -> dict[str, Any]:
 
 @app.post("/api/decide", middlewares=reviewers_only)
 def decide() -> dict[str, Any]:
-    """Record a decision, or the correction of one."""
+    """Record a decision, or a correction."""
     asked = body_of(app, calls.Decide)
     given = {"review_id": asked.review_id, "reviewer": _reviewer()}
     if asked.corrects is None:
@@ -165,7 +165,7 @@ def decide() -> dict[str, Any]:
 
 @app.post("/api/undo", middlewares=reviewers_only)
 def undo() -> dict[str, Any]:
-    """Take a decision back; the photo waits again, held by the same person."""
+    """Undo a decision; the photo is back in the queue, held by the same person."""
     asked = body_of(app, calls.Undo)
     decision = desk.undo(asked.photo, review_id=asked.review_id, reviewer=_reviewer())
     logger.info("undone", extra={"photo": asked.photo, "reviewer": _reviewer(), "review_id": asked.review_id})
@@ -177,7 +177,7 @@ def _reviewer() -> str:
 
 
 def _described(decision: Decision) -> dict[str, Any]:
-    """Return the facts of a waiting photo that a person needs."""
+    """Return the facts that a person needs about a waiting photo."""
     scores = decision.probabilities or {}
     return {
         "photo": decision.photo,
@@ -190,7 +190,7 @@ def _described(decision: Decision) -> dict[str, Any]:
 
 
 def _decided(decision: Decision) -> dict[str, Any]:
-    """Return the facts of a decision that a person needs."""
+    """Return the facts that a person needs about a decision."""
     return {
         "photo": decision.photo,
         "key": decision.key,

@@ -1,4 +1,4 @@
-"""The bodies of the page's calls. A body in any other form is refused before anything is done with it."""
+"""The request bodies of the page's API. A body in any other form is refused before it is used."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,17 +7,17 @@ import msgspec
 
 MOST_HELD = 8
 MOST_SKIPPED = 80
-LONGEST_TEXT = 2048  # bytes that DynamoDB takes for a key
+LONGEST_TEXT = 2048  # bytes, the limit of a DynamoDB key
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Held = Annotated[tuple[Text, ...], msgspec.Meta(max_length=MOST_HELD)]
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A call's body; fields that it does not have are ignored."""
+    """A request body; unknown fields are ignored."""
 
     def __post_init__(self) -> None:
-        """Refuse text that no photo's name and no id can be."""
+        """Refuse text that is too long for a photo's name or an id."""
         for value in msgspec.structs.astuple(self):
             for text in value if isinstance(value, tuple) else (value,):
                 if isinstance(text, str) and len(text.encode()) > LONGEST_TEXT:
@@ -25,7 +25,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Queue(Call, frozen=True):
-    """A person asks for photos: those in hand, skipped and to be given back, and since when decisions count."""
+    """A request for photos: those held, skipped and released, and the time since which decisions count."""
 
     since: Annotated[datetime, msgspec.Meta(tz=True)]
     want: Annotated[int, msgspec.Meta(ge=0, le=MOST_HELD)] = 0
@@ -35,20 +35,20 @@ class Queue(Call, frozen=True):
 
 
 class Picture(Call, frozen=True):
-    """A photo in review; or one that stands `beside` a photo in review, as a thumbnail."""
+    """A photo in review, or one to show as a thumbnail `beside` a photo in review."""
 
     photo: Text
     beside: Text | None = None
 
 
 class Beside(Call, frozen=True):
-    """The photo in review whose driver's other photos are wanted."""
+    """The photo in review; the driver's other photos are requested."""
 
     photo: Text
 
 
 class Decide(Call, frozen=True):
-    """An answer, under an id that makes it count once; `corrects` is the id of the decision that it replaces."""
+    """An answer, with an id so it counts once; `corrects` is the id of the decision that it replaces."""
 
     photo: Text
     answer: Text
@@ -57,7 +57,7 @@ class Decide(Call, frozen=True):
 
 
 class Undo(Call, frozen=True):
-    """The decision that a person takes back."""
+    """The decision to undo."""
 
     photo: Text
     review_id: Text

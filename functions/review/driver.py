@@ -16,19 +16,19 @@ MOST = 4
 
 @dataclass(frozen=True)
 class DriversPhotos:
-    """The uploads, each driver's in a folder below `prefix`, and the decisions about them."""
+    """The uploads, with one folder per driver below `prefix`, and the decisions about them."""
 
     s3: Any
     table: DecisionsTable
     prefix: str
 
     def beside(self, decision: Decision) -> list[Decision]:
-        """Return the decisions about the driver's other photos of the day, the nearest few, in order of time.
+        """Return the decisions about a few other photos of the driver, those nearest in time, in order.
 
         The search ends after the first thousand photos of the folder.
 
         Raises:
-            StorageUnavailable: S3 did not list them.
+            StorageUnavailable: S3 did not list the photos.
         """
         if not decision.driver:
             return []
@@ -46,7 +46,7 @@ class DriversPhotos:
         """Return the decision about one of the driver's other photos of the day.
 
         Raises:
-            UnknownPhoto: it is not one of them.
+            UnknownPhoto: it is not one of those photos.
         """
         other = self.table.get(photo)
         if other is None or not self._stands_beside(decision, other):

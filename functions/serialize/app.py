@@ -1,4 +1,4 @@
-"""SerializePhoto: S3 object in, the upright picture that the model sees out (base64)."""
+"""SerializePhoto: turns an S3 object into the upright picture that the model sees (base64)."""
 
 import base64
 import os
@@ -14,10 +14,10 @@ from botocore.config import Config
 
 from functions.photo.decoder import Decoder
 from functions.photo.errors import PhotoNotFound, PhotoTooLarge, UnreadablePhoto
-from functions.photo.image import Photo
+from functions.photo.image import PreparedPhoto
 from functions.photo.storage import fetch_photo
 
-# With base64 and the rest of the record, a state of the workflow stays below 200 of the 256 KiB that it may have.
+# With base64 and the rest of the record, a workflow state stays below 200 KiB of the 256 KiB allowed.
 MOST_JPEG_BYTES = 145_000
 ORDER = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -26,8 +26,8 @@ metrics = Metrics()
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Limits of an accepted photo (bytes, pixels), and the picture made of it: its longest side (pixels) and shape."""
+class SerializeSettings:
+    """The limits of an accepted photo (bytes, pixels), and the longest side (pixels) and shape of its picture."""
 
     max_bytes: int = int(os.environ["MAX_PHOTO_BYTES"])
     max_pixels: int = int(os.environ["MAX_PHOTO_PIXELS"])
@@ -35,18 +35,18 @@ class Settings:
     is_square: bool = {"WHOLE": False, "SQUARE": True}[os.environ.get("IMAGE_SHAPE", "WHOLE")]
 
 
-settings = Settings()
+settings = SerializeSettings()
 decoder = Decoder(max_pixels=settings.max_pixels)
-decoder.start()  # before the client, so both get ready at once
-# Step Functions does the long retrying, so a waiting photo costs nothing.
+decoder.start()  # before the client, so both start in parallel
+# Step Functions retries over minutes, so a waiting photo costs no Lambda time.
 s3 = boto3.client("s3", config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}))
-decoder.wait_until_ready()  # a function without its decoder does not start, rather than fail photo by photo
+decoder.wait_until_ready()  # without its decoder the function must not start, rather than fail photo by photo
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Add `image_data`, its `content_type`, `photo`, `uploaded_at` and, if it was uploaded with one, `order`.
+    """Add `image_data`, its `content_type`, `photo`, `uploaded_at` and, if the upload has one, `order`.
 
     Takes `s3_bucket`, `s3_key` and optionally `version_id`, `etag`.
 
@@ -91,15 +91,15 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     )
 
 
-def encode(reduced: Photo) -> tuple[bytes, str]:
-    """Return the picture as the endpoint takes it, and its content type."""
+def encode(reduced: PreparedPhoto) -> tuple[bytes, str]:
+    """Return the encoded picture for the endpoint, and its content type."""
     if settings.is_square:
         return reduced.encode("PNG", compress_level=3), "image/png"
     return reduced.encode_jpeg(MOST_JPEG_BYTES), "image/jpeg"
 
 
 def order_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the `order` that a photo was uploaded with (x-amz-meta-order), if it has a valid one."""
+    """Return the `order` in a photo's metadata (x-amz-meta-order), if it has a valid one."""
     order = metadata.get("order")
     if order is None:
         return {}

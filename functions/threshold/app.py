@@ -1,4 +1,4 @@
-"""CheckConfidence: probabilities in, the vehicle and how sure the model is out."""
+"""CheckConfidence: turns probabilities into the vehicle and the model's confidence."""
 
 import os
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ metrics = Metrics()
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The lowest accepted confidence (0 to 1) and the classes in the model's order."""
+class ThresholdSettings:
+    """The lowest accepted confidence (0 to 1), and the classes in the model's order."""
 
     threshold: float = float(os.environ["CONFIDENCE_THRESHOLD"])
     classes: tuple[VehicleClass, ...] = tuple(parse_classes(os.environ["VEHICLE_CLASSES"]).values())
 
 
-settings = Settings()
+settings = ThresholdSettings()
 
 
 @logger.inject_lambda_context

@@ -1,4 +1,4 @@
-"""Decides whether the model is sure enough to send a driver on its word."""
+"""Decides whether the model is sure enough to route a driver."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ def choose_vehicle(inferences: Sequence[float], classes: Sequence[VehicleClass],
     """Pick the likeliest class; `inferences` holds one probability per class, in order.
 
     Raises:
-        LowConfidence: the likeliest class is below `threshold`; the message holds every score.
+        LowConfidence: the likeliest class is below `threshold`; the message lists every score.
         ValueError: the number of probabilities is not the number of classes.
     """
     names = [each.name for each in classes]

@@ -1,1 +1,1 @@
-"""The command `loading-bay`: what a user types is read here, and nothing else happens here."""
+"""The command `loading-bay`: parses the command line, and leaves the work to other packages."""

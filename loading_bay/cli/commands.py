@@ -1,4 +1,4 @@
-"""The building blocks of every command: help with examples, shared options, one line for each error."""
+"""The building blocks of every command: help with examples, shared options, and one line per error."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ AWS_VARIABLES = "Environment: AWS_PROFILE and AWS_DEFAULT_REGION select the acco
 
 
 class Command(click.Command):
-    """A command whose help ends with examples, each given without the command's own name."""
+    """A command whose help ends with examples, which are given without the command's name."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **more: Any) -> None:
         super().__init__(*args, **more)
@@ -32,7 +32,7 @@ class Command(click.Command):
 
 
 class Commands(click.Group):
-    """A group whose commands end in one clear line where AWS or a file refuses."""
+    """A group whose commands report an AWS or file error in one clear line."""
 
     command_class = Command
     group_class = type
@@ -45,7 +45,7 @@ class Commands(click.Group):
         """Run the command.
 
         Raises:
-            UserError: in place of any AWS error, or of a file that cannot be read or written.
+            UserError: replaces any AWS error, and the error of a file that cannot be read or written.
         """
         try:
             return super().invoke(ctx)
@@ -70,7 +70,7 @@ class CommandLine(Commands):
 
 
 class WritableFolder(click.ParamType):
-    """A folder to write into; it is created and tried before the work begins rather than after it."""
+    """A folder to write into; it is created and tested before the work begins."""
 
     name = "folder"
 
@@ -78,7 +78,7 @@ class WritableFolder(click.ParamType):
         """Return the folder.
 
         Raises:
-            click.BadParameter: nothing can be written there.
+            click.BadParameter: the folder is not writable.
         """
         folder = Path(value)
         try:
@@ -90,7 +90,7 @@ class WritableFolder(click.ParamType):
         return folder
 
 
-region_option = click.option("--region", help="AWS region.  [default: the configured one]")
+region_option = click.option("--region", help="AWS region.  [default: the configured region]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
@@ -114,7 +114,7 @@ def with_stack(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find_stack(local: bool, stack_name: str, region: str | None) -> Deployed:
-    """Return the stack that the options name; its hints repeat them."""
+    """Return the stack that the options name; hints for this stack repeat the options."""
     if local:
         return replace(Deployed.local(), options=("--local",))
     named = () if stack_name == STACK_NAME else ("--stack-name", stack_name)

@@ -37,28 +37,28 @@ from .commands import Command, echo_json, json_option
 from .steps import steps
 
 DEMO = HOME / "demo"
-DEMO_SECONDS = 600  # ten times what a machine needs that does other work as well
+DEMO_SECONDS = 600  # ten times as long as a busy machine needs
 FUNCTIONS = {"serialize": "SerializeFunction", "inference": "InferenceFunction", "threshold": "ThresholdFunction"}
 WORKFLOWS = {"photo": "StateMachineArn", "batch": "BatchStateMachineArn"}
-# Where log lines come from → how a line of the functions' log names its function.
+# Source of log lines → name of the function in the functions' log.
 LOGS = {"functions": "", **{name: f"{name.title()}Function" for name in (*FUNCTIONS, "review", "driver")}}
 
 console = Console(highlight=False)
 
 
 def up_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how a stack is started; the command gets them as `options`."""
+    """Add the options for starting a stack; read them with `read_options`."""
     model = click.option(
         "--model",
         type=click.Path(path_type=Path, dir_okay=False),
         default=MODEL,
-        help="ONNX model behind the endpoint.  [default: the one that ships]",
+        help="ONNX model behind the endpoint.  [default: the model that ships]",
     )
     captured = click.option(
         "--capture-percentage",
         type=click.IntRange(0, 100),
         default=100,
-        help="Percentage of the endpoint's calls that is captured.",
+        help="Percentage of the endpoint's calls to capture.",
     )
     parameters = click.option(
         "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Template parameter; repeatable."
@@ -67,14 +67,14 @@ def up_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_options(model: Path, capture_percentage: int, parameters: Sequence[str]) -> Options:
-    """Return the options of a stack.
+    """Return the options for starting a stack.
 
     Raises:
         UserError: a parameter lacks its value.
     """
     wrong = [parameter for parameter in parameters if "=" not in parameter]
     if wrong:
-        raise UserError(f"--parameter wants NAME=VALUE, not {wrong[0]}")
+        raise UserError(f"--parameter needs NAME=VALUE, not {wrong[0]}")
     chosen = dict(parameter.split("=", 1) for parameter in parameters)
     return Options(model=model.resolve(), capture_percentage=capture_percentage, parameters=chosen)
 
@@ -91,7 +91,7 @@ def up(with_samples: bool, **options: Any) -> None:
     Starts the local AWS and the endpoint, then builds and deploys the template. A running stack stays as it is.
     """
     chosen = read_options(**options)
-    if with_samples:  # no model reaches a threshold of 1
+    if with_samples:  # no photo reaches a threshold of 1, so all need review
         chosen = replace(chosen, parameters={"ConfidenceThreshold": "1", **chosen.parameters})
     with processes.locked(HOME), unwinding_at_signals():
         stack = Stack.find()
@@ -155,7 +155,7 @@ def _print_exports(stack: Stack) -> None:
 @click.option("--unset", is_flag=True, help="Print the command that removes these variables again.")
 @json_option
 def env(unset: bool, as_json: bool) -> None:
-    """Print the variables that lead other AWS tools to this machine's stack.
+    """Print the variables that point other AWS tools at the stack on this machine.
 
     In a shell: eval "$(loading-bay env)".
     """
@@ -171,12 +171,12 @@ def env(unset: bool, as_json: bool) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--prefix",
-    help="Place in the inbox; outside the default, photos wait for a batch.  [default: the stack's UploadPrefix]",
+    help="Prefix in the inbox; outside the default, photos wait for a batch.  [default: the stack's UploadPrefix]",
 )
 def upload(paths: tuple[Path, ...], prefix: str | None) -> None:
-    """Put photos into the inbox on this machine: files, and every photo in folders.
+    """Upload photos to the inbox on this machine: files, and every photo in folders.
 
-    Photos are known by their content or suffix; hidden and empty files are left out.
+    Photos are recognised by content or suffix; hidden and empty files are left out.
     """
     stack = Stack.load()
     photos, left_out = demo_photos.photos_below(paths)
@@ -194,10 +194,10 @@ def upload(paths: tuple[Path, ...], prefix: str | None) -> None:
 
 
 def _upload(stack: Stack, place: Address, files: Mapping[str, Path | bytes], *, at_once: bool = False) -> None:
-    """Put photos there, unless `at_once` no more than this machine works on: each photo more would start processes."""
+    """Upload photos, unless `at_once` only as fast as this machine works: each further photo would start processes."""
     s3, table = stack.client("s3"), _table(stack)
     in_hand = len(files) if at_once else max(2, os.cpu_count() or 1)
-    waiting: dict[str, float] = {}  # a photo's id in the table, and how long to wait for it
+    waiting: dict[str, float] = {}  # a photo's name in the table, and the end of the wait for it
     with Progress(console=console, transient=True) as progress:
         for name, file in progress.track(files.items(), description="uploading"):
             while len(waiting) >= in_hand:
@@ -240,10 +240,10 @@ def status(as_json: bool) -> None:
 @click.argument("target", type=click.Choice([*FUNCTIONS, *WORKFLOWS]))
 @click.argument("event", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def invoke(target: str, event: Path) -> None:
-    """Pass a sample event to a function or a workflow on this machine, and print the result.
+    """Run a function or a workflow on this machine with a sample event, and print the result.
 
-    The bucket amzn-s3-demo-bucket stands for the inbox. From an EventBridge event only its detail is passed on, as the
-    rule does.
+    The bucket amzn-s3-demo-bucket stands for the inbox. Only the detail of an EventBridge event is passed on, as by the
+    rule.
     """
     stack = Stack.load()
     try:
@@ -263,7 +263,7 @@ def invoke(target: str, event: Path) -> None:
 
 @click.command(cls=Command, examples=["inference", "aws --lines 200", "endpoint --follow"])
 @click.argument("source", type=click.Choice([*LOGS, "aws", "endpoint"]), default="functions")
-@click.option("--lines", type=click.IntRange(1), default=50, help="How many lines.")
+@click.option("--lines", type=click.IntRange(1), default=50, help="Number of lines.")
 @click.option("--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 def logs(source: str, lines: int, follow: bool) -> None:
     """Print the last log lines of the functions, the endpoint or the local AWS."""
@@ -294,7 +294,7 @@ def down() -> None:
     The inbox and the decisions are deleted; logs and captures stay in .local.
     """
     any_ran = False
-    for folder in (HOME, DEMO):  # and the rest of a demonstration that was killed
+    for folder in (HOME, DEMO):  # and remains of a demo that was killed
         with processes.locked(folder):
             if Stack(folder).down():
                 any_ran = True
@@ -309,7 +309,7 @@ def down() -> None:
     envvar="CIFAR100_ARCHIVE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     show_envvar=True,
-    help="CIFAR-100 archive to take test images from.",
+    help="CIFAR-100 archive with test images.",
 )
 @up_options
 def demo(archive: Path | None, **options: Any) -> None:
@@ -326,14 +326,14 @@ def demo(archive: Path | None, **options: Any) -> None:
     _show_demo(decisions)
     outcomes = {Path(decision.key).name: (decision.status, decision.vehicle or "") for decision in decisions}
     if wrong := demo_photos.judge(photos, outcomes):
-        raise UserError("not as expected: " + "; ".join(wrong))
+        raise UserError("unexpected: " + "; ".join(wrong))
     if images:
         click.echo(demo_photos.misrouted_test_images(photos, outcomes))
     click.echo("every sample ended as expected")
 
 
-def _run_demo(options: Options, photos: Sequence[demo_photos.Photo]) -> list[Decision]:
-    shutil.rmtree(DEMO / "capture", ignore_errors=True)  # an earlier demonstration's
+def _run_demo(options: Options, photos: Sequence[demo_photos.DemoPhoto]) -> list[Decision]:
+    shutil.rmtree(DEMO / "capture", ignore_errors=True)  # from an earlier demo
     stack = _start(DEMO, options)
     try:
         began = time.monotonic()

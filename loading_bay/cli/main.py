@@ -1,4 +1,4 @@
-"""Every command by name; the module of a command is imported when somebody asks for it."""
+"""All commands by name; the module of a command is imported when the command runs."""
 
 from importlib import import_module
 
@@ -9,27 +9,27 @@ from loading_bay.stack.hints import make
 
 from .commands import CommandLine
 
-# Section of the help → command → its module, and its line in the help.
+# Section of the help → command → module and line of help.
 SECTIONS = {
     "The stack on this machine": {
         "up": ("local", "Start the stack on this machine."),
         "down": ("local", "Stop everything on this machine."),
         "status": ("local", "Show the stack on this machine, and count its photos by outcome."),
         "logs": ("local", "Print the last log lines of the functions, the endpoint or the local AWS."),
-        "env": ("local", "Print the variables that lead other AWS tools to this machine's stack."),
+        "env": ("local", "Print the variables that point other AWS tools at the stack on this machine."),
         "demo": ("local", "Start the stack, classify sample photos, show the outcomes, stop the stack."),
-        "upload": ("local", "Put photos into the inbox on this machine: files, and every photo in folders."),
-        "invoke": ("local", "Pass a sample event to a function or a workflow on this machine, and print the result."),
+        "upload": ("local", "Upload photos to the inbox on this machine: files, and every photo in folders."),
+        "invoke": ("local", "Run a function or a workflow on this machine with a sample event, and print the result."),
     },
     "Any stack": {
         "watch": ("operate", "Show the newest decisions, live."),
-        "explain": ("operate", "Show what happened to a photo."),
+        "explain": ("operate", "Explain the outcome of a photo."),
         "batch": ("batch", "Classify many photos at once."),
         "replay": ("operate", "Run unfinished photos and messages again."),
         "review": ("review", "Decide the photos that the model was unsure of."),
         "reviewers": ("review", "Manage who may sign in to the review page."),
         "drivers": ("review", "Manage who may sign in to the drivers' page."),
-        "presign": ("operate", "Sign an upload of one photo by DRIVER; prints the curl command that makes it."),
+        "presign": ("operate", "Sign an upload of one photo by DRIVER, and print its curl command."),
         "check": ("operate", "Prove that the stack works."),
         "report": (
             "report",
@@ -44,7 +44,7 @@ COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in sect
 
 
 class LazyCommandLine(CommandLine):
-    """A group that imports the module of a command when the command is asked for."""
+    """A group that imports the module of a command when the command is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""

@@ -37,7 +37,7 @@ messages = Console(highlight=False, stderr=True)
 def check(deployed: Deployed, as_json: bool) -> None:
     """Prove that the stack works.
 
-    Sample photos go through all of it. Prints one line per check; the exit code is 1 if one failed.
+    Sends sample photos through the whole stack. Prints one line per check; the exit code is 1 if one failed.
     """
     messages.print(COST)
     results = []
@@ -101,7 +101,7 @@ def watch(
 @with_stack
 @json_option
 def explain(deployed: Deployed, photo: str, as_json: bool) -> None:
-    """Show what happened to a photo.
+    """Explain the outcome of a photo.
 
     Lists the states of the last execution of PHOTO (its key or its full name), with times and errors.
     """
@@ -122,7 +122,7 @@ def explain(deployed: Deployed, photo: str, as_json: bool) -> None:
 
 @click.command(cls=Command, examples=["--local --dry-run", ""])
 @with_stack
-@click.option("--dry-run", is_flag=True, help="List what would run again, and start nothing.")
+@click.option("--dry-run", is_flag=True, help="List unfinished photos and messages, and start nothing.")
 @json_option
 def replay(deployed: Deployed, dry_run: bool, as_json: bool) -> None:
     """Run unfinished photos and messages again.
@@ -159,7 +159,7 @@ def presign(
     seconds: int,
     as_json: bool,
 ) -> None:
-    """Sign an upload of one photo by DRIVER; prints the curl command that makes it."""
+    """Sign an upload of one photo by DRIVER, and print its curl command."""
     upload = presign_upload(deployed, driver, content_type, order=order, max_bytes=max_bytes, seconds=seconds)
     if as_json:
         echo_json(upload)

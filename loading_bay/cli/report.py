@@ -23,7 +23,7 @@ SHIPPED_BASELINE = ROOT / "training" / "model" / "baseline.json"
 
 
 class _Moment(click.ParamType):
-    """A point in time: ISO 8601 (UTC unless it says otherwise), or how long ago."""
+    """A point in time: ISO 8601 (UTC by default), or an age."""
 
     name = "when"
 
@@ -61,7 +61,7 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     except ValueError as error:
         raise click.BadParameter(f"{value!r} are not numbers separated by commas", ctx, param) from error
     if not all(0 < each < 1 for each in shares) or abs(sum(shares) - 1) > 0.001:
-        raise click.BadParameter("each lies between 0 and 1, and they sum to 1", ctx, param)
+        raise click.BadParameter("each must be between 0 and 1, and all must sum to 1", ctx, param)
     return shares
 
 
@@ -76,8 +76,8 @@ def _template_threshold() -> float:
 @click.command(cls=Command, examples=["--local --open", "--since 7d", "s3://BUCKET/captures --table DECISIONS_TABLE"])
 @click.argument("source", required=False)
 @stack_options
-@click.option("--since", type=_Moment(), help="From this time on: ISO 8601 in UTC, or an age such as 24h or 7d.")
-@click.option("--until", type=_Moment(), help="Up to this time, exclusive.")
+@click.option("--since", type=_Moment(), help="Start, inclusive: ISO 8601 in UTC, or an age such as 24h or 7d.")
+@click.option("--until", type=_Moment(), help="End, exclusive.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
@@ -86,18 +86,18 @@ def _template_threshold() -> float:
 @click.option(
     "--classes",
     callback=_names,
-    help="In the order of the endpoint's answer.  [default: the stack's, else the baseline's]",
+    help="Class names, in the order of the endpoint's scores.  [default: the stack's, else the baseline's]",
 )
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path),
-    help="Scores on validation, to compare with.  [default: those of the model that ships]",
+    help="Validation scores to compare with.  [default: those of the model that ships]",
 )
-@click.option("--no-baseline", is_flag=True, help="Compare with no baseline.")
+@click.option("--no-baseline", is_flag=True, help="Do not compare with a baseline.")
 @click.option(
     "--expected-shares",
     callback=_shares,
-    help="Share of each class among the photos, such as 0.7,0.3.  [default: the baseline's]",
+    help="Expected share of each class, such as 0.7,0.3.  [default: the baseline's]",
 )
 @click.option("--table", help="Name of the decisions table, for outcomes and latency.")
 @click.option(
@@ -111,10 +111,10 @@ def _template_threshold() -> float:
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".local/capture-cache"),
-    help="Keeps captures from S3, so the next run fetches only new ones.",
+    help="Folder that keeps captures from S3, so the next run fetches only new ones.",
 )
 @click.option("--open", "show", is_flag=True, help="Open the report in the browser.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures (metrics.json) too.")
+@click.option("--json", "as_json", is_flag=True, help="Also print the figures (metrics.json).")
 def report(
     *,
     source: str | None,
@@ -137,7 +137,7 @@ def report(
 ) -> None:
     """Report on a stack, or on the captures in SOURCE: a folder, a file, or s3://bucket/prefix.
 
-    AWS_ENDPOINT_URL leads to a local AWS. Writes report.html, metrics.json, predictions.parquet, skipped.jsonl and
+    AWS_ENDPOINT_URL points at a local AWS. Writes report.html, metrics.json, predictions.parquet, skipped.jsonl and
     plots/*.svg.
     """
     if source is not None and local:
@@ -147,7 +147,7 @@ def report(
     if [table is not None, decisions_file is not None, source is None].count(True) > 1:
         raise click.UsageError("give SOURCE with --table or --decisions, or neither: a stack has its own table")
     if since is not None and until is not None and since >= until:
-        raise click.UsageError("--since must lie before --until")
+        raise click.UsageError("--since must be before --until")
     window = Window(since, until)
     if source is not None:
         monitored = Monitored.files(source, table, decisions_file, region, window)
@@ -172,7 +172,7 @@ def ask(
     baseline_file: Path | None,
     expected_shares: tuple[float, ...] | None,
 ) -> Question:
-    """Return the question that the report answers: options come first, then the stack, the baseline, the template."""
+    """Return the report's question, from the options, else the stack, else the baseline, else the template."""
     known = classes or monitored.class_names
     baseline = read_baseline(baseline_file, known) if baseline_file else None
     class_names = known or (tuple(baseline.class_names) if baseline else _template_classes())
@@ -190,7 +190,7 @@ def ask(
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return a progress bar that shows nothing in a pipe."""
+    """Return a progress bar that is silent in a pipe."""
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
@@ -204,5 +204,5 @@ def _summarize(figures: Figures, question: Question, output: Path, *, err: bool)
         err=err,
     )
     for reason, count in (figures.skipped | figures.files.skipped).items():
-        click.echo(f"  not used: {whole(count)} {reason.replace('_', ' ')}", err=err)
+        click.echo(f"  skipped: {whole(count)} {reason.replace('_', ' ')}", err=err)
     click.echo(f"The report is {output / 'report.html'}", err=err)

@@ -59,7 +59,7 @@ def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str, as
 @with_stack
 @json_option
 def export(deployed: Deployed, folder: Path, as_json: bool) -> None:
-    """Download the reviewed photos to train on.
+    """Download the reviewed photos for training.
 
     Photos go into FOLDER/VEHICLE, or FOLDER/neither.
     """

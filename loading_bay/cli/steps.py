@@ -1,4 +1,4 @@
-"""Shows which step of a command runs, and how long each took."""
+"""Shows the current step of a command, and the time that each step took."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from loading_bay.stack.text import duration
 
 
 class _Took(ProgressColumn):
-    """How long a step has taken."""
+    """The time that a step has taken."""
 
     def render(self, task: Task) -> Text:
         return Text(duration(task.elapsed or 0), style="dim")
@@ -19,7 +19,7 @@ class _Took(ProgressColumn):
 
 @contextmanager
 def steps(console: Console) -> Iterator[Callable[[str], None]]:
-    """Yield a function that begins a step, which ends the last one; elsewhere than in a terminal it prints a line."""
+    """Yield a function that ends the last step and begins a new one; outside a terminal it only prints a line."""
     if not console.is_terminal:
         yield lambda step: console.print(step, highlight=False)
         return

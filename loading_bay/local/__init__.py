@@ -1,1 +1,1 @@
-"""The same stack on this machine: the real template on a local AWS, the real model behind a local endpoint."""
+"""The stack on this machine: the real template on a local AWS, and the real model behind a local endpoint."""

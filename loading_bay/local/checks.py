@@ -1,4 +1,4 @@
-"""Checks the options of `up` before anything starts: parameters that the template takes, a model that fits."""
+"""Checks the options of `up` before anything starts: the template's parameters, and the model."""
 
 import difflib
 import re
@@ -14,10 +14,10 @@ from training.container.serve import Model
 
 
 def check_parameters(given: Mapping[str, str]) -> None:
-    """Hold every value to the bounds that the template sets.
+    """Check every value against the constraints in the template.
 
     Raises:
-        UserError: the template has no such parameter, or does not take its value.
+        UserError: the template has no such parameter, or does not accept its value.
     """
     known = read_template()["Parameters"]
     for name, value in given.items():
@@ -31,7 +31,7 @@ def check_parameters(given: Mapping[str, str]) -> None:
 
 
 def check_prefixes(parameters: Mapping[str, str]) -> None:
-    """Check that uploads and batches do not overlap: a batch's photo would be classified as it lands.
+    """Check that the prefixes do not overlap; otherwise a batch's photos would be classified as they land.
 
     Raises:
         UserError: they overlap.
@@ -42,7 +42,7 @@ def check_prefixes(parameters: Mapping[str, str]) -> None:
 
 
 def unmet(parameter: Mapping[str, Any], value: str) -> str:
-    """Return which bound of a parameter a value does not meet, if any."""
+    """Return the constraint of a parameter that a value violates, if any."""
     if allowed := parameter.get("AllowedValues"):
         return "" if value in map(str, allowed) else f"one of {', '.join(map(str, allowed))}"
     if "AllowedPattern" in parameter and not re.fullmatch(parameter["AllowedPattern"], value):
@@ -60,16 +60,16 @@ def unmet(parameter: Mapping[str, Any], value: str) -> str:
 
 
 def check_model(path: Path, parameters: Mapping[str, str]) -> None:
-    """Open the model, and compare its classes with the stack's.
+    """Open the model, and compare its classes with those of the stack.
 
     Raises:
-        UserError: the file is missing, is not a model, or knows other classes.
+        UserError: the file is missing, is not a model, or was trained for other classes.
     """
     try:
         found = Model.load(path, threads=1).class_names
     except FileNotFoundError:
         raise UserError(f"there is no model at {path}; train one with: {command('model', 'train')}") from None
-    except Exception as error:  # onnxruntime's own errors have no class in common
+    except Exception as error:  # onnxruntime's errors share no base class
         raise UserError(f"{path} is not a model for this endpoint: {' '.join(str(error).split())[:200]}") from error
     wanted = parameters.get("VehicleClasses", parameter_default("VehicleClasses"))
     names = list(parse_classes(wanted))

@@ -1,7 +1,7 @@
 """Builds and deploys the real template to the local AWS.
 
-Every difference from the cloud is here: the functions run under this machine's Python and processor, and resources that
-the local AWS does not know are left out.
+This module holds every difference from the cloud: the functions run on this machine's Python and processor, and
+resources that the local AWS does not know are left out.
 """
 
 import json
@@ -21,31 +21,31 @@ from loading_bay.stack.template import ROOT, read_definition, read_template
 
 from .processes import MARK
 
-# The endpoint and the functions run under this Python, whichever runs the command.
+# The endpoint and the functions run on this Python, even if another one runs the command.
 PYTHON = ROOT / ".venv" / "bin" / "python"
 SAM = PYTHON.parent / "sam"
 
-# The local AWS calls functions with a custom runtime as AWS does, through the AWS runtime client: exceptions then reach
-# Step Functions under their class names, which its Python runtimes do not give.
+# With a custom runtime, the local AWS calls functions like AWS, through the AWS runtime client. Then exceptions reach
+# Step Functions under their class names, which the emulator's Python runtimes do not pass on.
 BOOTSTRAP = """#!/bin/sh
 export PYTHONPATH="$LAMBDA_TASK_ROOT" AWS_LAMBDA_LOG_FORMAT=JSON
 exec "{python}" -m awslambdaric "$_HANDLER"
 """
 
 
-# A reference in JSONata, and what a path into the same thing begins with.
+# JSONata reference → the beginning of the JSONPath to the same value.
 EXPRESSION = re.compile(r"\{% \$states\.(input|context)\.([\w.]+) %\}")
 ROOTS = {"input": "$", "context": "$$"}
 
 
 def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Return the template as the local AWS takes it."""
+    """Return the template in the form that the local AWS accepts."""
     function = template["Globals"]["Function"]
     function["Runtime"] = "provided.al2023"
-    # Paths count from where a template lies, and the rendered one lies elsewhere.
+    # Paths are relative to the template, and the rendered template is in another folder.
     function["CodeUri"] = str(ROOT / function["CodeUri"])
     function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
-    # It refuses alarms on metric math, has none of the metrics that AWS itself writes, and no registry of schemas.
+    # It refuses alarms on metric math, and lacks the metrics that AWS publishes and the registry of schemas.
     template["Resources"] = {
         name: resource
         for name, resource in template["Resources"].items()
@@ -57,7 +57,7 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
             machine = resource["Properties"]
             definition = read_definition(ROOT / machine.pop("DefinitionS3Location"))
             _with_maps_in_jsonpath(definition, int(concurrency))
-            # Received messages come there as in SQS's older protocol: one by its name, several as a list.
+            # It returns received messages as the older SQS protocol did: one as an object, several as a list.
             if receive := definition["States"].get("ReceiveMessages"):
                 one_or_more = "$type($states.result) = 'array' ? $states.result : $states.result.Message"
                 receive["Output"] = f"{{% [{one_or_more}] %}}"
@@ -66,9 +66,9 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
 
 
 def _with_maps_in_jsonpath(definition: dict[str, Any], concurrency: int) -> None:
-    """Rewrite the distributed Maps of a definition, in whose own fields the local AWS evaluates no JSONata.
+    """Rewrite the distributed Maps of a definition: the local AWS does not evaluate JSONata in their fields.
 
-    It reads paths there, and the concurrency from the definition only.
+    It reads JSONPaths there, and a constant concurrency.
     """
     states = list(_states(definition))
     maps = [state for state in states if "ItemReader" in state]
@@ -95,7 +95,7 @@ def _states(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _as_paths(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return fields whose `{% $states.input.… %}` or `{% $states.context.… %}` is a path instead."""
+    """Return the fields with a path in place of each `{% $states.input.… %}` or `{% $states.context.… %}`."""
     found: dict[str, str] = {}
     for name, value in fields.items():
         path = EXPRESSION.fullmatch(value)
@@ -107,7 +107,7 @@ def build(folder: Path, parameters: Mapping[str, str]) -> None:
     """Build the template into `folder`.
 
     Raises:
-        UserError: SAM is missing, or failed; its output lies in `folder`.
+        UserError: SAM is missing, or failed; its output is in `folder`.
     """
     if not SAM.exists():
         raise UserError(f"SAM CLI is not installed here; run: {make('setup')}")
@@ -119,16 +119,16 @@ def build(folder: Path, parameters: Mapping[str, str]) -> None:
         bootstrap = function / "bootstrap"
         bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
         bootstrap.chmod(0o755)
-    # SAM reads a template a dozen times: JSON in milliseconds, YAML in half a second.
+    # SAM reads a template a dozen times: each takes milliseconds for JSON, half a second for YAML.
     template = built / "template.yaml"
     template.write_text(json.dumps(read_template(template)))
 
 
 def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str], bucket: str) -> None:
-    """Deploy the template built in `folder` to the local AWS that `env` points at; the code goes through the bucket.
+    """Deploy the template that was built in `folder` to the local AWS of `env`; the code goes through the bucket.
 
     Raises:
-        UserError: SAM failed; its output lies in `folder`.
+        UserError: SAM failed; its output is in `folder`.
     """
     built = folder / "build"
     command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", STACK_NAME]

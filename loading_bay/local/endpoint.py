@@ -1,4 +1,4 @@
-"""A SageMaker runtime on loopback: the container's own server, the runtime's address, and data capture."""
+"""A SageMaker runtime on loopback: the container's server, the runtime's API, and data capture."""
 
 import json
 import re
@@ -18,7 +18,7 @@ INVOKE_PATH = re.compile(r"/endpoints/([^/]+)/invocations")
 
 
 class SageMakerRuntime:
-    """Answers boto3's `invoke_endpoint` as SageMaker does, by asking the container.
+    """Answers boto3's `invoke_endpoint` like SageMaker, by calling the container.
 
     Every other path goes to the container unchanged.
     """
@@ -57,7 +57,7 @@ class SageMakerRuntime:
 
 
 async def _ask(container: ASGIApp, scope: Scope, body: bytes) -> tuple[int, bytes]:
-    """Send a request's body to the container's /invocations; returns its status and its answer."""
+    """Send a request body to the container's /invocations; return the status and the answer."""
     status, chunks = 500, []
 
     async def receive() -> Message:

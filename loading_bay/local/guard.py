@@ -1,9 +1,9 @@
-"""A guard in front of the local AWS, which obeys anyone who reaches its port.
+"""A guard in front of the local AWS, which otherwise obeys anyone who can reach its port.
 
-Runs in place of the local AWS's command. It passes on requests that are signed with a secret of this stack, presigned
-links and forms for S3, and requests that AWS takes from any browser: for the stack's HTTP APIs and for signing in.
-MiniStack finds the service of a request by its headers, query and body as much as by its path, so requests without a
-signature are passed on in a form that leaves it no choice.
+This module runs in place of the local AWS command. It passes on requests that are signed with this stack's secret,
+presigned links and forms for S3, and requests that AWS accepts from any browser: for the stack's HTTP APIs and for
+signing in. MiniStack picks the service of a request from its headers, query and body as well as its path. So the guard
+rewrites requests without a signature into a form that leaves it no choice.
 """
 
 import hmac
@@ -30,7 +30,7 @@ ACCOUNT = "000000000000"
 AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=(.+), ?SignedHeaders=([a-z\d;-]+), ?Signature=([a-f\d]{64})")
 BUCKET = re.compile(r"/[a-z\d][a-z\d.-]{2,62}")
 API_HOST = re.compile(r"([a-f\d]{8})\.execute-api\.localhost")
-# The sign-in of Cognito, the keys that its tokens are checked with, and the health that `up` waits for.
+# Cognito sign-in, the keys to check its tokens with, and the health check that `up` waits for.
 OPEN = re.compile(
     r"POST /(oauth2/token|login)|GET /(oauth2/authorize|logout|[a-z\d-]+_\w+/\.well-known/jwks\.json|_ministack/health)"
 )
@@ -38,11 +38,11 @@ OAUTH = re.compile("client_id|code_challenge(_method)?|logout_uri|nonce|redirect
 
 
 class Refused(Exception):
-    """A request that is not passed on: the name that AWS gives to the error, and the reason."""
+    """A request is not passed on: the AWS name of the error, and the reason."""
 
 
 class Guard:
-    """Passes a request on to the local AWS if it is signed, or if AWS would take it from anyone."""
+    """Passes a request on to the local AWS if it is signed, or if AWS would accept it from anyone."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app
@@ -65,15 +65,15 @@ class Guard:
                 await self._app(passed, _again(body, receive), send)
 
     def _opened(self, request: Request) -> Scope | None:
-        """Return how a request that needs no signature is passed on, if it is one.
+        """Return the scope in which to pass on a request that needs no signature, or None for any other request.
 
         Raises:
-            Refused: a page of another site sends it.
+            Refused: a page of another site sent it.
         """
         scope, headers = request.scope, request.scope["headers"]
         host = self._host(request.headers.get("host", ""))
         if api := API_HOST.fullmatch(host):
-            # MiniStack gives such a path to the API before it looks at anything else.
+            # MiniStack routes such a path to the API before anything else.
             path = f"/_aws/execute-api/{api[1]}/$default"
             passed = {"path": path + scope["path"], "raw_path": path.encode() + scope["raw_path"]}
             headers = [each for each in headers if each[0] != b"host" and not each[0].startswith(b"x-amz-")]
@@ -89,7 +89,7 @@ class Guard:
         return {**scope, **passed, "headers": [(b"host", f"localhost:{self._port}".encode()), *headers]}
 
     def _is_foreign(self, request: Request) -> bool:
-        """Tell whether a page of another site sends a request, other than by leading a person here."""
+        """Tell whether a page of another site sent a request, other than by a link that a person followed."""
         asked = request.headers
         if "origin" in asked:
             host = self._host(urlsplit(asked["origin"]).netloc)
@@ -98,16 +98,16 @@ class Guard:
         return asked.get("sec-fetch-site", "none") not in {"none", "same-origin"} and not leads_here
 
     def _host(self, address: str) -> str:
-        """Return the name in an address at this port; nothing for another port."""
+        """Return the host name in an address at this port, or an empty string for another port."""
         name, _, port = address.lower().rpartition(":")
         return name if port == str(self._port) else ""
 
 
 def _signed(request: Request, body: bytes) -> Scope:
-    """Return how a signed request is passed on.
+    """Return the scope in which to pass on a signed request.
 
     Raises:
-        Refused: it is not signed, or not with a secret of this stack.
+        Refused: it is not signed, or not with this stack's secret.
     """
     headers, query = request.headers, request.query_params
     if found := AUTHORIZATION.fullmatch(headers.get("authorization", "")):
@@ -124,7 +124,7 @@ def _signed(request: Request, body: bytes) -> Scope:
 
 
 def _link(request: Request) -> Scope:
-    """Return how a presigned link is passed on: to S3, as it was signed, until it expires."""
+    """Return the scope in which to pass on a presigned link: to S3, as signed, until it expires."""
     link = request.query_params
     date, seconds = link.get("X-Amz-Date", ""), link.get("X-Amz-Expires", "")
     try:
@@ -141,7 +141,7 @@ def _link(request: Request) -> Scope:
 
 
 def _form(request: Request, body: bytes) -> Scope:
-    """Return how a presigned form is passed on: to S3, which holds it to its policy and to the end of that."""
+    """Return the scope in which to pass on a presigned form: to S3, which enforces its policy and its expiry."""
     parts = _parse_multipart_form(request.headers["content-type"], body)
     fields = {name.lower(): value.decode(errors="replace") for name, _, _, value in parts if name != "file"}
     credential = fields.get("x-amz-credential", "")
@@ -157,7 +157,7 @@ def _form(request: Request, body: bytes) -> Scope:
 
 
 def _auth(kind: type[SigV4Auth], credential: str, service: str = r"[a-z\d-]+") -> SigV4Auth:
-    """Return the signer of a credential: this stack's, or that of a session which the local AWS gave out."""
+    """Return the signer of a credential: the stack, or a session that the local AWS issued."""
     found = re.fullmatch(rf"([^/]+)/\d{{8}}/([a-z\d-]+)/({service})/aws4_request", credential)
     owner = resolve_credential(found[1], ACCOUNT) if found else None
     if not found or not isinstance(owner, ResolvedCredential):
@@ -180,7 +180,7 @@ def _compare(auth: SigV4Auth, request: Request, date: str, names: str, body: byt
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a channel that gives a body that was read once again, and then goes on."""
+    """Return a channel that repeats a body that was already read, and then continues."""
     messages = iter([{"type": "http.request", "body": body}])
 
     async def again() -> Message:
@@ -190,7 +190,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _refusal(request: Request, code: str, reason: str) -> Response:
-    """Answer in the form that the caller's client reads: S3 and the query protocol XML, the others JSON."""
+    """Answer in the form that the caller's client reads: XML for S3 and the query protocol, JSON for others."""
     as_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     if as_form or "/s3/" in request.headers.get("authorization", "/s3/"):
         said = f"<Code>{code}</Code><Message>{html.escape(reason)}</Message>"

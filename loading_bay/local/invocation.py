@@ -8,7 +8,7 @@ from loading_bay.stack.deployed import STACK_NAME
 
 from .stack import Stack
 
-# The result, or in one line why there is none.
+# The result, or the reason for its absence in one line.
 Result = tuple[Any, str]
 
 
@@ -26,7 +26,7 @@ def invoke_function(stack: Stack, logical_id: str, event: object) -> Result:
 
 
 def run_workflow(stack: Stack, output: str, execution_input: object) -> Result:
-    """Run a workflow, by the stack's output that names it, to its end."""
+    """Run a workflow, named by a stack output, to its end."""
     sfn = stack.client("stepfunctions")
     arn = sfn.start_execution(stateMachineArn=stack.outputs[output], input=json.dumps(execution_input))["executionArn"]
     while (described := sfn.describe_execution(executionArn=arn))["status"] == "RUNNING":

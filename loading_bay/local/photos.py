@@ -1,4 +1,4 @@
-"""The photos that the demonstration uploads, with the outcome expected for each, and photos in folders."""
+"""The photos that the demo uploads, with the expected outcomes, and photos in folders."""
 
 import io
 import json
@@ -21,18 +21,18 @@ SAMPLES = ROOT / "events" / "photos"
 DOWNLOADED = ROOT / "data" / "cifar-100-python.tar.gz"
 CLASSES = ("bicycle", "motorcycle")
 IMAGES_PER_CLASS = 6
-COMPANIONS = {"__MACOSX", "@eaDir"}  # folders in which macOS and Synology keep files about files
+COMPANIONS = {"__MACOSX", "@eaDir"}  # metadata folders of macOS and Synology
 PHOTO_START = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|RIFF.{4}WEBP|.{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1|avi[fs])", re.DOTALL
 )
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A photo to upload: its name in the inbox, its bytes, the statuses that are right for it, the vehicle in it.
+class DemoPhoto:
+    """A photo to upload: its name in the inbox, its bytes, its expected statuses, and its vehicle.
 
-    Of the model's test images some may be sent to the wrong bay: that is the model's error, to be told, not a fault of
-    the stack. A sample must never be.
+    The model may send some of its test images to the wrong bay; the demo reports these errors, which are not faults of
+    the stack. A sample must never go to the wrong bay.
     """
 
     name: str
@@ -46,20 +46,20 @@ class Photo:
         return status == "ROUTED" and vehicle != self.vehicle
 
     def is_as_expected(self, status: str, vehicle: str) -> bool:
-        """Tell whether an outcome is right for this photo."""
+        """Tell whether this photo may have this outcome."""
         return status in self.statuses and (self.is_test or not self.is_misrouted(status, vehicle))
 
 
-def sample_photos() -> list[Photo]:
+def sample_photos() -> list[DemoPhoto]:
     """Return the pictures that come with the project, in `events/photos`."""
     expected = json.loads((SAMPLES / "expected.json").read_text())
     return [
-        Photo(name, (SAMPLES / name).read_bytes(), frozenset(outcome["statuses"]), outcome["vehicle"])
+        DemoPhoto(name, (SAMPLES / name).read_bytes(), frozenset(outcome["statuses"]), outcome["vehicle"])
         for name, outcome in sorted(expected.items())
     ]
 
 
-def cifar_photos(archive: Path) -> list[Photo]:
+def cifar_photos(archive: Path) -> list[DemoPhoto]:
     """Return the first test images of each class."""
     test = read_cifar(archive, CLASSES).test
     photos = []
@@ -67,19 +67,21 @@ def cifar_photos(archive: Path) -> list[Photo]:
         for photo in [photo for photo in test if photo.label == vehicle][:IMAGES_PER_CLASS]:
             buffer = io.BytesIO()
             Image.fromarray(photo.pixels).save(buffer, "PNG")
-            photos.append(Photo(photo.name, buffer.getvalue(), frozenset({"ROUTED", "REVIEW"}), vehicle, is_test=True))
+            photos.append(
+                DemoPhoto(photo.name, buffer.getvalue(), frozenset({"ROUTED", "REVIEW"}), vehicle, is_test=True)
+            )
     return photos
 
 
 def find_archive(given: Path | None) -> Path | None:
-    """Return the CIFAR-100 archive to use: the one given, or one that was downloaded earlier."""
+    """Return the CIFAR-100 archive to use: the given one, or one that was downloaded earlier."""
     if given:
         return given
     return DOWNLOADED if DOWNLOADED.exists() else None
 
 
-def judge(photos: Sequence[Photo], outcomes: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Return a line for each photo that did not end as expected; `outcomes` has status and vehicle by name."""
+def judge(photos: Sequence[DemoPhoto], outcomes: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return a line for each photo with an unexpected outcome; `outcomes` has status and vehicle by name."""
     ends = {photo.name: outcomes.get(photo.name, ("no outcome", "")) for photo in photos}
     return [
         f"{photo.name}: {' '.join(ends[photo.name]).strip()}"
@@ -88,8 +90,8 @@ def judge(photos: Sequence[Photo], outcomes: Mapping[str, tuple[str, str]]) -> l
     ]
 
 
-def misrouted_test_images(photos: Iterable[Photo], outcomes: Mapping[str, tuple[str, str]]) -> str:
-    """Return a sentence on how many of the test images the model sent to the wrong bay, and which."""
+def misrouted_test_images(photos: Iterable[DemoPhoto], outcomes: Mapping[str, tuple[str, str]]) -> str:
+    """Return a sentence that counts and names the test images that the model sent to the wrong bay."""
     tested = [photo for photo in photos if photo.is_test]
     wrong = [f"{photo.name} ({photo.vehicle})" for photo in tested if photo.is_misrouted(*outcomes[photo.name])]
     return f"of {len(tested)} test images the model sent {len(wrong) or 'none'} to the wrong bay" + (
@@ -98,9 +100,9 @@ def misrouted_test_images(photos: Iterable[Photo], outcomes: Mapping[str, tuple[
 
 
 def photos_below(paths: Iterable[Path]) -> tuple[dict[str, Path], Counter[str]]:
-    """Return each photo by its name in the inbox, and how many other files of the folders are left out, by reason.
+    """Return each photo by its name in the inbox, and count the other files of the folders, by reason.
 
-    A file that is given itself is always taken.
+    A file that is named itself is always included.
 
     Raises:
         UserError: two photos would get one name.

@@ -1,7 +1,7 @@
 """Starts and ends the processes of a local stack.
 
-The system knows which processes belong to a stack, not a file: each carries the stack's folder in its environment, and
-so does every process that it starts. So a process that outlived a `kill -9` is found again, and no other is ended.
+Each process of a stack has the stack's folder in its environment, and so does every process that it starts. So, without
+a file of process ids, a process that outlived a `kill -9` is found again, and no other process is ended.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ MARK = "LOADING_BAY_FOLDER"
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nothing listens on."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -32,9 +32,9 @@ def free_port() -> int:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder, readable by its owner alone, and hold its lock while the block runs.
+    """Make the folder, readable only by its owner, and hold its lock while the block runs.
 
-    So one command at a time brings its stack up or down.
+    The lock ensures that one command at a time brings the stack up or down.
 
     Raises:
         UserError: another command holds it, or the folder cannot be written.
@@ -50,14 +50,14 @@ def locked(folder: Path) -> Iterator[None]:
         os.umask(usual)
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
         except BlockingIOError:
-            raise UserError(f"another command is at work on the stack in {folder}: wait, or end it there") from None
+            raise UserError(f"another command is at work on the stack in {folder}: wait for it, or stop it") from None
         yield
 
 
 def start(command: Sequence[str], log: Path, *, folder: Path, env: Mapping[str, str]) -> psutil.Popen:
-    """Start a process of the stack in `folder` that outlives this one, its output appended to `log`."""
+    """Start a process of the stack in `folder` that outlives this one; its output is appended to `log`."""
     with log.open("ab") as output:
         return psutil.Popen(
             command,
@@ -66,7 +66,7 @@ def start(command: Sequence[str], log: Path, *, folder: Path, env: Mapping[str, 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C and a closed terminal reach us alone
+            start_new_session=True,  # Ctrl-C and a closed terminal reach only this process
         )
 
 
@@ -74,7 +74,7 @@ def is_healthy(url: str) -> bool:
     """Tell whether `url` answers 200."""
     with (
         suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-        urllib.request.urlopen(url, timeout=2) as answer,  # noqa: S310 - our own loopback address
+        urllib.request.urlopen(url, timeout=2) as answer,  # noqa: S310 - a loopback address
     ):
         return bool(answer.status == 200)
     return False
@@ -84,7 +84,7 @@ def wait_until_healthy(url: str, process: psutil.Popen, log: Path, *, seconds: f
     """Wait until `url` answers 200.
 
     Raises:
-        UserError: the process ended first, or the time is over.
+        UserError: the process ended first, or the time is up.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -100,14 +100,14 @@ def of_stack(folder: Path) -> list[psutil.Process]:
     """Return the processes of the stack in `folder`."""
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):  # ended meanwhile, or somebody else's
+        with suppress(psutil.Error, OSError):  # ended in the meantime, or another user's
             if process.environ().get(MARK) == str(folder):
                 found.append(process)
     return found
 
 
 def end(folder: Path, *, seconds: float = 2) -> bool:
-    """End every process of the stack in `folder`, by force after so many seconds; tells whether there was any."""
+    """End every process of the stack in `folder`, by force after so many seconds; return whether there was any."""
     any_found = False
     while found := of_stack(folder):
         any_found = True
@@ -118,5 +118,5 @@ def end(folder: Path, *, seconds: float = 2) -> bool:
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(alive, timeout=seconds)  # one that nobody reaps stays as a zombie, which holds nothing
+        psutil.wait_procs(alive, timeout=seconds)  # an unreaped process stays a zombie, which holds nothing
     return any_found

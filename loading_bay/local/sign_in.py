@@ -1,4 +1,4 @@
-"""Changes to the sign-in of the local AWS where a person at the review page would notice that it is not Cognito."""
+"""Adapts the sign-in of the local AWS where a reviewer would notice a difference from Cognito."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from ministack.services import cognito
 
 
 def keep_groups_when_refreshed() -> None:
-    """Let refreshed tokens name the person's groups, as they do on AWS; MiniStack (1.5.33) leaves them out."""
+    """Add the person's groups to refreshed tokens, as on AWS; MiniStack (1.5.33) leaves them out."""
     make_token = cognito._fake_token
 
     def with_groups(sub: str, pool: str, client: str, kind: str = "access", username: str = "", **more: Any) -> str:

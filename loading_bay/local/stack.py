@@ -1,4 +1,4 @@
-"""The running local stack: its processes, where they listen, how they are ended."""
+"""The running local stack: its processes and their addresses."""
 
 import json
 import os
@@ -24,26 +24,26 @@ from .deployment import PYTHON, build, deploy
 
 # The local AWS, behind the guard.
 AWS_COMMAND = (str(PYTHON), "-P", str(ROOT / "loading_bay" / "local" / "guard.py"))
-# Each call of a function that runs at the same time has its own process of about 50 MB: more would fill the memory of a
-# small machine when a thousand photos come at once. Further calls are throttled, as on AWS, and tried again.
+# Each concurrent call of a function has its own process of about 50 MB, so without a limit a thousand photos would fill
+# the memory of a small machine. Further calls are throttled, as on AWS, and retried.
 CONCURRENT_CALLS = 64
 MODEL = ROOT / "training" / "model" / "model.onnx"
 HOME = (ROOT / ".local").resolve()
-# A region that AWS does not have. So tools that ignore AWS_ENDPOINT_URL reach nothing, and AWS CLI 1 does not replace
-# the address of SQS, as it does in regions where SQS once had another name.
+# A region that AWS does not have, so tools that ignore AWS_ENDPOINT_URL reach nothing. AWS CLI 1 also leaves the SQS
+# address alone, which it replaces in regions where SQS once had another name.
 REGION = "local-1"
 ENDPOINT_NAME = "loading-bay"
 PACKAGES = "loading-bay-packages"  # the bucket of the functions' code
-# Later commands must know this of a stack that runs.
+# Facts about a running stack that later commands need.
 RECORDED = ("name", "aws_url", "endpoint_url", "secret", "outputs", "parameters", "people")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a stack is brought up.
+    """How to start a stack.
 
-    `endpoint_url` replaces the endpoint of this machine by another; `wait_scale` multiplies every wait between
-    retries; `enforce_iam` makes the local AWS hold the functions to their roles.
+    `endpoint_url` replaces this machine's endpoint; `wait_scale` multiplies every wait between retries; `enforce_iam`
+    makes the local AWS enforce the functions' roles.
     """
 
     model: Path = MODEL
@@ -56,10 +56,10 @@ class Options:
 
 @dataclass
 class Stack:
-    """A local stack in `folder`, which holds its state, logs and captures, and the record of where it listens."""
+    """A local stack in `folder`, which holds its state, logs and captures, and the record of its addresses."""
 
     folder: Path
-    name: str = field(default_factory=lambda: time.strftime("%Y%m%d-%H%M%S"))  # tells its captures from earlier ones
+    name: str = field(default_factory=lambda: time.strftime("%Y%m%d-%H%M%S"))  # keeps its captures apart
     aws_url: str = ""
     endpoint_url: str = ""
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
@@ -72,7 +72,7 @@ class Stack:
         """Return the stack that runs in `folder`.
 
         Raises:
-            UserError: none does.
+            UserError: no stack runs there.
         """
         stack = cls.find(folder)
         if not stack:
@@ -81,7 +81,7 @@ class Stack:
 
     @classmethod
     def find(cls, folder: Path = HOME) -> "Stack | None":
-        """Return the stack that runs in `folder`, if a whole one does."""
+        """Return the stack that runs in `folder`, if all its processes run."""
         try:
             record = json.loads((folder / "stack.json").read_text())
             stack = cls(folder, **{name: record[name] for name in RECORDED})
@@ -94,11 +94,11 @@ class Stack:
     def up(cls, folder: Path, options: Options, say: Callable[[str], None]) -> "Stack":
         """Start the local AWS and the endpoint, build and deploy the template; all or nothing.
 
-        Calls `say` with each step as it begins. Ends an earlier stack in `folder` first. The caller holds the folder's
-        lock.
+        Calls `say` with each step as it begins, and ends an earlier stack in `folder` first. The caller holds the
+        folder's lock.
 
         Raises:
-            UserError: something that was given does not fit, is missing or failed.
+            UserError: an option is wrong, or a file or program is missing or failed.
         """
         check_parameters(options.parameters)
         if not options.endpoint_url:
@@ -107,15 +107,15 @@ class Stack:
         stack.down()
         try:
             stack._start(options, say)
-        except BaseException:  # Ctrl-C too must leave nothing behind
+        except BaseException:  # even Ctrl-C must leave nothing behind
             stack.down()
             raise
         return stack
 
     def down(self) -> bool:
-        """End the processes and remove all that the local AWS kept; logs and captures stay.
+        """End the processes and remove the data of the local AWS; logs and captures stay.
 
-        Tells whether anything ran.
+        Returns whether anything ran.
         """
         any_ran = processes.end(self.folder)
         shutil.rmtree(self.folder / "run", ignore_errors=True)
@@ -138,22 +138,22 @@ class Stack:
 
     @property
     def deployed(self) -> Deployed:
-        """The deployed stack, as operate sees it."""
+        """The deployed stack, as other commands see it."""
         return Deployed.on_this_machine(self.environment(), self.outputs, self.parameters)
 
     @property
     def aws_health(self) -> str:
-        """The address where the local AWS says that it is well."""
+        """The address of the local AWS's health check."""
         return f"{self.aws_url}/_ministack/health"
 
     @property
     def sign_in_url(self) -> str:
-        """Where a browser signs in to the review page; the page's own host is one below localhost."""
+        """The sign-in address of the review page, whose host is a subdomain of localhost."""
         return self.aws_url.replace("127.0.0.1", "localhost")
 
     @property
     def captures(self) -> Path:
-        """Where the endpoint writes the predictions that it captures."""
+        """The folder in which the endpoint captures predictions."""
         return self.folder / "capture" / self.name
 
     def _start(self, options: Options, say: Callable[[str], None]) -> None:
@@ -189,12 +189,12 @@ class Stack:
         (self.folder / "stack.json").write_text(json.dumps(record, indent=2) + "\n")
 
     def _start_aws(self, options: Options) -> Callable[[], None]:
-        """Start the local AWS; returns a function that waits for it."""
+        """Start the local AWS; return a function that waits for it."""
         port = processes.free_port()
         self.aws_url = f"http://127.0.0.1:{port}"
         own = self.folder / "run"
-        # A clean environment: the functions inherit it, and must not find anyone's credentials. All that it keeps, such
-        # as the key that signs the tokens of reviewers, lies in the stack's folder and goes with it.
+        # A clean environment: the functions inherit it, and must not find credentials. Its data, such as the key
+        # that signs reviewers' tokens, is in the stack's folder and is deleted with it.
         env = self.environment() | {
             "PATH": os.environ["PATH"],
             "HOME": str(own),
@@ -205,7 +205,7 @@ class Stack:
             "MINISTACK_HOST": "localhost",
             "MINISTACK_REGION": REGION,
             "GATEWAY_PORT": str(port),
-            "IOT_MTLS_ENABLED": "0",  # no other port than this one
+            "IOT_MTLS_ENABLED": "0",  # no port but this one
             "SFTP_ENABLED": "0",
             "DOCKER_HOST": "unix:///nonexistent",
             "LAMBDA_ACCOUNT_CONCURRENCY": str(CONCURRENT_CALLS),
@@ -217,7 +217,7 @@ class Stack:
         return partial(processes.wait_until_healthy, self.aws_health, process, log)
 
     def _start_endpoint(self, options: Options) -> Callable[[], None]:
-        """Start the endpoint; returns a function that waits for it."""
+        """Start the endpoint; return a function that waits for it."""
         port = processes.free_port()
         self.endpoint_url = f"http://127.0.0.1:{port}"
         log = self.folder / "endpoint.log"

@@ -1,1 +1,1 @@
-"""What people do with a deployed stack, on AWS or on this machine: watch it, run batches, replay, review."""
+"""Operations on a deployed stack, on AWS or on this machine: watch it, run batches, replay, review."""

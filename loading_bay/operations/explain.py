@@ -1,4 +1,4 @@
-"""What happened to a photo: the way of its last execution, from its history or, if it was an Express one, its log."""
+"""Explains a photo by its last execution, from the execution's history or, for Express, from its log."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ class Event:
 
 @dataclass
 class Step:
-    """A state that an execution went through, how long it took there (seconds), and what went wrong meanwhile."""
+    """A state that an execution went through, with its duration (seconds) and its error."""
 
     name: str
     after: float
@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Account:
-    """A photo's decision, and the way to it: its states and how the execution ended."""
+    """A photo's decision, the states that led to it, and the end of the execution."""
 
     decision: Decision
     steps: list[Step]
@@ -45,16 +45,16 @@ class Account:
 
 
 def explain(deployed: Deployed, photo: str) -> Account:
-    """Return what happened to a photo, given its full name in the decisions table or its key in the inbox.
+    """Explain a photo, given its full name in the decisions table or its key in the inbox.
 
     Raises:
-        UserError: nothing is recorded of it, or its execution is no longer remembered.
+        UserError: there is no record of the photo, or no longer a history of its execution.
     """
     decision = _find(deployed, photo)
     arn = decision.execution_arn or ""
     events = list(_logged(deployed, arn, decision.claimed_at) if ":express:" in arn else _history(deployed, arn))
     if not events:
-        raise UserError(f"there is no log of {arn}: logs arrive some seconds late, and are deleted in time")
+        raise UserError(f"there is no log of {arn}: logs arrive some seconds late, and expire")
     return Account(decision, *_way(events))
 
 
@@ -72,7 +72,7 @@ def _find(deployed: Deployed, photo: str) -> Decision:
     table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
     found = table.named(names)
     if not found:
-        raise UserError(f"there is no record of {photo}; give its key, or s3://bucket/key#etag of one that is gone")
+        raise UserError(f"there is no record of {photo}; give its key, or s3://bucket/key#etag if the object is gone")
     return found[0]
 
 
@@ -100,7 +100,7 @@ def _logged(deployed: Deployed, arn: str, since: datetime) -> Iterator[Event]:
         )
     )
     lines = [json.loads(event["message"]) for page in pages for event in page["events"]]
-    # Events of one millisecond come in any order; an execution that began anew counts from one again.
+    # Events of the same millisecond come in any order; an execution that was restarted counts from one again.
     for line in sorted(lines, key=lambda line: (int(line["event_timestamp"]), int(line["id"]))):
         at = datetime.fromtimestamp(int(line["event_timestamp"]) / 1000, UTC)
         yield _event(line["type"], line.get("details", {}), at)

@@ -1,4 +1,4 @@
-"""A temporary queue that hears what a stack announces of some photos, and what leaves its topic of notifications."""
+"""A temporary queue for the events about some photos, and for the messages of the notifications topic."""
 
 import json
 import time
@@ -17,7 +17,7 @@ PROBE_SECONDS = 120
 
 
 class Listener:
-    """Hears the events and the notifications of every photo whose key begins with `folder`, from `start` to `stop`."""
+    """Receives the events and notifications of every photo whose key begins with `folder`, from `start` to `stop`."""
 
     def __init__(self, deployed: Deployed, name: str, folder: str) -> None:
         self._name = f"loading-bay-{name}"
@@ -31,10 +31,10 @@ class Listener:
         self._heard: list[dict[str, Any]] = []
 
     def start(self) -> float:
-        """Make the queue, the rule and the subscription; returns the seconds after which the rule heard a probe.
+        """Create the queue, the rule and the subscription; return the seconds until the rule received a probe.
 
         Raises:
-            UserError: the rule hears nothing.
+            UserError: the rule receives nothing.
         """
         self._queue = self._sqs.create_queue(QueueName=self._name)["QueueUrl"]
         attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])["Attributes"]
@@ -52,18 +52,18 @@ class Listener:
         return self._probe()
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the details of the events that have been heard by now."""
+        """Return the details of the events received so far."""
         self._receive()
         return [each["detail"] for each in self._heard if each.get("source") == "loading-bay"]
 
     def notified(self, keys: Iterable[str]) -> bool:
-        """Tell whether a notification of each of these photos has left the topic by now."""
+        """Tell whether the topic has sent a notification about each of these photos."""
         self._receive()
         messages = [each["Message"] for each in self._heard if each.get("Type") == "Notification"]
         return all(any(key in message for message in messages) for key in keys)
 
     def stop(self) -> None:
-        """Remove whatever `start` made."""
+        """Remove everything that `start` created."""
         for remove, arguments in (
             (self._sns.unsubscribe, {"SubscriptionArn": self._subscription}),
             (self._events.remove_targets, {"Rule": self._name, "Ids": ["queue"]}),
@@ -71,7 +71,7 @@ class Listener:
             (self._sqs.delete_queue, {"QueueUrl": self._queue}),
         ):
             if all(arguments.values()):
-                with suppress(ClientError):  # it was not made
+                with suppress(ClientError):  # it was not created
                     remove(**arguments)
 
     def _probe(self) -> float:
@@ -83,7 +83,7 @@ class Listener:
             self._receive()
             if self._heard:
                 return time.monotonic() - started
-        raise UserError(f"a new rule heard nothing within {PROBE_SECONDS} s; try again")
+        raise UserError(f"a new rule received nothing within {PROBE_SECONDS} s; try again")
 
     def _receive(self) -> None:
         while found := self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages"):

@@ -16,15 +16,15 @@ from loading_bay.stack.errors import UserError, is_missing
 
 COLUMNS = ("s3_key", "s3_bucket", "etag", "version_id")
 LONGEST_KEY = 1024  # bytes
-Photo = dict[str, Any]
+PhotoInput = dict[str, Any]
 INVENTORY = re.compile(r"(^|/)manifest\.json$")
 
 
 def checked_prefix(deployed: Deployed, prefix: str | None) -> str:
-    """Return the prefix, or the stack's own, if there are photos under it.
+    """Return the prefix, by default the stack's, if there are photos under it.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no photos under it.
     """
     prefix = deployed.parameters["BatchPrefix"] if prefix is None else prefix
     inbox = deployed.outputs["InboxBucket"]
@@ -36,16 +36,16 @@ def checked_prefix(deployed: Deployed, prefix: str | None) -> str:
 def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
     """Return the key of a manifest in the inbox that ClassifyBatch reads.
 
-    A CSV or JSON Lines file, here or in the inbox, is put there as plain JSON Lines first, under the batch's name.
+    A CSV or JSON Lines file, here or in the inbox, is first uploaded as plain JSON Lines, under the batch's name.
 
     Raises:
-        UserError: there is no such file or object, or it does not name photos; the message says what to change.
+        UserError: there is no such file or object, or it does not name photos; the message says how to fix it.
     """
     path = Path(manifest)
     here = path.is_file()
     if INVENTORY.search(path.name):
         if here:
-            raise UserError("the manifest.json of an S3 Inventory names files beside it: give its key in the inbox")
+            raise UserError("the manifest.json of an S3 Inventory refers to other files: give its key in the inbox")
         _read(deployed, manifest, 1)
         return manifest
     kind = path.suffix.lower()
@@ -57,8 +57,8 @@ def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
     return put_manifest(deployed, batch, READERS[kind](manifest, _decoded(manifest, content)))
 
 
-def put_manifest(deployed: Deployed, batch: str, photos: Iterable[Photo]) -> str:
-    """Put a manifest of these photos into the inbox, outside the upload prefix; returns its key."""
+def put_manifest(deployed: Deployed, batch: str, photos: Iterable[PhotoInput]) -> str:
+    """Put a manifest of these photos into the inbox, outside the upload prefix, and return its key."""
     key = f"manifests/{batch}.jsonl"
     lines = "".join(f"{json.dumps(photo, ensure_ascii=False)}\n" for photo in photos)
     deployed.client("s3").put_object(Bucket=deployed.outputs["InboxBucket"], Key=key, Body=lines.encode())
@@ -66,7 +66,7 @@ def put_manifest(deployed: Deployed, batch: str, photos: Iterable[Photo]) -> str
 
 
 def _read(deployed: Deployed, key: str, most: int | None = None) -> bytes:
-    """Return an object of the inbox, or its first `most` bytes."""
+    """Return an object in the inbox, or its first `most` bytes."""
     inbox = deployed.outputs["InboxBucket"]
     part = {"Range": f"bytes=0-{most - 1}"} if most else {}
     try:
@@ -81,18 +81,18 @@ def _read(deployed: Deployed, key: str, most: int | None = None) -> bytes:
 
 def _decoded(name: str, content: bytes) -> str:
     if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        raise UserError(f"{name} is UTF-16, as PowerShell and Excel's Unicode text are: save it as UTF-8")
+        raise UserError(f"{name} is UTF-16, like files from PowerShell and Unicode text from Excel: save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(f"{name}, line {line}, is not UTF-8: save the file as UTF-8") from error
     if not text.strip():
-        raise UserError(f"{name} is empty: put one photo on each line, by its s3_key")
+        raise UserError(f"{name} is empty: put the s3_key of one photo on each line")
     return text
 
 
-def _from_csv(name: str, text: str) -> list[Photo]:
+def _from_csv(name: str, text: str) -> list[PhotoInput]:
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     photos = []
     try:
@@ -116,7 +116,7 @@ def _without_key(name: str, header: str) -> str:
     return f"{name} has no column s3_key; its first line should name the columns, not {header[:60]!r}"
 
 
-def _from_json_lines(name: str, text: str) -> list[Photo]:
+def _from_json_lines(name: str, text: str) -> list[PhotoInput]:
     photos = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -131,11 +131,11 @@ def _from_json_lines(name: str, text: str) -> list[Photo]:
     return photos
 
 
-def _checked(name: str, number: int, photo: Photo) -> Photo:
-    """Return a photo of a manifest.
+def _checked(name: str, number: int, photo: PhotoInput) -> PhotoInput:
+    """Return a photo in a manifest.
 
     Raises:
-        UserError: it names no photo; the message says in which line.
+        UserError: the entry does not name a photo; the message gives the line.
     """
     key = photo.get("s3_key")
     if not isinstance(key, str) or not 0 < len(key.encode()) <= LONGEST_KEY:
@@ -143,12 +143,12 @@ def _checked(name: str, number: int, photo: Photo) -> Photo:
     return photo | named_photo(key)
 
 
-def named_photo(key: str) -> Photo:
-    """Return a photo as ClassifyPhoto takes it, given its key or `s3://BUCKET/KEY`."""
+def named_photo(key: str) -> PhotoInput:
+    """Return the input of ClassifyPhoto for a photo, given its key or `s3://BUCKET/KEY`."""
     if not key.startswith("s3://"):
         return {"s3_key": key}
     place = Address.parse(key)
     return {"s3_bucket": place.bucket, "s3_key": place.prefix}
 
 
-READERS: dict[str, Callable[[str, str], list[Photo]]] = {".csv": _from_csv, ".jsonl": _from_json_lines}
+READERS: dict[str, Callable[[str, str], list[PhotoInput]]] = {".csv": _from_csv, ".jsonl": _from_json_lines}

@@ -34,7 +34,7 @@ def presign_upload(
 
 
 def curl(upload: PresignedUpload) -> str:
-    """Return the command that uploads PHOTO, and that fails unless it was stored."""
+    """Return the command that uploads PHOTO, and fails unless the photo is stored."""
     form = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in upload.fields.items())
-    # A redirect stores nothing, and is no failure to curl unless it may follow none.
+    # A redirect stores nothing, but curl reports success unless --max-redirs is 0.
     return f"curl --fail-with-body --location --max-redirs 0 {form} -F file=@PHOTO {shlex.quote(upload.url)}"

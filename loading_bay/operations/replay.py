@@ -1,4 +1,4 @@
-"""Runs unfinished photos and messages again at once, also those that RunAgain gave up."""
+"""Runs unfinished photos and messages again immediately, including those that RunAgain gave up."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ PHOTO = ("s3_bucket", "s3_key", "etag", "version_id", "batch_id")
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A photo or message, why it is unfinished, and the input that runs the photo; without one, RunAgain takes it."""
+    """An unfinished photo or message, the reason, and the input that runs it; without input, RunAgain runs it."""
 
     about: str
     why: str
@@ -53,7 +53,7 @@ def _messages(deployed: Deployed) -> Iterator[Unfinished]:
     sqs, queue = deployed.client("sqs"), deployed.outputs["UndeliveredEventsQueue"]
     seen: set[str] = set()
     while True:
-        # They are only looked at: the next receiver finds them too.
+        # The messages stay visible, so the next receiver finds them too.
         answer = sqs.receive_message(
             QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]
         )
@@ -69,7 +69,7 @@ def _messages(deployed: Deployed) -> Iterator[Unfinished]:
 
 
 def _about(body: str) -> str:
-    """Return the photo that a message is about, or the beginning of a message that names none."""
+    """Return the photo that a message names, or else the beginning of the message."""
     try:
         event: dict[str, Any] = json.loads(body)
         detail = event.get("detail", event)
@@ -79,4 +79,4 @@ def _about(body: str) -> str:
             return str(detail["s3_key"])
         return f"s3://{detail['bucket']['name']}/{detail['object']['key']}"
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"a message that names no photo: {body[:60]}"
+        return f"a message without a photo: {body[:60]}"

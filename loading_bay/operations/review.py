@@ -1,4 +1,4 @@
-"""The review list: photos that the model was unsure of, people's decisions about them, and the labels they leave."""
+"""The review list: photos that the model was unsure of, people's decisions, and the resulting labels."""
 
 import uuid
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ CHANGED = {"PreconditionFailed", "412"}
 
 @dataclass(frozen=True)
 class Label:
-    """A photo with a person's decision: the file that it was saved to, or why it was not saved."""
+    """A photo that a person decided, and its saved file or the reason why it was not saved."""
 
     photo: str
     path: Path | None
@@ -40,11 +40,11 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decis
     Args:
         deployed: the stack.
         photo: the photo's full name in the decisions table, or its key in the inbox if only one such photo waits.
-        vehicle: one of the stack's classes, which routes the driver, or `neither`, which rejects the photo.
+        vehicle: one of the stack's classes, to route the driver, or `neither`, to reject the photo.
         reviewer: the person who decides.
 
     Raises:
-        UserError: no such vehicle, no such photo needs review, or somebody else has it in hand.
+        UserError: there is no such vehicle, no such photo needs review, or somebody else holds it.
     """
     desk = Desk(
         _table(deployed),
@@ -65,7 +65,7 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decis
 
 
 def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
-    """Download the reviewed photos into `<folder>/<vehicle or neither>/`, to train on; yields each.
+    """Download the reviewed photos into `<folder>/<vehicle or neither>/`, for training, and yield each.
 
     A label is a copy of exactly the photo that a person saw, and outlives the upload.
     """
@@ -102,7 +102,7 @@ def _table(deployed: Deployed) -> DecisionsTable:
 
 
 def _file_name(label: str) -> str:
-    """Return a file name that every file system takes, from `labels/CLASS/CLAIM-NAME`."""
+    """Return a file name for any file system, from `labels/CLASS/CLAIM-NAME`."""
     claim, name = label.rpartition("/")[2][:8], label.rpartition("/")[2][37:]
     end = name.encode()[-LONGEST_NAME:].decode(errors="ignore")
     return f"{claim}-{''.join(each if each.isprintable() else '_' for each in end)}"

@@ -29,7 +29,7 @@ class Reviewer:
 def add_reviewer(deployed: Deployed, name: str, email: str, group: str = REVIEWERS) -> Reviewer:
     """Let a person sign in to their group's page.
 
-    On AWS, Cognito mails them a temporary password. The local AWS sends no mail: there they get a lasting one.
+    On AWS, Cognito mails a temporary password. The local AWS does not send mail, so there the password is permanent.
 
     Raises:
         UserError: the stack has no pages, or the name is not valid or taken.
@@ -50,7 +50,7 @@ def add_reviewer(deployed: Deployed, name: str, email: str, group: str = REVIEWE
         )
     except ClientError as error:
         if error.response["Error"]["Code"] in {"UsernameExistsException", "AliasExistsException"}:
-            raise UserError(f"somebody can sign in as {name} or {email} already") from error
+            raise UserError(f"someone named {name} or {email} can sign in already") from error
         raise
     cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=group)
     if by_mail:

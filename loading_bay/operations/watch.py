@@ -33,9 +33,9 @@ RIGHT = {"age", "confidence", "took"}
 def watch(
     read: Read, console: Console, *, title: str, every: float, until: Callable[[Sequence[Decision]], bool]
 ) -> list[Decision]:
-    """Show the newest decisions every so many seconds, until `until` holds; returns the last that were read.
+    """Show the newest decisions at an interval, until `until` holds; return the last ones read.
 
-    In a pipe or a log, each decision is one line, printed once it is made.
+    In a pipe or a log, each new decision is printed as one line.
     """
     with Live(console=console, auto_refresh=False, transient=True) as live:
         told: set[tuple[str, str]] = set()
@@ -48,12 +48,12 @@ def watch(
                 _tell(decisions, console, told)
             if until(decisions):
                 return decisions
-            # Reading a large table takes time and read units: a tenth of the time at most is spent on it.
+            # Reading a large table takes time and read units, so it gets at most a tenth of the time.
             time.sleep(max(every, 9 * (time.monotonic() - asked)))
 
 
 def state(decisions: Sequence[Decision], console: Console, title: str) -> Group:
-    """Return the counts, the review rate, and as many of the newest decisions as the terminal holds."""
+    """Return the counts, the review rate, and as many of the newest decisions as fit into the terminal."""
     head = Text(title, style="bold", no_wrap=True, overflow="ellipsis")
     newest = sorted(decisions, key=lambda each: each.claimed_at, reverse=True)
     rows = max(console.height - 9, 3)
@@ -71,7 +71,7 @@ def counts(decisions: Iterable[Decision]) -> Text:
 
 
 def in_review(decisions: Sequence[Decision]) -> Text:
-    """Return the share of photos that the model was unsure of, and which of them has waited longest for a person."""
+    """Return the share of photos that the model was unsure of, and the photo that has waited longest for review."""
     asked = [decision for decision in decisions if decision.status in {"ROUTED", "REVIEW"}]
     if not asked:
         return Text("review rate: nothing classified yet")
@@ -85,7 +85,7 @@ def in_review(decisions: Sequence[Decision]) -> Text:
 
 
 def decisions_table(decisions: Iterable[Decision], width: int) -> Table:
-    """Return a table of decisions, in their order; narrow terminals get fewer columns."""
+    """Return a table of decisions; narrow terminals get fewer columns."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("photo")
     names = [name for name in COLUMNS if width >= WIDTHS.get(name, 0)]

@@ -1,4 +1,4 @@
-"""Draws figures as SVG that takes its colours from CSS, so that one file suits light and dark."""
+"""Draws figures as SVG that takes its colours from CSS, so one file suits light and dark."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .theme import DARK, LIGHT, colour
 
-# Inches. A half is for two charts side by side; on a phone every drawing is narrow.
+# Inches. `half` is for two charts side by side; on a phone every drawing is narrow.
 FULL_WIDTH, HALF_WIDTH, NARROW_WIDTH = 10.4, 5.1, 4.2
 
 _SVG = "http://www.w3.org/2000/svg"
@@ -29,8 +29,8 @@ _STYLE: dict[Any, Any] = {
     "grid.color": colour("grid"),
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: selectable, read aloud, in the page's own font
-    "svg.hashsalt": "loading-bay",  # the same figures give the same file
+    "svg.fonttype": "none",  # text stays text: selectable, readable aloud, in the page's font
+    "svg.hashsalt": "loading-bay",  # equal figures give equal files
     "text.color": colour("ink"),
     "text.parse_math": False,  # a name with a dollar sign is a name, not a formula
     "xtick.color": colour("muted"),
@@ -39,7 +39,7 @@ _STYLE: dict[Any, Any] = {
 
 
 class Drawing(NamedTuple):
-    """One figure, `wide` for a screen or paper and `narrow` for a phone; `summary` says it in words."""
+    """A figure, `wide` for a screen or paper and `narrow` for a phone; `summary` describes it in words."""
 
     name: str
     summary: str
@@ -47,7 +47,7 @@ class Drawing(NamedTuple):
     narrow: str
 
     def file(self) -> str:
-        """Return the wide drawing as an SVG file of its own, with both sets of colours."""
+        """Return the wide drawing as a stand-alone SVG file, with both sets of colours."""
         light, dark = ("".join(f"--{name}:{value};" for name, value in values.items()) for values in (LIGHT, DARK))
         style = (
             f"<style>svg{{{light}font-family:system-ui,sans-serif}}"
@@ -65,7 +65,7 @@ def draw(
     height: float = 3.5,
     narrow_height: float = 3.2,
 ) -> Drawing:
-    """Return what `paint` makes of an empty figure, in both shapes; `name` is unique on its page."""
+    """Return the drawing that `paint` makes, in both shapes; `name` is unique on its page."""
     drawn = []
     for shape, size in (("wide", (width, height)), ("narrow", (NARROW_WIDTH, narrow_height))):
         with mpl.rc_context(_STYLE):
@@ -78,12 +78,12 @@ def draw(
 
 
 def is_narrow(figure: Figure) -> bool:
-    """Return whether the figure is drawn for less than the full width."""
+    """Tell whether the figure is narrower than the full width."""
     return bool(figure.get_figwidth() < FULL_WIDTH)
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Put the legend above the axes, where it hides nothing."""
+    """Put the legend above the axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles,
@@ -96,10 +96,10 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def _themed(svg: str, prefix: str, summary: str) -> str:
-    """Put CSS variables in place of colours, make the ids unique in a page, and say what is to be seen."""
+    """Replace colours by CSS variables, make the ids unique in a page, and describe the drawing in words."""
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
-    root = ElementTree.fromstring(svg)  # noqa: S314 - written by matplotlib a moment ago
+    root = ElementTree.fromstring(svg)  # noqa: S314 - matplotlib has just written it
     for metadata in root.findall(f"{{{_SVG}}}metadata"):
         root.remove(metadata)
     for size in ("width", "height"):

@@ -1,4 +1,4 @@
-"""Renders a page: one HTML file with everything in it, which neither loads nor runs anything."""
+"""Renders a page: one self-contained HTML file, which neither loads nor runs anything."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from .theme import DARK, LIGHT
 def render(template: Path, drawings: Sequence[Drawing], **content: Any) -> str:
     """Return the page of a template that extends `page.html`.
 
-    Everything in `content` is escaped, control codes included, and no script would run anyway.
+    Everything in `content` is escaped, including control codes, and no script would run anyway.
     """
     environment = Environment(
         loader=FileSystemLoader([template.parent, Path(__file__).parent]),
@@ -27,6 +27,6 @@ def render(template: Path, drawings: Sequence[Drawing], **content: Any) -> str:
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     environment.filters |= {"percent": percent, "moment": moment, "duration": duration, "whole": whole}
-    # Markup: the drawings are our own and matplotlib has escaped the names in them.
+    # Markup is safe: this package made the drawings, and matplotlib escaped the names in them.
     drawn = {each.name: (Markup(each.wide), Markup(each.narrow), each.summary) for each in drawings}  # noqa: S704
     return environment.get_template(template.name).render(plots=drawn, light=LIGHT, dark=DARK, **content)

@@ -1,4 +1,4 @@
-"""Photos on a page: each with what is said of it."""
+"""Photos on a page, with their captions."""
 
 import base64
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Picture(NamedTuple):
-    """A photo of a gallery: `png` is None where there is no picture to show.
+    """A photo in a gallery; `png` is None if there is no picture.
 
-    `figure` stands out, `said` follows it, `notes` are small lines below; `name` tells the photo from others, and
-    `place` says where it lies.
+    `figure` is prominent, `said` follows it, and `notes` are small lines below. `name` identifies the photo, and
+    `place` is its location.
     """
 
     png: bytes | None
@@ -21,5 +21,5 @@ class Picture(NamedTuple):
 
     @property
     def uri(self) -> str | None:
-        """The picture as a data URI, so that the page fetches nothing."""
+        """The picture as a data URI, so the page fetches nothing."""
         return None if self.png is None else f"data:image/png;base64,{base64.b64encode(self.png).decode()}"

@@ -1,7 +1,7 @@
 """The colours of every report, in light and in dark."""
 
-# CSS variable → its value in light and in dark. Matplotlib draws with the light value, which is then
-# replaced by the variable; so each must be unlike the others.
+# CSS variable → its values in light and in dark. Matplotlib draws with the light value, which the variable then
+# replaces, so the values must differ from each other.
 PALETTE = {
     "ink": ("#1b2330", "#e9edf3"),
     "muted": ("#596575", "#a3afbf"),
@@ -24,7 +24,7 @@ CLASS_COLOURS = 6
 
 
 def colour(name: str) -> str:
-    """Return the colour to draw with; the page replaces it by the theme's."""
+    """Return the colour to draw with; the page replaces it with that of the theme."""
     return LIGHT[name]
 
 

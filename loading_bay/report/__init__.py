@@ -1,1 +1,1 @@
-"""What has the model been doing? Captured predictions in, a table, figures and a page out."""
+"""Reports on the model: turns captured predictions into a table, figures and a page."""

@@ -1,4 +1,4 @@
-"""How the model scored the photos it was validated on: the baseline kept with it."""
+"""The baseline of a model: its scores on the validation photos."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from loading_bay.stack.errors import UserError
 class Baseline(msgspec.Struct, frozen=True):
     """Scores on validation, shape (photos, classes), and the true share of each class among those photos.
 
-    `threshold` is the confidence from which on the model's answers were to be accepted, where the file has one.
+    `threshold` is the confidence at which the model's answers are accepted, if the file has it.
     """
 
     class_names: list[str]
@@ -22,10 +22,10 @@ class Baseline(msgspec.Struct, frozen=True):
 
 
 def read_baseline(path: Path, class_names: Sequence[str] | None = None) -> Baseline:
-    """Read and check the baseline; where `class_names` are given, its classes must be these, in this order.
+    """Read and check the baseline; its classes must be `class_names`, if given, in this order.
 
     Raises:
-        UserError: it is missing, damaged or of other classes; the message says what to do.
+        UserError: it is missing, damaged or for other classes; the message says how to fix it.
     """
     try:
         baseline = msgspec.json.decode(path.read_bytes(), type=Baseline)
@@ -40,7 +40,7 @@ def read_baseline(path: Path, class_names: Sequence[str] | None = None) -> Basel
         len(scores) != len(baseline.class_names) or not math.isclose(sum(scores), 1, abs_tol=0.01)
         for scores in baseline.scores
     ):
-        raise UserError(f"{path}: scores must be one probability a class for each validation photo")
+        raise UserError(f"{path}: scores must have one probability per class for each validation photo")
     if set(baseline.class_balance) != set(baseline.class_names):
         raise UserError(f"{path}: class_balance must name each class once")
     return baseline

@@ -1,4 +1,4 @@
-"""Reads one capture file of SageMaker: each record becomes a prediction, or a reason why not."""
+"""Reads a SageMaker capture file: each record becomes a prediction, or is skipped with a reason."""
 
 import base64
 import gzip
@@ -16,16 +16,16 @@ import msgspec
 
 from .sources import CLOCK_TOLERANCE, CaptureFile
 
-# SageMaker takes requests of up to 25 MB, a third more in base64; a longer line is not a capture record.
+# SageMaker accepts requests of up to 25 MB, a third more in base64; a longer line is not a capture record.
 LONGEST_LINE = 64 << 20
-# Blank lines are not records; half a gigabyte of them fits into a compressed file of half a megabyte.
+# Blank lines are not records; a compressed file of half a megabyte can contain half a gigabyte of them.
 MOST_BLANK_LINES = 10_000
 LONGEST_ID = 256
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 LONGEST_INFERENCE_ID = 64
-# Softmax in 32-bit floats, rounded to a few decimals by some servers, still sums to 1 within this.
+# Softmax in 32-bit floats, rounded to a few decimals by some servers, still sums to 1 within this tolerance.
 SUM_TOLERANCE = 0.01
-# A time outside these years comes from a broken clock.
+# Times outside these years come from a broken clock.
 PLAUSIBLE_YEARS = range(2000, 2100)
 
 _SCORE_KEYS = ("prediction", "predictions", "probabilities", "scores")
@@ -38,8 +38,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class Captured(NamedTuple):
     """A usable prediction: `time` in µs since 1970 UTC; `probabilities` in the order of the classes.
 
-    `inference_id` is what the caller named the call: the photo's claim, where the workflow called.
-    `retimed` says that the record's own time was missing or off, and that `time` is its folder's hour.
+    `inference_id` is the caller's name for the call; for the workflow, the photo's claim. `retimed` means that the
+    record's time was missing or wrong, and `time` is the hour of its folder.
     """
 
     line: int
@@ -51,9 +51,9 @@ class Captured(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A record that is not used, by line (from 1), with the reason as metrics.json names it.
+    """A record that is not used: its line (from 1), and the reason as in metrics.json.
 
-    `event_id` is None where the line has none that can be read.
+    `event_id` is None if the line has no readable one.
     """
 
     line: int
@@ -63,7 +63,7 @@ class Skipped(NamedTuple):
 
 
 class UnreadableCaptureError(Exception):
-    """From `line` on this file cannot be read, for the `reason` as metrics.json names it."""
+    """The file cannot be read from `line` on; `reason` is as in metrics.json."""
 
     def __init__(self, reason: str, line: int, detail: str) -> None:
         super().__init__(reason, line, detail)
@@ -71,7 +71,7 @@ class UnreadableCaptureError(Exception):
 
 
 class _Input(msgspec.Struct, rename="camel"):
-    # `data` is left out on purpose: the decoder then passes over the photo without copying it.
+    # `data` is left out on purpose, so the decoder skips the photo without copying it.
     observed_content_type: str | None = None
 
 
@@ -121,10 +121,10 @@ class _UnusableError(Exception):
 
 
 def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
-    """Yield what each record of a file holds; the file may be compressed with gzip.
+    """Yield the content of each record in a file, which may be compressed with gzip.
 
-    `classes` is how many probabilities an answer must hold. Blank lines are not records. Raises
-    UnreadableCaptureError where the file cannot be read on; what came before has been yielded by then.
+    `classes` is the number of probabilities in an answer. Blank lines are not records. Raises UnreadableCaptureError
+    if the file cannot be read on; all earlier records have been yielded by then.
 
     Source of the format: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-interpreting-results.html
     and 73 records of real endpoints.
@@ -148,13 +148,13 @@ def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
 
 
 def photos(file: CaptureFile, lines: Collection[int]) -> dict[int, bytes]:
-    """Return the request bodies of these lines of a file, by line; a line without one is left out.
+    """Return the request bodies of these lines of a file, by line; lines without a body are left out.
 
-    `lines` holds at least one line, and only such as `read` has found to be predictions.
+    `lines` has at least one line, and only lines that `read` found to be predictions.
     """
     found: dict[int, bytes] = {}
     last = max(lines)
-    with suppress(OSError):  # the file may have been deleted since; its predictions count all the same
+    with suppress(OSError):  # the file may have been deleted since; its predictions still count
         for number, line in _lines(Path(file.path)):
             if number in lines and (body := _body(line)) is not None:
                 found[number] = body
@@ -173,7 +173,7 @@ def _body(line: bytes) -> bytes | None:
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with io.BufferedReader(io.FileIO(path), _READ_AHEAD) as raw:
-        # Told by its first bytes: a gzip file need not be named so.
+        # Recognised by its first bytes, because a gzip file may have any name.
         compressed = raw.peek(2)[:2] == b"\x1f\x8b"
         stream = gzip.GzipFile(fileobj=raw) if compressed else raw
         number = blank = 0
@@ -208,7 +208,7 @@ def _record(line: bytes) -> _Record:
     return record
 
 
-@lru_cache(64)  # buckets hold few types, and asking a million times takes a second
+@lru_cache(64)  # there are few types, and a million checks take a second
 def _is_image(content_type: str | None) -> bool:
     if content_type is None:
         return True
@@ -223,7 +223,7 @@ def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
     data = output.data
     try:
         if isinstance(data, str):
-            # Without CaptureContentTypeHeader in its configuration an endpoint captures JSON as base64 too.
+            # Without CaptureContentTypeHeader in its configuration, an endpoint captures even JSON as base64.
             text = base64.b64decode(data, validate=True) if output.encoding == "BASE64" else data
             try:
                 scores = _decode_scores(text)
@@ -241,7 +241,7 @@ def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Scores as servers wrap them: `{"prediction": […]}`, and a batch of one, `[[…]]`."""
+    """Unwrap scores from `{"prediction": […]}`, or from a batch of one, `[[…]]`."""
     if isinstance(value, dict):
         value = next((value[key] for key in _SCORE_KEYS if key in value), value)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):

@@ -1,4 +1,4 @@
-"""Has the model's work changed since it was validated? Four questions, each with a plain verdict."""
+"""Tests whether the model's answers have changed since validation: four questions, each with a plain verdict."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,33 +16,32 @@ Verdict = Literal["fine", "look", "too few records to say"]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
-SIGNIFICANCE = 0.05  # chance that a report with no change at all says "look" anywhere
-POWER = 0.8  # chance to notice a change that matters, below which nothing is called fine
-# The power of a test is an approximation that flatters small samples: below this nothing is called fine.
+SIGNIFICANCE = 0.05  # probability that a report without any change says "look" anywhere
+POWER = 0.8  # probability of noticing a significant change; below this, nothing is called fine
+# The approximate power of a test is too high for small samples: below this size, nothing is called fine.
 FEWEST_RECORDS = 100
 
-# Changes that matter. A population stability index above 0.25 is by convention a shift that calls for action
-# (N. Siddiqi, Credit Risk Scorecards, 2006). The others are ours: a fifth of all scores on the other side of
-# some value; one photo in eight more, or fewer, of a class or for a person to look at.
+# Significant changes. By convention, a population stability index above 0.25 calls for action (N. Siddiqi, Credit
+# Risk Scorecards, 2006). This project chose the others: a fifth of all scores moves across some value; the share of a
+# class or of reviews changes by one photo in eight.
 PSI_THRESHOLD = 0.25
 KS_THRESHOLD = 0.2
 SHARE_THRESHOLD = 0.125
 
 BINS = 20
-# Baselines keep this many decimals. Left unrounded, captures that say 0.9999971 would all lie below a
-# baseline's 1.0, and every comparison of ranks would see a change.
+# Baselines keep this many decimals. Unrounded captures such as 0.9999971 would all rank below a baseline's 1.0, so
+# every comparison of ranks would see a change.
 DECIMALS = 5
 _SHUFFLES = 9_999
 _MOST_RECORDS = 100_000_000
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One test: `n` predictions against `n_baseline` (None where the expected value is a fixed number).
+    """A test of `n` predictions against `n_baseline` (None if the expected value is a fixed number).
 
-    `observed` and `expected` are shares, or mean scores, by `measure`; there are none for a whole spread.
-    `p` is corrected for the number of tests (Holm). `power` is the chance that a change as large as
-    `threshold` would have been noticed with this many records; `needed` is how many would make it POWER,
-    None where the baseline is too small for any number to do so.
+    `observed` and `expected` are shares or mean scores, by `measure`, and None for a whole distribution. `p` is
+    corrected for the number of tests (Holm). `power` is the probability of noticing a change of `threshold` with this
+    many records. `needed` is the number of records for a power of POWER, or None if the baseline is too small for it.
     """
 
     name: str
@@ -82,8 +81,8 @@ def compare(
 ) -> list[Check]:
     """Test `scores` (predictions × classes) against the baseline's, and the classes against their shares.
 
-    Of two classes only the first is tested, for the second is its complement. Without a baseline there is
-    only the class balance to test, and without expected shares not even that.
+    With two classes only the first is tested, because the second is its complement. Without a baseline, only the class
+    balance is tested, and only if expected shares are given.
     """
     n = len(scores)
     if n == 0:
@@ -105,7 +104,7 @@ def compare(
 
 
 def overall(checks: Sequence[Check]) -> Verdict:
-    """Return the verdict of all checks together: the gravest of theirs."""
+    """Return the gravest verdict of the checks."""
     found = {check.verdict for check in checks}
     if "look" in found:
         return "look"
@@ -120,7 +119,7 @@ def histogram(scores: Floats) -> Integers:
 def stability_index(now: Integers, before: Integers) -> Floats:
     """Return the population stability index of histograms (… × bins), Σ (pᵢ − qᵢ) ln(pᵢ / qᵢ), shape (…).
 
-    Half a record is added to each bin, so that an empty one does not make the index infinite.
+    Half a record is added to each bin, so an empty bin does not make the index infinite.
     """
     p, q = ((counts + 0.5) / (counts.sum(axis=-1, keepdims=True) + 0.5 * counts.shape[-1]) for counts in (now, before))
     index: Floats = np.sum((p - q) * np.log(p / q), axis=-1)
@@ -129,7 +128,7 @@ def stability_index(now: Integers, before: Integers) -> Floats:
 
 def _judged(tests: Sequence[_Test], n: int) -> list[Check]:
     corrected = holm([test.p for test in tests])
-    level = SIGNIFICANCE / len(tests)  # the strictest level that Holm's method can ask of a test
+    level = SIGNIFICANCE / len(tests)  # the strictest level in Holm's method
     return [
         Check(
             name=test.name,
@@ -173,8 +172,8 @@ def _stability_test(name: str, now: Floats, before: Floats) -> _Test:
     counts, counts_before = histogram(now), histogram(before)
     observed = float(stability_index(counts, counts_before))
     pooled = counts + counts_before
-    # Under no change, which record is new and which is old is chance: deal them anew and count how often the
-    # index comes out as high. Exact for any number of records, where the usual chi-squared rule is not.
+    # If nothing changed, records are new or old by chance: shuffle them and count how often the index is as high. This
+    # is exact for any number of records, unlike the usual chi-squared rule.
     dealt = np.random.default_rng(0).multivariate_hypergeometric(pooled, len(before), size=_SHUFFLES)
     higher = int((stability_index(pooled - dealt, dealt) >= observed - 1e-12).sum())
     freedom = max(int((pooled > 0).sum()) - 1, 1)
@@ -187,7 +186,7 @@ def _stability_test(name: str, now: Floats, before: Floats) -> _Test:
 
     return _Test(
         name=f"stability index, score for {name}",
-        question=f"Are the scores for {name} spread as they were?",
+        question=f"Is the distribution of scores for {name} unchanged?",
         n_baseline=len(before),
         measure="spread",
         observed=None,
@@ -212,7 +211,7 @@ def _kolmogorov_smirnov_test(name: str, now: Floats, before: Floats) -> _Test:
 
     return _Test(
         name=f"Kolmogorov–Smirnov, score for {name}",
-        question=f"Do the scores for {name} lie as high as they did?",
+        question=f"Are the scores for {name} as high as before?",
         n_baseline=len(before),
         measure="score",
         observed=float(np.mean(now)),
@@ -265,7 +264,7 @@ def _review_test(now: Floats, before: Floats, threshold: float) -> _Test:
 
 
 def _share_power(level: float, expected: float, one_over_n: float, one_over_m: float) -> float:
-    """Chance to notice a share that left `expected` by SHARE_THRESHOLD towards one half, the noisier side."""
+    """Probability of noticing a share that moved by SHARE_THRESHOLD from `expected` towards 0.5, the noisier side."""
     changed = expected + math.copysign(SHARE_THRESHOLD, 0.5 - expected)
     if one_over_m:
         pooled = (changed / one_over_n + expected / one_over_m) / (1 / one_over_n + 1 / one_over_m)

@@ -1,4 +1,4 @@
-"""Every figure on the page, as metrics.json keeps it."""
+"""Every figure on the page, as stored in metrics.json."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,9 +22,9 @@ from .predictions import Predictions, plain, utc
 Times = NDArray[np.datetime64]
 
 MOST_TIME_BINS = 60
-# A share of fewer records than this has an interval too wide to draw a line through.
+# With fewer records, the interval of a share is too wide for a line.
 RECORDS_A_BIN = 15
-# Steps a person can read off an axis: their name, as NumPy writes them, and about how long they are.
+# Readable steps of a time axis: name, NumPy unit, and approximate length.
 _STEPS = (
     ("1m", "m", timedelta(minutes=1)),
     ("5m", "5m", timedelta(minutes=5)),
@@ -43,7 +43,7 @@ LATENCY_QUANTILES = (0.5, 0.9, 0.99)
 
 
 class ClassFigures(msgspec.Struct, frozen=True):
-    """How often a class was answered, and how its score is spread over equal bins of [0, 1]."""
+    """How often the model answered a class, and the distribution of its score over equal bins of [0, 1]."""
 
     name: str
     predicted: Share
@@ -65,21 +65,21 @@ class VariantFigures(msgspec.Struct, frozen=True):
 
 
 class TimeBin(msgspec.Struct, frozen=True):
-    """The predictions from `start` to the next bin's."""
+    """The predictions in the bin that starts at `start`."""
 
     start: datetime
     below_threshold: Share
 
 
 class OutcomeBin(msgspec.Struct, frozen=True):
-    """The photos claimed from `start` to the next bin's, by outcome."""
+    """The photos claimed in the bin that starts at `start`, by outcome."""
 
     start: datetime
     counts: dict[str, int]
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Seconds from upload to decision; `unusable` counts decided photos that have none, or a negative one."""
+    """Seconds from upload to decision; `unusable` counts decided photos with a missing or negative latency."""
 
     n: int
     quantiles: dict[str, float]
@@ -88,17 +88,17 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class AgreementBin(msgspec.Struct, frozen=True):
-    """What people decided from `start` to the next bin's, and how often it was the model's best guess."""
+    """People's decisions in the bin that starts at `start`, and how often they agree with the model's best guess."""
 
     start: datetime
     agreed: Share
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """How often people decided what was the model's best guess.
+    """How often people agreed with the model's best guess.
 
-    `by_guess` is by that guess, `labels` what they decided, and `missing` how many labels of each class a retraining
-    still takes; empty where there are enough.
+    `by_guess` is by the model's guess, `labels` counts the people's answers, and `missing` counts the labels of each
+    class that a retraining still needs; it is empty if there are enough.
     """
 
     agreed: Share
@@ -110,9 +110,9 @@ class Agreement(msgspec.Struct, frozen=True):
 
 
 class DecisionFigures(msgspec.Struct, frozen=True):
-    """What became of the photos claimed within the window.
+    """The outcomes of the photos claimed in the window.
 
-    `review_rate` is the share of the classified photos that went to a person, decided since or not.
+    `review_rate` is the share of classified photos that needed review, whether or not they have been decided since.
     """
 
     photos: int
@@ -127,14 +127,14 @@ class DecisionFigures(msgspec.Struct, frozen=True):
 
 
 class FileFigures(msgspec.Struct, frozen=True):
-    """Files read, and files not read by reason."""
+    """The number of files read, and of files skipped, by reason."""
 
     read: int
     skipped: dict[str, int]
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """The content of metrics.json. Times are UTC, shares are of one."""
+    """The content of metrics.json. Times are in UTC, shares between 0 and 1."""
 
     source: str
     since: datetime | None
@@ -164,9 +164,9 @@ class Figures(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Question:
-    """What a report is asked: which predictions, by which classes and threshold, compared with which baseline.
+    """The question that a report answers: the window, classes and threshold, and the baseline to compare with.
 
-    `expected_shares` are the class shares to expect among the photos, by default those of the baseline.
+    `expected_shares` are the expected class shares among the photos, by default those of the baseline.
     """
 
     window: Window
@@ -326,7 +326,7 @@ def _times(moments: Iterable[datetime]) -> Times:
 
 
 def _step(times: Times) -> str:
-    """Return the name of the shortest step in time that leaves bins few and filled enough."""
+    """Return the name of the shortest time step whose bins are few and full enough."""
     if len(times) == 0:
         return _STEPS[0][0]
     bins = min(max(len(times) // RECORDS_A_BIN, 4), MOST_TIME_BINS)
@@ -335,9 +335,9 @@ def _step(times: Times) -> str:
 
 
 def _bins(times: Times, step: str) -> tuple[Times, NDArray[np.intp]]:
-    """Return where the bins start that hold any of the times, and the bin of each."""
+    """Return the starts of the non-empty bins, and the bin of each time."""
     unit = next(unit for name, unit, _ in _STEPS if name == step)
-    # NumPy counts weeks from the Thursday on which 1970 began; ours begin on a Monday.
+    # NumPy counts weeks from Thursday, 1 January 1970; the report's weeks begin on Monday.
     monday = np.timedelta64(4 if unit == "W" else 0, "D")
     begun: Times = np.add((times - monday).astype(f"M8[{unit}]"), monday)
     starts, bins = np.unique(begun, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Picks the photos a person most wants to see, and takes only those out of the captures."""
+"""Picks the most informative photos, and reads only those from the captures."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,24 +17,24 @@ from .predictions import Predictions, utc
 LEAST_CONFIDENT = 12
 MOST_CONFIDENT = 6  # of each class
 
-# The request is a photo from anyone: it is decoded in bounds, and the page gets the pixels written anew, never the
-# bytes that came.
+# Anyone can upload a photo, so it is decoded within limits, and the page gets newly encoded pixels, never the original
+# bytes.
 LARGEST_BYTES = 8 << 20
 LARGEST_PIXELS = 4_000_000
 THUMBNAIL = 160
 
 
 class Gallery(NamedTuple):
-    """The least confident photos, most doubtful first, and of each class the most confident that were accepted."""
+    """The least confident photos, in order, and the most confident accepted photos of each class."""
 
     least_confident: list[Picture]
     most_confident: dict[str, list[Picture]]
 
 
 def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:
-    """Choose by confidence, of pictures with exactly equal scores one, and read these from their files.
+    """Choose pictures by confidence, one per distinct set of scores, and read them from their files.
 
-    A picture is named by the key of its photo in S3, which `keys` holds by claim, or else by its capture's id.
+    A picture is named after its photo's S3 key (`keys`, by claim), or else after its capture's id.
     """
     names, table = predictions.class_names, predictions.table
     rows = _distinct(table)
@@ -58,7 +58,7 @@ def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) 
 
 
 def thumbnail(decoder: Decoder, body: bytes) -> bytes | None:
-    """Return the photo as a PNG of at most THUMBNAIL pixels a side, or None if it is none that we decode."""
+    """Return the photo as a PNG of at most THUMBNAIL pixels per side, or None if it cannot be decoded."""
     if len(body) > LARGEST_BYTES:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a report is on: captures, decisions, and what is known of the model, of a deployed stack or from files."""
+"""The subject of a report: captures, decisions and model settings, from a deployed stack or from files."""
 
 import json
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from loading_bay.stack.window import Window
 
 @dataclass(frozen=True)
 class Monitored:
-    """`captures` is a folder, a file or `s3://bucket/prefix`; what is not known is None."""
+    """`captures` is a folder, a file or `s3://bucket/prefix`; unknown values are None."""
 
     captures: str
     decisions: Iterable[Decision | SkippedDecision] | None = None
@@ -25,10 +25,10 @@ class Monitored:
 
     @classmethod
     def stack(cls, deployed: Deployed, window: Window) -> "Monitored":
-        """Return what a stack's outputs, parameters and endpoint say.
+        """Return the subject that a stack's outputs, parameters and endpoint describe.
 
         Raises:
-            UserError: its endpoint is not there or captures nothing.
+            UserError: its endpoint does not exist or does not capture data.
         """
         outputs = deployed.outputs
         return cls(
@@ -44,7 +44,7 @@ class Monitored:
     def files(
         cls, captures: str, table: str | None, decisions: Path | None, region: str | None, window: Window
     ) -> "Monitored":
-        """Return what the named table, or the file of its items, holds of the window.
+        """Return a subject from files, with the decisions of the window from the table or from a file of its items.
 
         Raises:
             UserError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""What the report draws of predictions and decisions."""
+"""The report's plots of predictions and decisions."""
 
 from datetime import timedelta
 
@@ -28,17 +28,17 @@ from .figures import Agreement, DecisionFigures, Figures, Times
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-# More points than this and a plot shows how many lie in each cell instead: it stays small, and readable.
+# Above this number of points, a plot shows the count per cell instead, which is smaller and readable.
 MOST_POINTS = 1_500
 FEWEST_BINS = 12
-# Shown at least, so that the captures of a few seconds do not stand on an axis of half seconds.
+# The minimum, so captures of a few seconds do not get an axis of half seconds.
 SHORTEST_SPAN = timedelta(minutes=2) / timedelta(days=1)
 
 
 def prediction_plots(figures: Figures, times: Times, confidences: Array, vehicles: Array) -> list[Drawing]:
-    """Draw what the captures tell: four plots. There must be at least one prediction.
+    """Draw the four plots of predictions. There must be at least one prediction.
 
-    `times` (UTC, without a zone), `confidences` and `vehicles` (index of the class) are one a prediction.
+    `times` (UTC, without a zone), `confidences` and `vehicles` (index of the class) have one element per prediction.
     """
     below = figures.below_threshold
     if below is None:
@@ -48,7 +48,7 @@ def prediction_plots(figures: Figures, times: Times, confidences: Array, vehicle
         draw(
             "confidence",
             f"Confidence of {whole(below.of)} predictions over time; "
-            f"{whole(below.count)} lie below {figures.threshold:g}.",
+            f"{whole(below.count)} are below {figures.threshold:g}.",
             lambda figure: _confidence(figure, figures, times, confidences, vehicles),
         ),
         draw(
@@ -58,8 +58,8 @@ def prediction_plots(figures: Figures, times: Times, confidences: Array, vehicle
         ),
         draw(
             "scores",
-            "How the scores are spread, class by class"
-            + (", beside the spread on validation." if figures.baseline else "."),
+            "The distribution of scores, by class"
+            + (", beside the distribution on validation." if figures.baseline else "."),
             lambda figure: _scores(figure, figures),
             height=1.9 * ((len(named) + 1) // 2) + 0.9,
             narrow_height=1.9 * len(named) + 0.9,
@@ -75,7 +75,7 @@ def prediction_plots(figures: Figures, times: Times, confidences: Array, vehicle
 
 
 def decision_plots(decisions: DecisionFigures, latencies: Array) -> list[Drawing]:
-    """Draw what the decisions tell; `latencies` are seconds from upload to decision, none negative."""
+    """Draw the plots of decisions; `latencies` are non-negative seconds from upload to decision."""
     plots = []
     if decisions.photos:
         told = ", ".join(f"{whole(count)} {status.lower()}" for status, count in decisions.counts.items() if count)
@@ -111,7 +111,7 @@ def decision_plots(decisions: DecisionFigures, latencies: Array) -> list[Drawing
 
 def _time_axis(axes: Axes, figure: Figure) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=6 if is_narrow(figure) else 8)
-    # Its own lists end too early for few ticks: from 60 to 72 hours, for one, it would find no step.
+    # The default lists end too early for few ticks; for example, they have no step for 60 to 72 hours.
     locator.intervald |= {
         MONTHLY: [1, 2, 3, 4, 6, 12],
         HOURLY: [1, 2, 3, 4, 6, 12, 24],
@@ -163,7 +163,7 @@ def _confidence(figure: Figure, figures: Figures, times: Times, confidences: Arr
 
 
 def _cells(axes: Axes, places: Array, confidences: Array, lowest: float) -> None:
-    """Shade each cell of time and confidence by how many predictions lie in it."""
+    """Shade each cell of time and confidence by its number of predictions."""
     span = (places.min(), max(places.max(), places.min() + 1e-6))
     counts, x, y = np.histogram2d(places, confidences, bins=(60, 20), range=(span, (lowest, 1)))
     columns, rows = np.nonzero(counts)
@@ -198,7 +198,7 @@ def _review_share(figure: Figure, figures: Figures) -> None:
         label="share, with its 95 % interval",
         clip_on=False,
     )
-    # Only neighbours are joined: a line across a pause would tell of a time of which nothing is known.
+    # Lines join only neighbours: a line across a pause would suggest data that does not exist.
     pauses = np.flatnonzero(np.diff(starts) > 1.5 * _step(starts)) + 1
     upper.plot(
         np.insert(middles, pauses, np.nan),
@@ -236,12 +236,12 @@ def _review_share(figure: Figure, figures: Figures) -> None:
 
 
 def _step(starts: Array) -> float:
-    """Days from one bin to the next; a minute where there is only one."""
+    """Days from one bin to the next; a minute if there is only one."""
     return float(np.diff(starts).min()) if len(starts) > 1 else timedelta(minutes=1) / timedelta(days=1)
 
 
 def _leave_room(axes: Axes, starts: Array) -> None:
-    """Show few bins as narrow as many, with empty time around them."""
+    """Draw few bins as narrow as many, with empty time around them."""
     step = _step(starts)
     first, last = starts[0], starts[-1] + step
     room = max(FEWEST_BINS * step - (last - first), step) / 2

@@ -1,4 +1,4 @@
-"""The streaming pass: all captures of a source become one table, in which each record is used once."""
+"""Streams all captures of a source into one table, in which each record is used once."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +17,12 @@ from loading_bay.stack.window import Window
 from .captures import Captured, Skipped, UnreadableCaptureError, read
 from .sources import CaptureFile, SkippedFile
 
-# Python lists hold a record in some 300 bytes, the table in some 100: rows move over this often.
+# A record takes about 300 bytes in Python lists and 100 in the table, so rows move to the table in chunks of this size.
 ROWS_A_CHUNK = 50_000
 
 
 class SkippedRecord(NamedTuple):
-    """A record, or a file as a whole (line None), that is not used."""
+    """A record, or a whole file (line None), that is not used."""
 
     file: str
     line: int | None
@@ -32,15 +32,15 @@ class SkippedRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Every prediction of a source within the window, and what was passed over on the way.
+    """Every prediction of a source in the window, and the skipped records and files.
 
-    `table` has one row a prediction, in order of time: `event_id`, `inference_id` (what the caller named the call,
+    `table` has one row per prediction, in order of time: `event_id`, `inference_id` (the caller's name for the call,
     or None), `time` (UTC, without a zone), `vehicle` (an index into `class_names`), `confidence` (the highest
-    probability), `scores` (the probability of each class), `file` (an index into `files`), `line` (from 1),
-    `retimed` (its time is its folder's hour, for its own clock was off).
+    probability), `scores` (the probability of each class), `file` (an index into `files`), `line` (from 1), `retimed`
+    (the time is the hour of its folder, because the record's time was wrong).
 
-    `records` counts every line that is not blank: it is the rows of `table`, the skipped records and those
-    `outside` the window together. `ids` counts the distinct event ids of all records.
+    `records` counts all non-blank lines: the rows of `table`, the skipped records, and the records `outside` the
+    window. `ids` counts the distinct event ids of all records.
     """
 
     class_names: tuple[str, ...]
@@ -52,18 +52,18 @@ class Predictions:
     outside: int
 
     def skipped_records(self) -> dict[str, int]:
-        """How many records were not used, by reason, the most frequent first."""
+        """Count the skipped records by reason, the most frequent first."""
         reasons = Counter(each.reason for each in self.skipped if each.line is not None)
         if self.outside:
             reasons["outside_window"] = self.outside
         return dict(reasons.most_common())
 
     def skipped_files(self) -> dict[str, int]:
-        """How many files could not be read, or not to their end, by reason."""
+        """Count the files that could not be read completely, by reason."""
         return dict(Counter(each.reason for each in self.skipped if each.line is None).most_common())
 
     def write(self, path: Path) -> None:
-        """Write the table as Parquet, with names in place of indices and UTC in its times."""
+        """Write the table as Parquet, with names in place of indices, and times in UTC."""
         table = self.table
         columns: dict[str, Any] = {
             "event_id": _texts(table["event_id"]),
@@ -130,7 +130,7 @@ class _Chunk:
 def read_predictions(
     found: Iterable[CaptureFile | SkippedFile], class_names: tuple[str, ...], window: Window
 ) -> Predictions:
-    """Read all files once, in the order given; of several records with one event id the first is used."""
+    """Read all files once, in the given order; of several records with the same event id, the first is used."""
     classes = len(class_names)
     files: list[CaptureFile] = []
     skipped: list[SkippedRecord] = []
@@ -206,11 +206,11 @@ def _inside(times: NDArray[np.datetime64], window: Window) -> NDArray[np.bool_]:
 
 
 def plain(moment: datetime) -> np.datetime64:
-    """Return a time as the table has them: in UTC, without a zone."""
+    """Return a time in the table's form: UTC, without a zone."""
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def utc(moment: np.datetime64) -> datetime:
-    """Return a time of the table as one in UTC."""
+    """Return a time from the table with its zone, UTC."""
     plain_moment: datetime = moment.astype("M8[us]").item()
     return plain_moment.replace(tzinfo=UTC)

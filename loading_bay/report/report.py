@@ -1,4 +1,4 @@
-"""Makes the report: reads captures and decisions, works out the figures, writes table, plots and page."""
+"""Makes the report: reads captures and decisions, computes the figures, and writes table, plots and page."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from .predictions import Predictions, read_predictions
 from .sources import capture_files
 
 TEMPLATE = Path(__file__).parent / "report.html"
-# Longer lists of what was skipped are cut on the page; skipped.jsonl has them all.
+# The page cuts longer lists of skipped records; skipped.jsonl has them all.
 LONGEST_LIST = 40
 
 
@@ -36,7 +36,7 @@ def make_report(
     `source` is a folder, a file or `s3://bucket/prefix` of captures; `cache` keeps captures from S3.
 
     Raises:
-        UserError: there is nothing to read under the source.
+        UserError: the source has nothing to read.
     """
     window = question.window
     predictions = read_predictions(capture_files(source, window, cache, progress), question.class_names, window)

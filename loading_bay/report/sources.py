@@ -1,4 +1,4 @@
-"""Where capture files are: in a folder, or under an S3 prefix that is mirrored into a local cache."""
+"""Finds capture files in a folder, or under an S3 prefix, which it mirrors into a local cache."""
 
 import hashlib
 import os
@@ -21,18 +21,18 @@ from loading_bay.stack.window import Window
 
 CAPTURE_SUFFIXES = (".jsonl", ".jsonl.gz")
 
-# A record's own time and the hour folder it lies in may differ by this much: SageMaker writes a file some
-# minutes after the calls in it. Beyond that, one of the two clocks is wrong (see captures.py).
+# A record's time and its hour folder may differ by this much, because SageMaker writes a file some minutes after its
+# calls. A larger difference means that one of the two clocks is wrong (see captures.py).
 CLOCK_TOLERANCE = timedelta(hours=2)
 
 PARALLEL_REQUESTS = 16
 DOWNLOAD_ATTEMPTS = 3
-# Downloads that may lie finished and unread at a time: bounds memory, and keeps all connections busy.
+# The most finished but unread downloads: limits memory, and keeps all connections busy.
 FETCH_AHEAD = 256
 
 _BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 
-# …/{endpoint}/{variant}/yyyy/mm/dd/hh/file, as SageMaker lays data capture out.
+# …/{endpoint}/{variant}/yyyy/mm/dd/hh/file, the layout of SageMaker data capture.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
 _LAYOUT = re.compile(r"(?:^|/)([^/]+)/([^/]+)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/[^/]+$")
 _DAY_FOLDER = re.compile(r"(?:^|/)(\d{4})/(\d\d)/(\d\d)/$")
@@ -40,7 +40,7 @@ _DAY_FOLDER = re.compile(r"(?:^|/)(\d{4})/(\d\d)/(\d\d)/$")
 
 @dataclass(frozen=True, slots=True)
 class CaptureFile:
-    """A capture file on this machine; `hour` is the hour folder it lies in, where there is one."""
+    """A capture file on this machine; `hour` is that of its hour folder, if it has one."""
 
     name: str
     path: str
@@ -51,7 +51,7 @@ class CaptureFile:
 
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
-    """A file under the source that is not read, and why."""
+    """A file under the source that is skipped, and the reason."""
 
     name: str
     reason: str
@@ -66,13 +66,12 @@ class _Object:
 
 
 def capture_files(source: str, window: Window, cache: Path, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:
-    """Yield every file under `source` in the order of their names, fetched if it lies in S3.
+    """Yield every file under `source` in order of name; files in S3 are fetched.
 
-    `source` is a folder, one file, or `s3://bucket/prefix`. Files whose hour folder lies wholly outside
-    `window` are left alone. What is fetched from S3 is kept in the folder `cache`, so that a second run
-    fetches only what is new.
+    `source` is a folder, one file, or `s3://bucket/prefix`. Files whose hour folder is completely outside `window` are
+    ignored. Files from S3 are kept in the folder `cache`, so a second run fetches only new ones.
 
-    Raises UserError when there is nothing at all under `source`.
+    Raises UserError if there is no file under `source`.
     """
     if source.startswith("s3://"):
         return _s3_files(source, window, cache, progress)
@@ -80,7 +79,7 @@ def capture_files(source: str, window: Window, cache: Path, progress: Progress) 
 
 
 def _may_hold(window: Window, start: datetime, length: timedelta) -> bool:
-    """Tell whether a folder for `length` from `start` can hold a record of this window."""
+    """Tell whether a folder for `length` from `start` can contain a record of this window."""
     if window.since is not None and start + length + CLOCK_TOLERANCE <= window.since:
         return False
     return window.until is None or start - CLOCK_TOLERANCE < window.until
@@ -112,20 +111,20 @@ def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[C
 
 
 def _walk(folder: Path, refused: list[OSError]) -> Iterator[str]:
-    """Yield the path of every file; folders that cannot be read are noted in `refused`."""
+    """Yield the path of every file; unreadable folders are added to `refused`."""
     for parent, _, names in os.walk(folder, onerror=refused.append):
         for name in names:
             yield f"{parent}/{name}"
 
 
 def _readable(path: Path) -> str:
-    """Write a path whose bytes need not be UTF-8, so that it can be printed."""
+    """Return a printable form of a path, whose bytes need not be UTF-8."""
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> Iterator[CaptureFile | SkippedFile]:
     address, s3 = Address.parse(source), client("s3")
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # photos are nobody else's business
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)  # the photos are private
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
         listing = progress.add_task("Listing", total=None)
         objects: list[_Object] = []
@@ -153,7 +152,7 @@ def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> I
 
 
 def _list(s3: Any, source: Address, window: Window, pool: ThreadPoolExecutor) -> Iterator[_Object]:
-    """Yield all objects under the prefix that the window may hold; folders are listed side by side."""
+    """Yield all objects under the prefix that may be in the window; folders are listed in parallel."""
     where = source if source.prefix.endswith(CAPTURE_SUFFIXES) else source.folder
     running = {pool.submit(_list_folder, s3, where)}
     while running:
@@ -170,7 +169,7 @@ def _list(s3: Any, source: Address, window: Window, pool: ThreadPoolExecutor) ->
 
 
 def _list_folder(s3: Any, where: Address) -> tuple[list[_Object], list[str]]:
-    # A day is listed flat: 24 hour folders would cost 24 calls, and seldom hold 1,000 files together.
+    # A day is listed in one go: its 24 hour folders would cost 24 calls, and seldom contain 1,000 files together.
     flat = _DAY_FOLDER.search(where.prefix) is not None
     pages = s3.get_paginator("list_objects_v2").paginate(
         Bucket=where.bucket, Prefix=where.prefix, **({} if flat else {"Delimiter": "/"})
@@ -196,7 +195,7 @@ def _fetch(s3: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile | S
     name = f"s3://{bucket}/{found.key}"
     if not found.key.endswith(CAPTURE_SUFFIXES):
         return _not_a_capture_file(name)
-    # Keys are anything; a digest cannot lead out of the cache, and a changed object has another ETag.
+    # A key may be any text. A digest cannot lead out of the cache, and a changed object has another ETag.
     identity = f"{s3.meta.endpoint_url}\n{bucket}\n{found.key}\n{found.etag}"
     digest = hashlib.sha256(identity.encode()).hexdigest()
     kept = cache / digest[:2] / digest
@@ -213,10 +212,10 @@ def _fetch(s3: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile | S
 
 
 def _download(s3: Any, bucket: str, key: str, kept: Path) -> None:
-    # Renamed only when whole, so that an interrupted run leaves no half file behind under the name itself.
+    # Renamed only when complete, so an interrupted run does not leave a partial file under this name.
     part = kept.with_name(f"{kept.name}.{os.getpid()}")
     try:
-        # boto3 tries a request again by itself, but not the reading of an answer that breaks off.
+        # boto3 retries requests automatically, but not a truncated answer.
         for last in (False,) * (DOWNLOAD_ATTEMPTS - 1) + (True,):
             try:
                 with part.open("wb") as file:
@@ -249,7 +248,7 @@ def _moment(*parts: str) -> datetime | None:
     year, month, day, hour = (*map(int, parts), 0)[:4]
     try:
         return datetime(year, month, day, hour, tzinfo=UTC)
-    except ValueError:  # SageMaker makes no folder 2026/13/45
+    except ValueError:  # SageMaker never makes a folder such as 2026/13/45
         return None
 
 

@@ -1,1 +1,1 @@
-"""What every command knows of a deployed stack: its outputs, classes, decisions and addresses, and AWS's refusals."""
+"""A deployed stack for every command: its outputs, classes, decisions and addresses, and AWS errors."""

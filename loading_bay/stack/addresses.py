@@ -1,4 +1,4 @@
-"""Where something lies in S3: s3://bucket/prefix."""
+"""An address in S3: s3://bucket/prefix."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Address:
         """Read `s3://bucket/prefix`.
 
         Raises:
-            UserError: it is no such address.
+            UserError: it is not an S3 address.
         """
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket:
@@ -26,10 +26,10 @@ class Address:
 
     @property
     def folder(self) -> "Address":
-        """The same address as a whole folder: its prefix is empty or ends with one slash."""
+        """The same address as a folder: its prefix is empty or ends with one slash."""
         prefix = self.prefix.rstrip("/")
         return Address(self.bucket, f"{prefix}/" if prefix else "")
 
     def __str__(self) -> str:
-        """Return the address as it is written."""
+        """Return the address as an S3 URI."""
         return f"s3://{self.bucket}/{self.prefix}"

@@ -22,8 +22,8 @@ def all_decisions(table: DecisionsTable) -> list[Decision]:
 
 
 def decisions_in_table(table: DecisionsTable, window: Window) -> Iterator[Decision | SkippedDecision]:
-    """Yield the decisions claimed within the window; reads the whole table, in parallel segments."""
-    # The table also holds the note of the last recovery, without a status.
+    """Yield the decisions claimed in the window; reads the whole table, in parallel segments."""
+    # An item without a status is not a decision.
     decided = {"FilterExpression": "attribute_exists(#status)", "ExpressionAttributeNames": {"#status": "status"}}
 
     def read(segment: int) -> list[Decision | SkippedDecision]:
@@ -38,10 +38,10 @@ def decisions_in_table(table: DecisionsTable, window: Window) -> Iterator[Decisi
 
 
 def decisions_in_file(path: Path, window: Window) -> Iterator[Decision | SkippedDecision]:
-    """Yield the decisions in a file that were claimed within the window: a JSON list, or one JSON object per line.
+    """Yield the decisions in a file (a JSON list, or one JSON object per line) that were claimed in the window.
 
     Raises:
-        UserError: the file is missing or neither of the two.
+        UserError: the file is missing, or is neither of the two.
     """
     try:
         content = path.read_bytes()

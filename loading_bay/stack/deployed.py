@@ -1,4 +1,4 @@
-"""A deployed stack, on AWS or on this machine: its outputs, and clients for what it consists of."""
+"""A deployed stack, on AWS or on this machine: its outputs, and clients for its services."""
 
 import json
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from .hints import command
 from .template import ROOT
 
 STACK_NAME = "loading-bay"
-# What the local stack keeps of itself while it runs.
+# The record of the local stack while it runs.
 LOCAL_RECORD = ROOT / ".local" / "stack.json"
 
-# A client may be used from several threads, and tries throttled calls again.
+# Several threads may share a client, and a client retries throttled calls.
 CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=32)
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A deployed stack's outputs and parameters by name, a session to reach its parts, and the command for more."""
+    """A deployed stack: its outputs and parameters by name, an AWS session, and the options that select it."""
 
     session: Any
     outputs: Mapping[str, str]
@@ -37,7 +37,7 @@ class Deployed:
         """Look a stack up by name, on AWS or wherever `AWS_ENDPOINT_URL` points.
 
         Raises:
-            UserError: no credentials, no region, or no such stack; the message says what to do.
+            UserError: no credentials, no region, or no such stack; the message says how to fix it.
         """
         try:
             session = boto3.Session(region_name=region)
@@ -57,10 +57,10 @@ class Deployed:
 
     @classmethod
     def local(cls, record: Path = LOCAL_RECORD) -> "Deployed":
-        """Return the stack that runs on this machine.
+        """Return the stack on this machine.
 
         Raises:
-            UserError: none does.
+            UserError: no stack is running.
         """
         try:
             content = json.loads(record.read_text())
@@ -72,7 +72,7 @@ class Deployed:
     def on_this_machine(
         cls, environment: Mapping[str, str], outputs: Mapping[str, str], parameters: Mapping[str, str]
     ) -> "Deployed":
-        """Return a stack on a local AWS, which the variables of `environment` lead to."""
+        """Return a stack on the local AWS that the variables of `environment` point at."""
         session = boto3.Session(
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
@@ -85,8 +85,8 @@ class Deployed:
         return command(*words, *self.options)
 
     def client(self, service: str, **config: Any) -> Any:
-        """Return a boto3 client for one of the stack's services."""
-        # The local AWS has one address, which takes no prefix such as sync- or states.
+        """Return a boto3 client for a service of the stack."""
+        # The local AWS has one address, without prefixes such as sync- or states.
         local = Config(inject_host_prefix=self.endpoint_url is None, **config)
         return self.session.client(service, endpoint_url=self.endpoint_url, config=CONFIG.merge(local))
 
@@ -98,15 +98,15 @@ def client(service: str, region: str | None = None) -> Any:
         UserError: no region is set, or the profile does not exist.
     """
     with explained(f"reach {service}"):
-        session: Any = boto3  # whose type knows the services by name
+        session: Any = boto3  # its type lists the services by name
         return session.client(service, region_name=region, config=CONFIG)
 
 
 def outputs_of(described: Mapping[str, Any]) -> dict[str, str]:
-    """Return the outputs by name of a stack as CloudFormation describes it."""
+    """Return a stack's outputs by name, from its CloudFormation description."""
     return {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", [])}
 
 
 def parameters_of(described: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parameters by name of a stack as CloudFormation describes it."""
+    """Return a stack's parameters by name, from its CloudFormation description."""
     return {each["ParameterKey"]: each.get("ParameterValue", "") for each in described.get("Parameters", [])}

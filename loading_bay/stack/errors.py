@@ -1,4 +1,4 @@
-"""The one error that a user can fix, and what each of AWS's refusals means."""
+"""The error that a user can fix, and the remedy for each AWS error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +18,11 @@ from botocore.exceptions import (
 
 from .hints import command
 
-# Everything that a call to AWS may raise.
+# All errors of a call to AWS.
 AWS_ERRORS = (ClientError, BotoCoreError, Boto3Error)
 
 DENIED = "your user lacks a permission; docs/deploy.md has the policy that it needs"
-# Error code → what to do about it.
+# Error code → remedy.
 REMEDIES = {
     "AccessDenied": DENIED,
     "AccessDeniedException": DENIED,
@@ -31,7 +31,7 @@ REMEDIES = {
     "InvalidClientTokenId": "AWS does not know these credentials: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
     "UnrecognizedClientException": "AWS does not know these credentials: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
     "NoSuchBucket": "there is no such bucket: create it with aws s3 mb s3://NAME",
-    "ResourceLimitExceeded": "a quota of your account is used up: ask for more under Service Quotas, SageMaker",
+    "ResourceLimitExceeded": "a quota of your account is used up: request an increase under Service Quotas, SageMaker",
     "ThrottlingException": "AWS asks to slow down: try again in a minute",
     "ProvisionedThroughputExceededException": "AWS asks to slow down: try again in a minute",
     "SlowDown": "AWS asks to slow down: try again in a minute",
@@ -39,12 +39,12 @@ REMEDIES = {
 
 
 class UserError(click.ClickException):
-    """An error that the user can fix, and how: it ends a command with one line, `Error: …`, and exit code 1."""
+    """An error and its remedy for the user; it ends a command with one line, `Error: …`, and exit code 1."""
 
 
 @contextmanager
 def explained(action: str) -> Iterator[None]:
-    """Turn AWS's errors into one line: what could not be done, why, and what helps.
+    """Turn AWS errors into one line: the failed action, the reason and the remedy.
 
     Raises:
         UserError: a call to AWS failed inside the block.
@@ -56,7 +56,7 @@ def explained(action: str) -> Iterator[None]:
 
 
 def describe(error: Exception) -> str:
-    """Return in one line why a call to AWS failed, with what helps where that is known."""
+    """Return one line that says why a call to AWS failed, with the remedy if it is known."""
     if isinstance(error, ClientError):
         code, message = error.response["Error"].get("Code", "?"), error.response["Error"].get("Message", "")
         text, remedy = f"{code}: {message}", REMEDIES.get(code, "")
@@ -75,7 +75,7 @@ def describe(error: Exception) -> str:
 
 
 def is_missing(error: ClientError) -> bool:
-    """Tell whether AWS means that the thing does not exist (SageMaker says it with a validation error)."""
+    """Tell whether an AWS error means that the resource does not exist (SageMaker sends a validation error)."""
     code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
     if code in {
         "404",

@@ -1,6 +1,6 @@
-"""The side of the picture that an endpoint's model takes, and whether the stack sends such pictures.
+"""The picture size that an endpoint's model takes, and a check that the stack sends that size.
 
-A picture of another size is classified too, after another reduction, and so a little worse: nobody would notice.
+The server reduces a picture of another size again and classifies it a little worse, which nobody would notice.
 """
 
 from typing import Any
@@ -9,14 +9,14 @@ import urllib3
 
 from .errors import UserError
 
-# The server says it in each answer to GET /ping; `model deploy` sets it in the SageMaker model's environment.
+# The server returns it in each answer to GET /ping; `model deploy` sets it in the environment of the SageMaker model.
 HEADER = "X-Image-Size"
 VARIABLE = "LOADING_BAY_IMAGE_SIZE"
 PARAMETER = "ImageSize"
 
 
 def served_size(url: str) -> int | None:
-    """Return what the server at an address takes, in pixels; None where it does not say so."""
+    """Return the picture size (pixels) of the server at an address, or None if the server does not say."""
     try:
         said = urllib3.request("GET", f"{url.rstrip('/')}/ping", retries=False, timeout=5).headers.get(HEADER)
     except urllib3.exceptions.HTTPError:
@@ -25,7 +25,7 @@ def served_size(url: str) -> int | None:
 
 
 def hosted_size(sagemaker: Any, endpoint: str) -> int | None:
-    """Return what the model of a SageMaker endpoint takes, in pixels; None where nothing says so."""
+    """Return the picture size (pixels) of a SageMaker endpoint's model, or None if it is not recorded."""
     configuration = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
     variants = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"]
     model = sagemaker.describe_model(ModelName=variants[0]["ModelName"])
@@ -34,10 +34,10 @@ def hosted_size(sagemaker: Any, endpoint: str) -> int | None:
 
 
 def require_same(endpoint: str, taken: int | None, sent: int) -> None:
-    """Check that a stack sends pictures of the size that its endpoint's model takes, where that is known.
+    """Check that a stack sends pictures of the size that its endpoint's model takes, if that size is known.
 
     Raises:
-        UserError: it does not; the message says what to change.
+        UserError: the sizes differ; the message says how to change the stack.
     """
     if taken is not None and taken != sent:
         raise UserError(

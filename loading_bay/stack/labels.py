@@ -1,8 +1,8 @@
-"""What people decided, kept as labels to learn from: where they lie, and how many a retraining takes."""
+"""People's decisions, kept as labels for training: their location, and the number that a retraining needs."""
 
 # AnnounceReview keeps a copy of each decided photo as labels/CLASS/CLAIM-NAME in the inbox.
 PREFIX = "labels/"
-# Of the labels, this share is never learned, so that models can be judged by it.
+# The share of labels that is held out of training to compare models.
 HELD_OUT_SHARE = 1 / 3
-# Of each class: of two classes 50 photos are then held out, of which ten mended and none broken show in the comparison.
+# Per class. With two classes, 50 photos are then held out; the comparison notices ten fixed and none broken.
 ENOUGH_LABELS = 75

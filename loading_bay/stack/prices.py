@@ -1,4 +1,4 @@
-"""The one dated list of AWS's prices, prices.json, from which bills are made and endpoints are priced."""
+"""The dated list of AWS prices, prices.json, for bills and endpoint prices."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ HOURS_A_MONTH = 730
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars for one unit of each thing that AWS bills, and when they were noted."""
+    """US dollars per unit of everything that AWS bills, and the date of the list."""
 
     noted: date
     region: str

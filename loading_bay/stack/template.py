@@ -1,4 +1,4 @@
-"""Reads the template: the stack as it is written, before it is deployed."""
+"""Reads the template before it is deployed."""
 
 from functools import cache
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class _Loader(yaml.CSafeLoader):
-    """Reads CloudFormation's short forms, such as !Ref, as their long ones."""
+    """Reads CloudFormation short forms, such as !Ref, as long forms."""
 
 
 def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -27,13 +27,13 @@ _Loader.add_multi_constructor("!", _long_form)
 
 
 def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
-    """Return the template with every short form written out."""
+    """Return the template with every short form expanded."""
     template: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a safe loader
     return template
 
 
 def read_definition(path: Path) -> dict[str, Any]:
-    """Return a state machine as its file defines it, before its substitutions."""
+    """Return a state machine's definition, before substitutions."""
     definition: dict[str, Any] = yaml.load(path.read_text(), yaml.CSafeLoader)
     return definition
 

@@ -1,4 +1,4 @@
-"""Text from captures, keys and decisions, made fit to show; numbers and times as a person reads them."""
+"""Makes text from captures, keys and decisions safe to show, and formats numbers and times for people."""
 
 import math
 from datetime import datetime
@@ -8,7 +8,7 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def printable(text: str) -> str:
-    """Escape what could command a terminal, forge a line or reorder it: control, bidirectional and stray codes."""
+    """Escape control, bidirectional and stray codes, which could command a terminal, forge a line or reorder it."""
     return "".join(each if each.isprintable() or each == NO_BREAK else ascii(each)[1:-1] for each in text)
 
 
@@ -25,7 +25,7 @@ def shortened(key: str, width: int) -> str:
 
 
 def shown(path: Path) -> str:
-    """Return how a file is called on a page: by its path from here, where it lies below."""
+    """Return a file's name on a page: its path relative to this folder, if it is below it."""
     here = Path.cwd()
     return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
 
@@ -57,7 +57,7 @@ def moment(value: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time in the one or two units that matter: `0.84 s`, `3 min 20 s`, `2 d 4 h`."""
+    """Return a duration in its one or two largest units: `0.84 s`, `3 min 20 s`, `2 d 4 h`."""
     if seconds < 1:
         return f"{seconds:.2f} s"
     if seconds < 60:

@@ -6,11 +6,11 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A span of time, in UTC; `since` belongs to it, `until` does not, None is open."""
+    """A span of time in UTC, from `since` (inclusive) to `until` (exclusive); None leaves an end open."""
 
     since: datetime | None = None
     until: datetime | None = None
 
     def holds(self, moment: datetime) -> bool:
-        """Tell whether the moment lies within."""
+        """Tell whether a time is in the span."""
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)

@@ -1,4 +1,4 @@
-"""The browser that tests of pages run in: the Chromium or Chrome of this machine."""
+"""The browser for page tests: the Chromium or Chrome of this machine."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A separate checkout for each test run, with the environments that are installed already."""
+"""A separate checkout for each test run, with the environments that are already installed."""
 
 import os
 import re
@@ -19,12 +19,12 @@ from .browser import MISSING, find_chromium
 MADE_HERE = re.compile(r"\.(aws-sam|coverage|hypothesis|local|tools|venv.*|.*_cache)|data|evaluation|report")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Running = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
-SECONDS = 600  # more than the slowest command needs on a busy machine
+SECONDS = 600  # more than the slowest command takes on a busy machine
 
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a copy of every file that a clone would hold; `.venv` and `.tools` are this checkout's.
+    """Return a copy of every file in a clone; `.venv` and `.tools` are those of this checkout.
 
     A space in its path must not matter.
     """
@@ -47,7 +47,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _files_of_a_clone() -> list[str]:
-    """Return the files that git knows or, in a copy without git, all but those that are made here."""
+    """Return the files that git knows or, in a copy without git, all files except generated ones."""
     if (ROOT / ".git").exists():
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
@@ -61,7 +61,7 @@ def _files_of_a_clone() -> list[str]:
 def environment(checkout: Path) -> dict[str, str]:
     """Return the variables of a user of the checkout."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTEST_"))}
-    # The environment's own installation is of this checkout; PYTHONPATH puts the copy before it.
+    # The environment has this checkout installed; PYTHONPATH puts the copy before it.
     return env | {"PATH": f"{checkout / '.venv/bin'}:{env['PATH']}", "PYTHONPATH": str(checkout), "COLUMNS": "120"}
 
 
@@ -89,7 +89,7 @@ def running(checkout: Path, environment: dict[str, str]) -> Running:
 
     @contextmanager
     def running(*command: str, until: str) -> Iterator["subprocess.Popen[str]"]:
-        # A shell's background job ignores SIGINT, one under nohup SIGHUP, and children inherit that.
+        # A shell's background job ignores SIGINT, a job under nohup SIGHUP, and children inherit that.
         inherited = {
             each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
         }
@@ -131,7 +131,7 @@ def chromium_path() -> str:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close with the number of tests that had no browser, and with the command that brings one."""
+    """End with the number of tests without a browser, and the command that installs one."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     skipped = [each for each in reporter.stats.get("skipped", []) if MISSING in str(each.longrepr)] if reporter else []
     if skipped:

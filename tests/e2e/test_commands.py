@@ -1,4 +1,4 @@
-"""The commands of the pages as a user types them, in the life of one stack: it comes up, is used, and goes."""
+"""The documented commands as a user types them, during the life of a stack: started, used and stopped."""
 
 import json
 import re
@@ -25,7 +25,7 @@ LOADING_BAY = "loading-bay"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that bring the stack up and down, stay until Ctrl-C, or have tests elsewhere.
 LEFT_OUT = re.compile(r"loading-bay (up|down|demo|check|model|report)\b")
-# Commands for any stack; the others are for this machine alone.
+# Commands for any stack; the others are only for this machine.
 ANY_STACK = re.compile(r"loading-bay (watch|explain|replay|presign|(batch|review|reviewers) [a-z]+)")
 STANDS_FOR = {
     "PHOTO": "uploads/photos/bicycle-road.jpg",
@@ -62,7 +62,7 @@ def up(run: Run, running: Running) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def used(up: Up, run: Run, running: Running, checkout: Path) -> None:
-    """Leave in the stack all that the pages speak of: photos here and in the inbox, a batch, a list of photos."""
+    """Put into the stack everything that the documents mention: photos here and in the inbox, a batch, a manifest."""
     shutil.copy(checkout / "events/photos/bicycle-road.jpg", checkout / "photo.jpg")
     shutil.copytree(checkout / "events/photos", checkout / "folder", dirs_exist_ok=True)
     (checkout / "photos.csv").write_text("s3_key\nbackfill/2026/photo.jpg\n")
@@ -79,7 +79,7 @@ def no_stack(run: Run) -> None:
     run(LOADING_BAY, "down")
 
 
-def test_two_commands_do_not_bring_one_stack_up(up: Up) -> None:
+def test_two_commands_do_not_start_one_stack(up: Up) -> None:
     assert up.while_busy.returncode == 1
     assert "another command is at work on the stack" in up.while_busy.stderr
 
@@ -93,14 +93,14 @@ def test_up_on_a_stack_that_runs_says_so(up: Up, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("up")
-def test_all_that_the_stack_keeps_is_its_owner_s_alone(checkout: Path) -> None:
+def test_only_the_owner_can_read_the_stack_s_data(checkout: Path) -> None:
     folder = checkout / ".local"
 
     assert {stat.S_IMODE((folder / name).stat().st_mode) for name in (".", "run", "capture")} == {0o700}
     assert list((folder / "run").rglob("*.pem")), "the key that signs tokens is kept elsewhere"
 
 
-def test_a_tool_that_ignores_the_endpoint_reaches_no_aws(up: Up) -> None:
+def test_a_tool_that_ignores_the_endpoint_does_not_reach_aws(up: Up) -> None:
     session: Any = boto3.Session()
 
     assert up.exports["AWS_DEFAULT_REGION"] not in {
@@ -108,7 +108,7 @@ def test_a_tool_that_ignores_the_endpoint_reaches_no_aws(up: Up) -> None:
     }
 
 
-def test_plain_aws_tools_upload_a_photo_with_what_up_prints(run: Run, running: Running, up: Up) -> None:
+def test_aws_tools_upload_a_photo_with_the_variables_from_up(run: Run, running: Running, up: Up) -> None:
     bucket = run(LOADING_BAY, "status").stdout.split("InboxBucket")[1].split()[0]
     photo = "events/photos/motorcycle-right.heic"
     script = f"import boto3; boto3.client('s3').upload_file('{photo}', '{bucket}', 'uploads/from-sdk.heic')"
@@ -120,7 +120,7 @@ def test_plain_aws_tools_upload_a_photo_with_what_up_prints(run: Run, running: R
 
 
 @pytest.mark.usefixtures("up")
-def test_upload_watch_status_and_logs_tell_what_happens(run: Run, running: Running) -> None:
+def test_upload_watch_status_and_logs_show_progress(run: Run, running: Running) -> None:
     uploaded = run(LOADING_BAY, "upload", "events/photos/bicycle-road.jpg", "events/photos/text.jpg")
     assert "2 of 2 files are in s3://" in uploaded.stdout
 
@@ -135,7 +135,7 @@ def test_upload_watch_status_and_logs_tell_what_happens(run: Run, running: Runni
     rejected = [json.loads(line) for line in lines if '"photo rejected"' in line]
     (logged,) = [each for each in rejected if each["s3_key"] == "uploads/text.jpg"]
     assert ":execution:" in logged["execution_arn"]
-    assert datetime.fromisoformat(logged["timestamp"]).tzinfo, "Lambda takes a line for one of level INFO otherwise"
+    assert datetime.fromisoformat(logged["timestamp"]).tzinfo, "otherwise Lambda treats a line as INFO"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_batch_runs_from_the_command_line(run: Run) -> None:
 
 
 def shown() -> dict[str, str]:
-    """Return each command of this project that a page shows, with the comment after it."""
+    """Return each command of this project on a page, with the comment after it."""
     found: dict[str, str] = {}
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
@@ -192,7 +192,7 @@ def shown() -> dict[str, str]:
 
 @pytest.mark.parametrize(("command", "comment"), shown().items(), ids=shown())
 @pytest.mark.usefixtures("used")
-def test_a_command_of_the_pages_works(run: Run, command: str, comment: str) -> None:
+def test_a_documented_command_works(run: Run, command: str, comment: str) -> None:
     for word, meant in STANDS_FOR.items():
         command = command.replace(word, meant)
     if "--local" not in command:
@@ -208,7 +208,7 @@ def test_a_command_of_the_pages_works(run: Run, command: str, comment: str) -> N
 
 
 @pytest.mark.usefixtures("used")
-def test_an_event_about_a_photo_that_the_workflow_has_had_finds_it_claimed(run: Run) -> None:
+def test_an_event_about_a_known_photo_finds_it_claimed(run: Run) -> None:
     run(LOADING_BAY, "upload", "--prefix", "backfill", "events/photos/motorcycle-left.png")
     run(LOADING_BAY, "invoke", "photo", "events/classify_photo.json")
 
@@ -218,12 +218,12 @@ def test_an_event_about_a_photo_that_the_workflow_has_had_finds_it_claimed(run: 
     assert json.loads(done.stdout)["status"] == "ALREADY_CLAIMED"
 
 
-def test_the_pages_show_commands() -> None:
+def test_the_documents_have_commands() -> None:
     assert len(shown()) > 15
 
 
 @pytest.mark.usefixtures("used")
-def test_a_report_on_a_stack_holds_the_captures_of_that_stack(run: Run, checkout: Path) -> None:
+def test_a_report_on_a_stack_has_the_captures_of_that_stack(run: Run, checkout: Path) -> None:
     earlier = checkout / ".local/capture/20260101-000000/loading-bay/AllTraffic/2026/01/01/00/00-00-000-earlier.jsonl"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("from an earlier stack\n")
@@ -237,7 +237,7 @@ def test_a_report_on_a_stack_holds_the_captures_of_that_stack(run: Run, checkout
 
 
 @pytest.mark.usefixtures("up")
-def test_a_stack_without_its_endpoint_or_record_is_none_and_down_ends_the_rest(run: Run, checkout: Path) -> None:
+def test_a_stack_without_its_endpoint_or_record_does_not_run_and_down_ends_the_rest(run: Run, checkout: Path) -> None:
     folder = checkout / ".local"
     (endpoint,) = [each for each in processes.of_stack(folder) if "loading_bay.local.endpoint" in each.cmdline()]
 
@@ -258,13 +258,13 @@ def test_a_stack_without_its_endpoint_or_record_is_none_and_down_ends_the_rest(r
     [
         ((LOADING_BAY, "status"), "no local stack is running; start one with: loading-bay up"),
         ((LOADING_BAY, "up", "--model", "nothing.onnx"), "there is no model at"),
-        ((LOADING_BAY, "up", "--parameter", "nonsense"), "--parameter wants NAME=VALUE"),
+        ((LOADING_BAY, "up", "--parameter", "nonsense"), "--parameter needs NAME=VALUE"),
         ((LOADING_BAY, "up", "--parameter", "ConfidenceThreshold=2"), "a number from 0 to 1"),
         ((LOADING_BAY, "upload", "no-such-photo.jpg"), "does not exist"),
     ],
 )
 @pytest.mark.usefixtures("no_stack")
-def test_a_mistake_gets_one_line_that_says_what_to_do(run: Run, command: tuple[str, ...], said: str) -> None:
+def test_a_mistake_gets_one_line_with_a_remedy(run: Run, command: tuple[str, ...], said: str) -> None:
     done = run(*command)
 
     assert done.returncode != 0
@@ -283,13 +283,13 @@ def test_a_hint_works_from_any_folder_where_the_command_is_not_on_the_path(run: 
     )
 
 
-# Settings of pip by which it installs into a user's folder, or into none.
+# Settings of pip that install into the user's folder, or refuse to install.
 PIP_SETTINGS = {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1", "PYTHON": f"{sys.base_prefix}/bin/python3"}
 
 
 @pytest.fixture(scope="module")
 def pip_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return variables that set pip as people do who keep it from installing just anywhere."""
+    """Return variables with pip settings of users who restrict where it installs."""
     file = tmp_path_factory.mktemp("pip") / "pip.conf"
     file.write_text("[global]\nuser = true\nrequire-virtualenv = true\n")
     return PIP_SETTINGS | {"PIP_CONFIG_FILE": str(file)}
@@ -306,7 +306,7 @@ def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path
         assert machine == 183, f"{library.name} is not for arm64"  # EM_AARCH64 of the ELF header
 
 
-def test_make_installs_whatever_pip_is_set_to(run: Run, tmp_path: Path, pip_settings: dict[str, str]) -> None:
+def test_make_installs_with_any_pip_settings(run: Run, tmp_path: Path, pip_settings: dict[str, str]) -> None:
     for name in ("Makefile", "requirements/uv.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -316,7 +316,7 @@ def test_make_installs_whatever_pip_is_set_to(run: Run, tmp_path: Path, pip_sett
     assert done.returncode == 0, done.stderr
 
 
-# How sam local invoke reads a template: with values for its parameters, to the environment of each function.
+# Reads the template like sam local invoke: from parameter values to the environment of each function.
 SAM_READS = """
 import json, sys
 from samcli.lib.providers.sam_function_provider import SamFunctionProvider
@@ -344,7 +344,7 @@ def test_sam_local_invoke_finds_a_value_for_every_variable(run: Run) -> None:
         assert functions["InferenceFunction"]["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] == each.get("EndpointUrl", "")
 
 
-def test_tests_without_a_browser_say_in_the_end_how_to_get_one(run: Run, tmp_path: Path) -> None:
+def test_tests_without_a_browser_end_with_a_hint(run: Run, tmp_path: Path) -> None:
     done = run(".venv/bin/pytest", "tests/e2e/test_report_page.py", "-q", PATH=str(tmp_path), CI="")
 
     assert re.fullmatch(r"\d+ tests were skipped: .*make setup-browser.*", done.stdout.splitlines()[-1])

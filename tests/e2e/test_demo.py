@@ -1,4 +1,4 @@
-"""make demo, as somebody who has just cloned the repository runs it, and all that can end it early."""
+"""make demo in a fresh clone, and everything that can end it early."""
 
 import json
 import os
@@ -19,7 +19,7 @@ LOADING_BAY = "loading-bay"
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Return the command lines of processes that work in a folder, or name it."""
+    """Return the command lines of processes that run in a folder, or name it."""
     listed = subprocess.run(["ps", "-eo", "pid,args"], check=True, capture_output=True, text=True).stdout
     return [line for line in listed.splitlines() if f"{folder}/.local" in line or f"{folder}/functions" in line]
 
@@ -70,14 +70,14 @@ def test_ctrl_c_a_closed_terminal_or_a_request_to_end_leaves_nothing_behind(
     running: Running, checkout: Path, number: signal.Signals, code: int
 ) -> None:
     with running(LOADING_BAY, "demo", until="sam build") as demo:
-        # As a terminal does: to the command and to its children.
+        # Like a terminal: to the command and its children.
         os.killpg(demo.pid, number)
         assert demo.wait(timeout=120) == code
 
     assert_nothing_is_left(checkout)
 
 
-def test_down_stops_what_a_killed_demo_left_and_leaves_strangers_alone(
+def test_down_stops_the_remains_of_a_killed_demo_and_no_other_process(
     run: Run, running: Running, checkout: Path
 ) -> None:
     with running(LOADING_BAY, "demo", until="sam build") as demo:
@@ -96,7 +96,7 @@ def test_down_stops_what_a_killed_demo_left_and_leaves_strangers_alone(
     assert_nothing_is_left(checkout)
 
 
-def test_make_clean_ends_what_runs_and_removes_what_was_made(run: Run, running: Running, checkout: Path) -> None:
+def test_make_clean_stops_everything_and_removes_generated_files(run: Run, running: Running, checkout: Path) -> None:
     with running(LOADING_BAY, "up", until="sam build") as up:
         up.kill()
     assert processes.of_stack(checkout / ".local")

@@ -1,6 +1,6 @@
-"""Photos beside the picture that a browser shows of them: the same within three levels of 255, or for a known reason.
+"""Photos match the picture in a browser within three levels of 255, or differ for a known reason.
 
-`FUZZ_EXAMPLES` compares the whole family of photos, a part of it otherwise.
+With `FUZZ_EXAMPLES` the whole family of photos is compared, otherwise a part of it.
 """
 
 import base64
@@ -33,21 +33,21 @@ SHOW = """async (data) => {
   for (let each = 0; each < pixels.length; each += 4) text += String.fromCharCode(...pixels.slice(each, each + 3));
   return [width, height, btoa(text)];
 }"""
-# Why a photo may look otherwise than in Chromium: parts of its name, and the reason.
+# Why a photo may differ from Chromium's picture: parts of its name, and the reason.
 REASONS = {
-    ("JPEG", "LONG"): "Chromium reads an orientation of the type SHORT alone; cameras and Pillow also know LONG",
-    ("WebP", "orientation"): "Chromium turns no WebP; Pillow does",
-    ("AVIF", "aperture"): "Chromium crops at the top left alone; the standard, and libheif in a HEIC, anywhere",
+    ("JPEG", "LONG"): "Chromium reads only orientations of type SHORT; cameras and Pillow also know LONG",
+    ("WebP", "orientation"): "Chromium does not turn a WebP; Pillow does",
+    ("AVIF", "aperture"): "Chromium crops only at the top left; the standard, and libheif in a HEIC, anywhere",
     ("whole", "no end"): "Chromium leaves the last row of blocks of a JPEG without an end mark white",
     ("whole", "zeros"): "as above",
-    ("whole", "next"): "Chromium shows nothing of a progressive JPEG with the beginning of another behind it",
+    ("whole", "next"): "Chromium cannot show a progressive JPEG that is followed by the beginning of another",
 }
 Show = Callable[[bytes], Image.Image | None]
 
 
 @pytest.fixture(scope="module")
 def show(chromium_path: str) -> Iterator[Show]:
-    """Return a function that gives the picture which Chromium shows of a file, over white."""
+    """Return a function that returns Chromium's picture of a file, on white."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=["--force-color-profile=srgb"])
         page = browser.new_page()
@@ -75,8 +75,8 @@ def reason(member: Member) -> str:
     return next((why for parts, why in REASONS.items() if all(part in member.name for part in parts)), "")
 
 
-def test_photos_look_as_in_a_browser(show: Show) -> None:
-    heic = [member for member in unchanged() if member.name.startswith("HEIC")]  # which Chromium does not show
+def test_photos_look_like_in_a_browser(show: Show) -> None:
+    heic = [member for member in unchanged() if member.name.startswith("HEIC")]  # Chromium does not show it
     members = [*coloured(), *(member for member in sample(unchanged(), EXAMPLES) if member not in heic)]
 
     differing = {member.name: found for member in members if (found := difference(member, show)) > LEVELS}
@@ -84,7 +84,7 @@ def test_photos_look_as_in_a_browser(show: Show) -> None:
     assert {name: found for name, found in differing.items() if not reason(Member(name, b""))} == {}
 
 
-def test_broken_off_jpegs_look_as_in_a_browser_or_are_refused(show: Show) -> None:
+def test_truncated_jpegs_look_like_in_a_browser_or_are_refused(show: Show) -> None:
     for member, is_whole in broken_off():
         assert show(member.data) is not None
         if is_whole:

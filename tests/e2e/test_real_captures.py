@@ -1,4 +1,4 @@
-"""What real endpoints captured: read from the folder in CAPTURES_DIR, which is no part of this project."""
+"""Captures of real endpoints, read from the folder in CAPTURES_DIR, which is not part of this project."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing runs, nothing is fetched, it fits a phone, and it has two themes."""
+"""The page in a real browser: it runs and fetches nothing, fits a phone, and has two themes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.unit.captures import baseline, lines, photo, place, record, write
 pytestmark = pytest.mark.usefixtures("chromium_path")
 
 POISON = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-# Asked of the page from outside, in a frame: what it is wide, and what is wider.
+# Measures the page from outside, in a frame: its width, and elements that are wider.
 MEASURE = """
 <title>waiting</title><iframe style="border:0;width:{width}px;height:900px" srcdoc="{page}"></iframe>
 <script>
@@ -90,7 +90,7 @@ def test_no_script_of_a_capture_runs(page: Path, tmp_path: Path) -> None:
 
 
 def test_a_script_would_not_run_even_if_one_got_in(page: Path, tmp_path: Path) -> None:
-    """The second line of defence by itself: the same page with an unescaped script in its body."""
+    """The second line of defence alone: the same page with an unescaped script in its body."""
     broken = write(tmp_path, "broken.html", page.read_bytes().replace(b"</main>", POISON.encode() + b"</main>"))
     without = write(tmp_path, "without.html", broken.read_bytes().replace(b"Content-Security-Policy", b"x"))
 
@@ -99,7 +99,7 @@ def test_a_script_would_not_run_even_if_one_got_in(page: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("width", "shapes"), [(360, "narrow"), (1200, "wide")])
-def test_the_page_fits_its_window_with_plots_one_can_read(page: Path, tmp_path: Path, width: int, shapes: str) -> None:
+def test_the_page_fits_its_window_with_readable_plots(page: Path, tmp_path: Path, width: int, shapes: str) -> None:
     html = page.read_text(encoding="utf-8").replace("&", "&amp;").replace('"', "&quot;")
     frame = write(tmp_path, "frame.html", MEASURE.format(width=width, page=html).encode())
 
@@ -146,10 +146,10 @@ def test_print_is_light_paper_in_full_width(page: Path, tmp_path: Path) -> None:
     sheets = [np.asarray(Image.open(each)) for each in sorted(tmp_path.glob("paper-*.png"))]
     assert 2 <= len(sheets) <= 10
     assert all(np.median(sheet) > 240 for sheet in sheets)
-    assert all((sheet[:, -8:] > 240).all() for sheet in sheets)  # nothing runs off the paper's edge
+    assert all((sheet[:, -8:] > 240).all() for sheet in sheets)  # nothing extends beyond the edge of the paper
 
 
-def test_the_page_could_not_fetch_anything_even_if_something_asked(page: Path, tmp_path: Path) -> None:
+def test_the_page_cannot_fetch_anything_even_with_a_script(page: Path, tmp_path: Path) -> None:
     log = tmp_path / "requests.json"
     asking = page.read_bytes().replace(b"</main>", b'<img src="http://127.0.0.1:9/asked"></main>')
     broken = write(tmp_path, "broken.html", asking)

@@ -20,7 +20,7 @@ from tests.integration.bay import Bay, picture, wait_for
 from tests.integration.endpoint import Endpoint, scores
 
 PHOTOS = ROOT / "events" / "photos"
-UNDO_SECONDS = 5  # as the template has it
+UNDO_SECONDS = 5  # as in the template
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
 PATIENCE = 90_000  # milliseconds: on a busy machine a function takes long to start
 Open = Callable[..., Page]
@@ -30,7 +30,7 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="module")
 def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    """Return a stack whose model is sure of nothing."""
+    """Return a stack whose model is never sure."""
     endpoint = Endpoint()
     endpoint.answer = lambda body: scores(0.62, 0.38)
     options = Options(endpoint_url=endpoint.url)
@@ -48,7 +48,7 @@ def people(bay: Bay) -> dict[str, Reviewer]:
 
 @pytest.fixture(scope="module")
 def browser(chromium_path: str) -> Iterator[Browser]:
-    # Chromium refuses its own sandbox to root.
+    # Chromium does not run its sandbox as root.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=options)
@@ -88,7 +88,7 @@ def open_as(bay: Bay, people: dict[str, Reviewer], browser: Browser, contexts: l
 
 @pytest.fixture(autouse=True)
 def empty_queue(bay: Bay) -> Iterator[None]:
-    """Leave nothing that waits to the next test."""
+    """Leave no waiting photos to the next test."""
     yield
     for decision in bay.all_decisions():
         bay.dynamodb.delete_item(TableName=bay.table, Key={"photo": {"S": decision.photo}})
@@ -103,23 +103,23 @@ def sign_in(page: Page, person: Reviewer) -> None:
 
 
 def wait(bay: Bay, *names: str, data: bytes | None = None) -> list[str]:
-    """Upload photos of which the model is not sure; returns their keys, the oldest first."""
+    """Upload photos that the model is unsure of; return their keys, the oldest first."""
     keys = []
     for number, name in enumerate(names):
-        # No two alike: a photo's content is part of its name.
+        # All different, because a photo's content is part of its name.
         keys.append(bay.upload(data or picture("grey", "PNG", size=(600 + number, 400)), name))
         wait_for(partial(bay.waits, keys[-1]))
     return keys
 
 
 def shown(page: Page) -> str:
-    """Wait for a picture; returns the key of the photo on screen."""
+    """Wait for a picture; return the key of the photo on screen."""
     page.wait_for_function("() => document.body.dataset.photo && document.querySelector('#picture img').naturalWidth")
     return str(page.evaluate("() => document.body.dataset.photo")).partition("/uploads/")[2].rpartition("#")[0]
 
 
 def press(page: Page, key: str) -> None:
-    """Press a key that decides or skips, and wait for the next photo or for none."""
+    """Press a key that decides or skips, and wait for the next photo or for the end."""
     before = page.evaluate("() => document.body.dataset.photo")
     page.keyboard.press(key)
     page.wait_for_function(
@@ -130,7 +130,7 @@ def press(page: Page, key: str) -> None:
 
 
 def release(bay: Bay, key: str) -> None:
-    """Let the time pass after which the person who has a photo in hand no longer holds it."""
+    """Let a person's leases end."""
     bay.dynamodb.update_item(
         TableName=bay.table,
         Key={"photo": {"S": bay.outcome(key).photo}},
@@ -140,14 +140,14 @@ def release(bay: Bay, key: str) -> None:
 
 
 def answer_instead(page: Page, requests: str, status: int) -> None:
-    """Answer the page's requests in place of the server; a browser that has been told so takes a while to do it."""
+    """Answer the page's requests in place of the server; the browser takes a while to apply this."""
     page.route(requests, lambda route: route.fulfill(status=status, body="{}"))
     page.route("**/probe", lambda route: route.fulfill(status=204))
     page.wait_for_function("async () => (await fetch('probe')).status === 204")
 
 
 def focused(page: Page) -> str:
-    """Return the text of the element that has the focus, without its key."""
+    """Return the text of the focused element, without its key."""
     return str(page.evaluate("() => document.activeElement.firstChild?.textContent"))
 
 
@@ -159,7 +159,7 @@ def is_announced(bay: Bay, key: str) -> bool:
     return any(event["detail"].get("reviewed_by") for event in bay.announced(key))
 
 
-def test_signed_in_a_person_decides_by_key_and_the_driver_is_told_once(bay: Bay, open_as: Open) -> None:
+def test_signed_in_a_person_decides_by_key_and_the_driver_is_notified_once(bay: Bay, open_as: Open) -> None:
     first, second, third = wait(bay, "driver-7/a.png", "driver-8/b.png", "driver-9/c.png")
     page = open_as("ana")
 
@@ -187,7 +187,7 @@ def test_signed_in_a_person_decides_by_key_and_the_driver_is_told_once(bay: Bay,
     assert page.complaints == []  # type: ignore[attr-defined]
 
 
-def test_undone_in_time_the_photo_is_back_and_nobody_was_told(bay: Bay, open_as: Open) -> None:
+def test_undone_in_time_the_photo_is_back_and_nobody_was_notified(bay: Bay, open_as: Open) -> None:
     (key, _) = wait(bay, "undo/a.png", "undo/b.png")
     page = open_as("ana")
     shown(page)
@@ -230,7 +230,7 @@ def test_too_late_to_undo_a_decision_is_corrected_and_the_label_with_it(bay: Bay
     assert [each.rpartition("/")[0] for each in bay.labels(bay.outcome(key))] == ["labels/motorcycle"]
 
 
-def test_two_people_get_different_photos_and_of_two_decisions_one_counts(bay: Bay, open_as: Open) -> None:
+def test_two_people_get_different_photos_and_one_of_two_decisions_counts(bay: Bay, open_as: Open) -> None:
     keys = wait(bay, *(f"two/{number}.png" for number in range(6)))
     ana, ben = open_as("ana"), open_as("ben")
     assert shown(ana) == "two/0.png"
@@ -254,7 +254,7 @@ def test_when_the_session_ends_nothing_is_lost(bay: Bay, open_as: Open, people: 
     (key, _) = wait(bay, "session/a.png", "session/b.png")
     page = open_as("ana")
     shown(page)
-    # Given a token that the API takes no more, and none to renew it with
+    # Given a token that the API no longer accepts, and no token to renew it with
     page.evaluate("() => sessionStorage.removeItem('refresh')")
     answer_instead(page, "**/api/**", 401)
 
@@ -338,7 +338,7 @@ def test_answers_that_one_person_left_unsent_are_not_sent_in_another_s_name(
     assert (bay.outcome(key).vehicle, bay.outcome(key).reviewed_by) == ("motorcycle", "ben")
 
 
-def test_a_reload_keeps_a_person_signed_in_and_sends_what_is_unsent(bay: Bay, open_as: Open) -> None:
+def test_a_reload_keeps_a_person_signed_in_and_sends_pending_answers(bay: Bay, open_as: Open) -> None:
     (key, _) = wait(bay, "reload/a.png", "reload/b.png")
     page = open_as("ana")
     shown(page)
@@ -367,7 +367,7 @@ def test_a_skipped_photo_comes_back_last(bay: Bay, open_as: Open) -> None:
     assert shown(page) == "skip/a.png"
 
 
-def test_an_empty_queue_fills_by_itself(bay: Bay, open_as: Open) -> None:
+def test_an_empty_queue_fills_automatically(bay: Bay, open_as: Open) -> None:
     page = open_as("ana")
     expect(page.get_by_text("Nothing to review")).to_be_visible()
 
@@ -407,14 +407,14 @@ def test_with_the_tab_key_alone_a_person_decides_and_the_focus_stays(bay: Bay, o
 
 
 @pytest.mark.parametrize("name", ["motorcycle-right.heic", "bicycle-near.avif", "motorcycle-portrait.webp"])
-def test_every_format_that_phones_send_is_seen(bay: Bay, open_as: Open, name: str) -> None:
+def test_every_format_from_phones_is_shown(bay: Bay, open_as: Open, name: str) -> None:
     wait(bay, name, data=(PHOTOS / name).read_bytes())
 
     page = open_as("ana")
 
     assert shown(page) == name
     stage, picture = (page.locator(each).bounding_box() for each in ("#stage", "#picture img"))
-    assert stage == picture  # within which a picture of any shape is seen as a whole
+    assert stage == picture  # a picture of any shape is fully visible in it
 
 
 def test_a_name_of_markup_is_text(bay: Bay, open_as: Open) -> None:
@@ -445,7 +445,7 @@ def test_the_policy_lets_no_text_become_markup(bay: Bay, open_as: Open) -> None:
 EVIL = "Your account is locked. Call +1 555 0100."
 
 
-def test_a_token_goes_to_its_own_api_alone_and_lies_nowhere(bay: Bay, open_as: Open) -> None:
+def test_a_token_goes_only_to_its_api_and_is_stored_nowhere(bay: Bay, open_as: Open) -> None:
     wait(bay, "token/a.png", "token/b.png")
     page = open_as("ana")
     requests: list[Request] = []
@@ -479,12 +479,12 @@ def test_a_stranger_s_link_puts_no_words_on_the_page(
 
     page.goto(f"{bay.stack.outputs['ReviewUrl']}?{link}")
 
-    page.wait_for_url("**/oauth2/authorize*")  # as if there had been nothing in the address
+    page.wait_for_url("**/oauth2/authorize*")  # as if the address had been empty
     assert EVIL not in page.content()
 
 
 @pytest.mark.parametrize("code", ["access_denied", "server_error", EVIL])
-def test_what_the_sign_in_says_of_an_error_is_told_in_the_page_s_own_words(
+def test_a_sign_in_error_is_shown_in_the_page_s_words(
     bay: Bay, browser: Browser, contexts: list[BrowserContext], code: str
 ) -> None:
     contexts.append(browser.new_context())
@@ -529,7 +529,7 @@ def test_a_tap_or_z_enlarges_the_picture_until_the_next_photo(bay: Bay, open_as:
     wait_for(lambda: width() == whole)
 
 
-def test_the_driver_s_other_photos_of_the_day_stand_beside(bay: Bay, open_as: Open) -> None:
+def test_the_driver_s_other_photos_of_the_day_are_shown(bay: Bay, open_as: Open) -> None:
     wait(bay, "driver-21/a.png", "driver-21/b.png", "driver-22/c.png")
     page = open_as("ana")
 
@@ -545,7 +545,7 @@ def test_the_driver_s_other_photos_of_the_day_stand_beside(bay: Bay, open_as: Op
 
 
 def asked_in(page: Page, seconds: int) -> int:
-    """Let time pass by the page's clock; returns how often it asked for photos."""
+    """Let time pass on the page's clock; return the number of its requests for photos."""
     begun: list[Request] = []
     ended: list[Request] = []
 
@@ -576,7 +576,7 @@ def hide(page: Page, hidden: bool) -> None:
     )
 
 
-def test_with_nobody_there_an_empty_queue_is_asked_for_rarely_and_not_at_all_while_hidden(open_as: Open) -> None:
+def test_without_activity_an_empty_queue_is_polled_rarely_and_not_while_hidden(open_as: Open) -> None:
     page = open_as("ana", clock=True)
     expect(page.get_by_text("Nothing to review")).to_be_visible()
 
@@ -603,7 +603,7 @@ def test_with_nobody_there_photos_are_left_to_others(bay: Bay, open_as: Open) ->
         page.mouse.move(10, 10)
 
 
-def test_who_is_in_no_group_sees_nothing(bay: Bay, open_as: Open) -> None:
+def test_a_user_without_the_group_sees_nothing(bay: Bay, open_as: Open) -> None:
     wait(bay, "closed/a.png")
     pool = bay.stack.outputs["ReviewersPool"]
     bay.stack.client("cognito-idp").admin_remove_user_from_group(UserPoolId=pool, Username="eve", GroupName="reviewers")
@@ -614,7 +614,7 @@ def test_who_is_in_no_group_sees_nothing(bay: Bay, open_as: Open) -> None:
     expect(page.locator("main")).to_be_hidden()
 
 
-def test_signed_out_the_tab_knows_nothing_any_more(bay: Bay, open_as: Open) -> None:
+def test_after_sign_out_the_tab_knows_nothing(bay: Bay, open_as: Open) -> None:
     page = open_as("ana")
 
     page.get_by_role("button", name="Sign out").click()
@@ -626,7 +626,7 @@ def test_signed_out_the_tab_knows_nothing_any_more(bay: Bay, open_as: Open) -> N
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_serious_hinders_people_in_any_theme_or_width(
+def test_there_are_no_serious_accessibility_issues_in_any_theme_or_width(
     bay: Bay, open_as: Open, theme: str, width: int, tmp_path: Path
 ) -> None:
     wait(bay, "driver-7/a.png", "driver-8/b.png")

@@ -1,6 +1,6 @@
-"""A family of photos whose metadata and structure vary as those of cameras, phones and editors do, in any order.
+"""A family of photos with metadata and structure as varied as from cameras, phones and editors, in any order.
 
-`members` yields files that all show the same scene, small and with strong colours, in every format that is accepted.
+`members` yields small files of the same scene, with strong colours, in every accepted format.
 """
 
 import io
@@ -24,7 +24,7 @@ JFIF = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")
 
 
 class Member(NamedTuple):
-    """A photo, and a name that says how it is made."""
+    """A photo, and a name that describes its structure."""
 
     name: str
     data: bytes
@@ -48,7 +48,7 @@ def encode(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def exif(orientation: int, kind: int = 3, order: str = "<") -> bytes:
-    """Return EXIF that says how the photo is turned, as a number of the type `kind`."""
+    """Return EXIF with the orientation of the photo, as a number of the type `kind`."""
     number = struct.pack(f"{order}{ {1: 'B3x', 3: 'H2x', 4: 'I'}[kind] }", orientation)
     start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, 2)
     make = struct.pack(f"{order}HHI", 0x010F, 2, 4) + b"abc\0"
@@ -57,7 +57,7 @@ def exif(orientation: int, kind: int = 3, order: str = "<") -> bytes:
 
 
 def xmp(orientation: int) -> bytes:
-    """Return XMP that says how the photo is turned."""
+    """Return XMP with the orientation of the photo."""
     return b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="%d"/></x:xmpmeta>' % orientation
 
 
@@ -88,7 +88,7 @@ def png(chunks: list[bytes], mode: str = "RGB", **options: object) -> bytes:
 
 
 def avif(properties: list[bytes], primaries: int = 1, transfer: int = 13, **options: object) -> bytes:
-    """Return an AVIF whose picture has these properties too, and names its colours so."""
+    """Return an AVIF whose picture has these additional properties and this colour coding."""
     data = _named(encode(scene(), "AVIF", quality=95, subsampling="4:4:4", **options), primaries, transfer)
     if not properties:
         return data
@@ -118,7 +118,7 @@ def avif(properties: list[bytes], primaries: int = 1, transfer: int = 13, **opti
 
 
 def heic(primaries: int, transfer: int) -> bytes:
-    """Return a HEIC that names its colours so."""
+    """Return a HEIC with this colour coding."""
     return _named(encode(scene(), "HEIF", quality=95, chroma=444), primaries, transfer)
 
 
@@ -128,12 +128,12 @@ def _named(data: bytes, primaries: int, transfer: int) -> bytes:
 
 
 def clap(width: int, height: int, x: int = 0, y: int = 0) -> bytes:
-    """Return a clean aperture: a size, and how far its centre is from the picture's."""
+    """Return a clean aperture: a size, and the offset of its centre from that of the picture."""
     return box(b"clap", struct.pack(">IIIIiIiI", width, 1, height, 1, x, 1, y, 1))
 
 
 def icc_parts(profile: bytes, count: int) -> list[bytes]:
-    """Return a JPEG's segments of a colour profile in so many parts."""
+    """Return the JPEG segments of a colour profile in a number of parts."""
     step = -(-len(profile) // count)
     parts = [profile[start : start + step] for start in range(0, len(profile), step)]
     return [
@@ -170,7 +170,7 @@ PNG_CHUNKS = {
 
 
 def unchanged() -> Iterator[Member]:
-    """Yield photos whose metadata say nothing about colours but by which model a JPEG is coded."""
+    """Yield photos whose metadata contain only the colour model of a JPEG."""
     for count in range(4):
         for names in itertools.permutations(JPEG_SEGMENTS, count):
             yield Member(f"JPEG, {', '.join(names)}", jpeg([JPEG_SEGMENTS[name] for name in names]))
@@ -201,7 +201,7 @@ def unchanged() -> Iterator[Member]:
 
 
 def coloured() -> Iterator[Member]:
-    """Yield photos whose metadata say which colours the pixels mean, or which of them to show."""
+    """Yield photos whose metadata give the colours of the pixels, or the part to show."""
     parts = icc_parts(ADOBE, 3)
     for order in itertools.permutations(range(3)):
         yield Member(f"JPEG, profile in parts {order}", jpeg([JFIF, *(parts[each] for each in order)]))
@@ -229,7 +229,7 @@ def coloured() -> Iterator[Member]:
 
 
 def broken_off() -> Iterator[tuple[Member, bool]]:
-    """Yield JPEGs whose end is missing or wrong, each with whether all of the picture is there."""
+    """Yield JPEGs with a missing or wrong end, and whether each has the complete picture."""
     end, trailer, next_file = b"\xff\xd9", b"SEFH" + bytes(40) + b"SEFT", b"\xff\xd8\xff\xe1"
     ends = {"no end": b"", "end": end, "zeros": b"\0\0", "trailer": trailer, "next": next_file}
     for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}):
@@ -242,6 +242,6 @@ def broken_off() -> Iterator[tuple[Member, bool]]:
 
 
 def sample(members: Iterator[Member], count: int, seed: int = 0) -> list[Member]:
-    """Return so many of the members, or all where there are fewer."""
+    """Return a number of members, or all if there are fewer."""
     listed = list(members)
     return random.Random(seed).sample(listed, min(count, len(listed)))

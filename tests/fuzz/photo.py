@@ -1,6 +1,6 @@
 """Fuzzes the photo reader, guided by its coverage and that of Pillow in Python: python -m tests.fuzz.photo.
 
-Takes libFuzzer's options, such as -max_total_time=300, and a folder for the files that reached new code.
+Accepts libFuzzer options, such as -max_total_time=300, and a folder for files that reach new code.
 The C decoders are not instrumented; their own projects run sanitizers.
 """
 
@@ -15,7 +15,7 @@ with atheris.instrument_imports():
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """Spoil a file as tests/unit does, or as libFuzzer likes."""
+    """Damage a file like tests/unit, or like libFuzzer."""
     rng = random.Random(seed)
     if rng.random() < 0.5:
         return spoil(data or rng.choice(seeds()), rng, rng.randint(1, 4))[:max_size]
@@ -23,7 +23,7 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def main() -> None:
-    """Give the fuzzer a file of every kind to start from, and let it run."""
+    """Run the fuzzer, starting from a file of every kind."""
     corpus = Path(next((argument for argument in sys.argv[1:] if not argument.startswith("-")), ".local/fuzz"))
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds()):

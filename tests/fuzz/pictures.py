@@ -1,4 +1,4 @@
-"""Pictures of every kind that a decoder knows, and the ways to spoil them, for fuzzing the photo reader."""
+"""Pictures of every kind that a decoder knows, and ways to damage them, for fuzzing the photo reader."""
 
 import io
 import random
@@ -16,7 +16,7 @@ from functions.photo.image import central_square
 from .poison import FAMILIES, exif_array
 
 pillow_heif.register_heif_opener()
-MAX_PIXELS = 2_000_000  # small: a fuzzer meets the limit often and never waits for a decoder
+MAX_PIXELS = 2_000_000  # small, so a fuzzer often meets the limit and never waits for a decoder
 Mutation = Callable[[random.Random, bytearray], None]
 
 
@@ -78,7 +78,7 @@ def seeds() -> list[bytes]:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """Return a PNG of a few kilobytes that promises, and for its first rows keeps, a huge picture."""
+    """Return a PNG of a few kilobytes that declares a huge picture, and contains its first rows."""
     rows = min(height, 2000)
     data = zlib.compress(b"".join(b"\x00" + bytes(width // 8 + 1) for _ in range(rows)), 9)
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
@@ -115,7 +115,7 @@ def _repeat(rng: random.Random, data: bytearray) -> None:
 
 
 def _fix_checksums(rng: random.Random, data: bytearray) -> None:
-    """Correct the checksums of a spoilt PNG; otherwise its decoder stops at the first."""
+    """Correct the checksums of a damaged PNG; otherwise the decoder stops at the first one."""
     position = 8
     while data[:4] == b"\x89PNG" and position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
@@ -130,7 +130,7 @@ MUTATIONS: list[Mutation] = [_flip, _overwrite, _overwrite, _cut, _remove, _repe
 
 
 def spoil(seed: bytes, rng: random.Random, times: int) -> bytes:
-    """Return the file with so many things done to it."""
+    """Return the file after a number of random changes."""
     data = bytearray(seed)
     for _ in range(times):
         if data:
@@ -145,7 +145,7 @@ def check(data: bytes) -> str:
         reduced = central_square(data, size=32, max_pixels=MAX_PIXELS)
     except (PhotoTooLarge, UnreadablePhoto) as refusal:
         reason, name = str(refusal), type(refusal).__name__
-        assert reason == " ".join(reason.split()) != "", "the reason is no line for a mail"
+        assert reason == " ".join(reason.split()) != "", "the reason is not one line of text"
         return name
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -154,5 +154,5 @@ def check(data: bytes) -> str:
     assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
     assert reduced.format in {"JPEG", "PNG", "WEBP", "HEIF", "AVIF"}
     assert 0 < reduced.width * reduced.height <= MAX_PIXELS
-    assert set(picture.info) == set(), "metadata went on to the model"
+    assert set(picture.info) == set(), "metadata reached the model"
     return "picture"

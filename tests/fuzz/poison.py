@@ -1,4 +1,4 @@
-"""Files that are small or well-formed and ask a decoder for minutes of work or gigabytes: one builder a family."""
+"""Small or well-formed files that take a decoder minutes or gigabytes: one builder per family."""
 
 import io
 import math
@@ -28,14 +28,14 @@ def box(kind: bytes, *bodies: bytes) -> bytes:
 
 
 def exif_array(size: int) -> bytes:
-    """Return a PNG that says how it is turned, and brings an array of `size` fractions with it."""
+    """Return a PNG with an orientation and an array of `size` fractions."""
     entries = [(0x0112, 3, 1, 6), (0x9999, 5, size, 38)]
     directory = struct.pack("<H", 2) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
     return _png(chunk(b"eXIf", b"II*\0\x08\0\0\0" + directory + struct.pack("<II", 1, 3) * size))
 
 
 def lying_avif(size: tuple[int, int]) -> bytes:
-    """Return an AVIF of this size whose boxes say that it has 100 × 100 pixels."""
+    """Return an AVIF of this size whose boxes declare 100 × 100 pixels."""
     data = bytearray(_encoded(size, "AVIF", quality=10, speed=10))
     start = data.index(b"ispe") + 8
     data[start : start + 8] = struct.pack(">II", 100, 100)
@@ -59,11 +59,11 @@ def _png(chunks: bytes) -> bytes:
 
 
 def _empty_scans(count: int) -> bytes:
-    """Return a progressive JPEG that says `count` times that nothing changes; each costs a pass over all blocks."""
+    """Return a progressive JPEG with `count` scans without changes; each costs a pass over all blocks."""
     side = 2048
     blocks = (side // 8) ** 2
     tables = segment(0xDB, b"\0" + b"\1" * 64) + segment(0xC2, struct.pack(">BHHBBBB", 8, side, side, 1, 1, 0x11, 0))
-    # One code for "no difference" of the first scan, one for "nothing in this block or the 16,383 that follow".
+    # One code for "no difference" in the first scan, one for "nothing in this block or the next 16,383".
     codes = segment(0xC4, b"\0\1" + bytes(16)) + segment(0xC4, b"\x10\1" + bytes(15) + b"\xe0")
     first = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(blocks // 8)
     empty = segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + bytes(2 * blocks // 16_384)
@@ -71,7 +71,7 @@ def _empty_scans(count: int) -> bytes:
 
 
 def _grid(count: int) -> bytes:
-    """Return a HEIC whose picture is a grid of `count` times the same tile of a megapixel."""
+    """Return a HEIC whose picture is a grid of `count` copies of a tile of one megapixel."""
     single = _encoded((1024, 1024), "HEIF", quality=10)
     start = single.index(b"hvcC") - 4
     (length,) = struct.unpack_from(">I", single, start)
@@ -109,7 +109,7 @@ def _grid(count: int) -> bytes:
     return kind + meta(len(kind) + len(meta(0)) + 8) + box(b"mdat", coded, grid)
 
 
-# Each builds a file of so many parts: segments, scans, chunks, tiles, megapixels.
+# Each builds a file with a number of parts: segments, scans, chunks, tiles, megapixels.
 FAMILIES: dict[str, Callable[[int], bytes]] = {
     "JPEG of tiny EXIF segments": lambda count: _jpeg(segment(0xE1, b"Exif\0\0") * count),
     "JPEG of tables": lambda count: _jpeg(segment(0xDB, b"\0" + b"\1" * 64) * count),

@@ -1,4 +1,4 @@
-"""What an integration test does with a deployed stack: upload, wait for outcomes, look at what was announced."""
+"""Helps integration tests with a deployed stack: uploads, waits for outcomes, reads announcements."""
 
 import io
 import json
@@ -24,14 +24,14 @@ T = TypeVar("T")
 
 
 def picture(colour: str, format: str = "JPEG", size: tuple[int, int] = (64, 48)) -> bytes:
-    """Return a photo of one colour; the integration tests' endpoint answers by it."""
+    """Return a photo of one colour, which decides the answer of the integration tests' endpoint."""
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, format)
     return buffer.getvalue()
 
 
-def wait_for(look: Callable[[], T | None], seconds: float = 40) -> T:
-    """Return what `look` finds as soon as it finds something."""
+def wait_for(look: Callable[[], T | None], seconds: float = 150) -> T:
+    """Return the first result of `look` that is not empty."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, f"nothing after {seconds} s"
@@ -40,13 +40,13 @@ def wait_for(look: Callable[[], T | None], seconds: float = 40) -> T:
 
 
 def lines_of(log: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of JSON of a file that another process appends to; of the last, a part may be there."""
+    """Return the complete JSON lines of a file that another process appends to; the last line may be incomplete."""
     whole, _, _ = log.read_text().rpartition("\n")
     return [json.loads(line) for line in whole.splitlines()]
 
 
 class Bay:
-    """A deployed stack, and a queue that hears every announcement and every notification."""
+    """A deployed stack, and a queue that receives every announcement and every notification."""
 
     def __init__(self, stack: Stack, folder: Path | None = None) -> None:
         self.stack = stack
@@ -63,7 +63,7 @@ class Bay:
         self._notified = self._listen_to_topic()
         self.announcements: list[dict[str, Any]] = []
         self.notifications: list[str] = []
-        # A test sweeps when it wants to.
+        # A test starts RunAgain itself.
         rule = stack.client("cloudformation").describe_stack_resource(
             StackName=STACK_NAME, LogicalResourceId="RunAgainRule"
         )
@@ -72,7 +72,7 @@ class Bay:
 
     @contextmanager
     def swept(self) -> Iterator[None]:
-        """Let RunAgain look every minute while the block runs, as it does in a stack that nobody tests."""
+        """Start RunAgain every minute while the block runs, as in a normal stack."""
         self.events.enable_rule(Name=self._sweep)
         try:
             yield
@@ -80,25 +80,25 @@ class Bay:
             self.events.disable_rule(Name=self._sweep)
 
     def upload(self, data: bytes, name: str | None = None, **metadata: str) -> str:
-        """Put a photo into the inbox; returns its key."""
+        """Put a photo into the inbox; return its key."""
         key = f"uploads/{name or uuid.uuid4().hex}"
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=data, Metadata=metadata)
         return key
 
     def start(self, execution_input: object) -> str:
-        """Start the workflow by hand; returns the execution's ARN."""
+        """Start the workflow by hand; return the execution's ARN."""
         started = self.sfn.start_execution(stateMachineArn=self.machine, input=json.dumps(execution_input))
         return str(started["executionArn"])
 
     def sweep(self, seconds: float = 40) -> None:
-        """Run again what is due, as happens every minute."""
+        """Run RunAgain once, as the schedule does every minute."""
         arn = self.stack.outputs["RunAgainArn"]
         started = self.sfn.start_execution(stateMachineArn=arn, input="{}")["executionArn"]
         ended = self.ended(started, seconds)
         assert ended["status"] == "SUCCEEDED", ended
 
     def expire(self, photo: str) -> None:
-        """Let the time pass after which a photo, by its full name, is due."""
+        """Let time pass until a photo, by its full name, is due."""
         self.dynamodb.update_item(
             TableName=self.table,
             Key={"photo": {"S": photo}},
@@ -108,7 +108,7 @@ class Bay:
         )
 
     def kill_some(self, share: float) -> None:
-        """End a share of the running Standard executions from outside."""
+        """Stop a share of the running Standard executions."""
         if not self.is_express:
             running = self.sfn.list_executions(stateMachineArn=self.machine, statusFilter="RUNNING")["executions"]
             for execution in running:
@@ -124,17 +124,17 @@ class Bay:
         return all_decisions(DecisionsTable(self.dynamodb, self.table))
 
     def waits(self, key: str) -> bool:
-        """Tell whether the one photo under this key waits for a person, and its wait has been announced."""
+        """Tell whether the photo under this key needs review, and this has been announced."""
         return any(each.in_queue("REVIEW") for each in self.decisions(key))
 
     def labels(self, decision: Decision) -> list[str]:
-        """Return where copies of a photo lie as labels."""
+        """Return the keys of the labels of a photo."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="labels/")
         keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
         return [key for key in keys if f"/{decision.claim}-" in key]
 
     def outcome(self, key: str) -> Decision:
-        """Wait for the outcome of the one photo under this key."""
+        """Wait for the outcome of the photo under this key."""
 
         def final() -> Decision | None:
             found = self.decisions(key)
@@ -144,7 +144,7 @@ class Bay:
         return wait_for(final)
 
     def ended(self, execution: str | None, seconds: float = 40) -> dict[str, Any]:
-        """Wait for the end of an execution; returns its description."""
+        """Wait for the end of an execution; return its description."""
         assert execution
 
         def end() -> dict[str, Any] | None:
@@ -156,7 +156,7 @@ class Bay:
         return wait_for(end, seconds)
 
     def running(self) -> int:
-        """Count the executions of ClassifyPhoto that have not ended, and those of RunAgain where they are noted."""
+        """Count the running executions of ClassifyPhoto, and those of RunAgain if they are recorded."""
         events = [line["event"] for line in self._lines()]
         since = events[len(events) - 1 - events[::-1].index("up") :] if events else []
         noted = since.count("began") - since.count("ended")
@@ -167,12 +167,12 @@ class Bay:
 
     @property
     def is_express(self) -> bool:
-        """Whether ClassifyPhoto's executions are Express ones."""
+        """Whether ClassifyPhoto is an Express workflow."""
         described = self.sfn.describe_state_machine(stateMachineArn=self.machine)
         return bool(described["type"] == "EXPRESS")
 
     def _lines(self, event: str = "") -> list[dict[str, Any]]:
-        """Return what the local AWS wrote down of its Express executions: all, or one kind of event."""
+        """Return the local AWS's record of its Express executions: all events, or one kind."""
         if not self._express_log or not self._express_log.exists():
             return []
         return [line for line in lines_of(self._express_log) if event in ("", line["event"])]
@@ -189,11 +189,11 @@ class Bay:
         return [each for each in described if named in json.dumps(json.loads(each["input"]), ensure_ascii=False)]
 
     def announced(self, key: str) -> list[dict[str, Any]]:
-        """Return every outcome event of this key that has been announced by now."""
+        """Return every outcome event of this key so far."""
         return [event for event in self.heard() if event["detail"].get("s3_key") == key]
 
     def heard(self) -> list[dict[str, Any]]:
-        """Return every event that the stack has announced by now."""
+        """Return every event of the stack so far."""
         heard = [json.loads(body) for body in self._receive(self._announced)]
         for event in heard:
             assert not breaches(event), (breaches(event), event)

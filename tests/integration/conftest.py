@@ -1,4 +1,4 @@
-"""The deployed stack that the integration tests share, with an endpoint that they control."""
+"""The deployed stack that integration tests share, with an endpoint that they control."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture(scope="session")
 def bay(standard_bay: Bay) -> Bay:
-    """The stack as it is deployed without any parameter, but for the mails about reviews, which come every minute."""
+    """The stack with default parameters, but with a digest of reviews every minute."""
     return standard_bay
 
 
@@ -55,9 +55,9 @@ def express_aws(tmp_path_factory: pytest.TempPathFactory) -> FaultyAws:
 
 @pytest.fixture(scope="session")
 def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    """A stack whose photos are classified by Express executions."""
+    """A stack that classifies photos with Express executions."""
     folder: Path = tmp_path_factory.mktemp("stack")
-    # Thousands of photos need more of the time that they have on AWS.
+    # Thousands of photos take longer here than on AWS.
     wait_scale = 0.3 if "CAMPAIGN_PHOTOS" in os.environ else 0.02
     options = Options(
         endpoint_url=endpoint.url, wait_scale=wait_scale, parameters={"WorkflowType": "EXPRESS", "NotifyMinutes": "0"}
@@ -71,7 +71,7 @@ def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: py
 
 @pytest.fixture(scope="session")
 def troubled_bay(aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    """Another stack, on a local AWS whose calls can be made to fail."""
+    """A separate stack, on a local AWS with injectable failures."""
     folder: Path = tmp_path_factory.mktemp("stack")
     options = Options(endpoint_url=endpoint.url, wait_scale=0.05)
     with pytest.MonkeyPatch.context() as patch:

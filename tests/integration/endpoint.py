@@ -1,4 +1,4 @@
-"""An endpoint that a test can make say anything: it answers by a photo's colour until told otherwise."""
+"""An endpoint with configurable answers: by default, it answers by a photo's colour."""
 
 import inspect
 import io
@@ -21,7 +21,7 @@ Answer = Callable[[bytes], Response | Awaitable[Response]]
 
 
 def scores(*probabilities: float) -> Response:
-    """Answer as the real endpoint does."""
+    """Answer like the real endpoint."""
     headers = {"x-Amzn-Invoked-Production-Variant": "AllTraffic"}
     return Response(json.dumps(probabilities), media_type="application/json", headers=headers)
 
@@ -32,7 +32,7 @@ def failure(status: int, name: str, **content: object) -> Response:
 
 
 def by_colour(body: bytes) -> Response:
-    """Red is a bicycle, blue is a motorcycle, and of anything else the model is not sure."""
+    """Red is a bicycle, blue is a motorcycle, and the model is unsure of all other colours."""
     red, _, blue = Image.open(io.BytesIO(body)).resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
     if red > blue + 64:
         return scores(0.97, 0.03)
@@ -54,7 +54,7 @@ class Endpoint:
 
     @contextmanager
     def answering(self, answer: Answer) -> Iterator[None]:
-        """Answer so while the block runs."""
+        """Use this answer while the block runs."""
         self.answer, self.calls = answer, 0
         try:
             yield

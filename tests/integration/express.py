@@ -1,11 +1,11 @@
-"""Gives the local AWS's Express executions what AWS gives them; the local AWS treats them as Standard ones.
+"""Makes Express executions of the local AWS behave as on AWS; the local AWS treats them as Standard.
 
-Runs inside the local AWS. An ARN of another kind; nothing to describe, list, stop or read a history of; five minutes,
-in which waits count in full even where the tests shorten them; no `.sync`; their events in CloudWatch Logs. And at
-least once: shares of ClassifyPhoto's executions, given in `express.json`, run twice at a time under one ARN (`twice`),
-lose their state at some call and begin anew (`restart`), or end there without a word (`dies`).
+This module runs inside the local AWS. Express executions get another kind of ARN, without describe, list, stop or
+history; five minutes, in which waits count in full even if tests shorten them; no `.sync`; and events in CloudWatch
+Logs. They run at least once: shares of ClassifyPhoto's executions (in `express.json`) run twice in parallel under one
+ARN (`twice`), lose their state at some call and restart (`restart`), or end there silently (`dies`).
 
-`express.jsonl` gets a line when a run begins and one when it ends, with what the log of AWS leaves out.
+`express.jsonl` gets a line when a run begins and one when it ends, with facts that the AWS log leaves out.
 """
 
 import contextvars
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 300.0
-CALLS = 8  # of ClassifyPhoto, in the longest usual way
+CALLS = 8  # of ClassifyPhoto, on the longest usual path
 REFUSED = "This operation is not supported by this type of state machine"
 Record = dict[str, Any]
 current: contextvars.ContextVar["Run | None"] = contextvars.ContextVar("current", default=None)
 
 
 class Run:
-    """One run of an execution; an execution may have several."""
+    """A run of an execution, which may have several runs."""
 
     def __init__(self, record: Record, dies_at: int | None = None) -> None:
         self.record = record
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken, its waits in full."""
+        """The duration so far, with full waits."""
         return time.monotonic() - self.began + self.waited
 
 
@@ -54,7 +54,7 @@ class Express:
         self._sleep = stepfunctions._scaled_sleep
 
     def install(self) -> None:
-        """Put all of it in the place of the local AWS's own; what ran under an earlier one is lost."""
+        """Replace the implementation of the local AWS; executions under an earlier one are lost."""
         self._note({"event": "up"})
         sf = self._sf
         sf._start_execution, sf._start_sync_execution = self.start, self.start_sync
@@ -69,16 +69,16 @@ class Express:
             setattr(sf, name, self._refusing(getattr(sf, name), field))
 
     def start(self, data: Record) -> Any:
-        """Start an execution, which may turn out to be more or less than one run."""
+        """Start an execution, which may have more or less than one complete run."""
         if not self._is_express(data.get("stateMachineArn")):
-            # A Standard execution that an Express one starts does not share its five minutes.
+            # A Standard execution that an Express execution starts does not share its five minutes.
             return contextvars.copy_context().run(self._outside, self._start, data)
         record = self._new(data)
         threading.Thread(target=contextvars.copy_context().run, args=(self._live, record), daemon=True).start()
         return self._sf.json_response({"executionArn": record["executionArn"], "startDate": record["startDate"]})
 
     def start_sync(self, data: Record) -> Any:
-        """Run an execution to its end, as StartSyncExecution does."""
+        """Run an execution to its end, like StartSyncExecution."""
         if not self._is_express(data.get("stateMachineArn")):
             return self._sf.error_response_json("StateMachineTypeNotSupported", REFUSED, 400)
         record = self._new(data)
@@ -91,7 +91,7 @@ class Express:
         return self._sf.json_response(answer | error)
 
     def nested_sync(self, resource: str, data: Record) -> Any:
-        """Refuse to wait for an Express execution by `.sync`."""
+        """Refuse to wait for an Express execution with `.sync`."""
         if self._is_express(data.get("StateMachineArn")):
             raise self._sf._ExecutionError("StepFunctions.StateMachineTypeNotSupported", REFUSED)
         self._sf._start_sync_execution = self._start_sync
@@ -101,7 +101,7 @@ class Express:
             self._sf._start_sync_execution = self.start_sync
 
     def invoke(self, resource: str, data: Any) -> Any:
-        """Make a call, unless the run dies at it: before it is done, or after."""
+        """Make a call, unless the run dies before or after it."""
         run = current.get()
         if run is None or run.dies_at is None:
             return self._invoke(resource, data)
@@ -211,9 +211,9 @@ class Express:
             file.write(json.dumps({"at": time.time()} | line) + "\n")
 
     def _log(self, record: Record) -> None:
-        """Write the execution's events to its log group, as AWS does at level ALL without execution data."""
+        """Write the execution's events to its log group, like AWS at level ALL without execution data."""
         machine = self._sf._state_machines[record["stateMachineArn"]]
-        # As the template has it; the local AWS does not look into it.
+        # As in the template; the local AWS ignores it.
         configuration = machine["loggingConfiguration"]
         if configuration.get("Level") != "ALL":
             return

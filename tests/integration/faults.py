@@ -1,4 +1,4 @@
-"""Faults that a test injects from outside: into the calls of Step Functions, the functions, the endpoint, the AWS."""
+"""Faults that a test injects: into the calls of Step Functions, the functions, the endpoint and the local AWS."""
 
 import asyncio
 import json
@@ -28,10 +28,10 @@ FAULTY_AWS = Path(__file__).parent / "faulty_aws.py"
 
 @dataclass(frozen=True)
 class Fault:
-    """A share (0 to 1) of one kind of call of Step Functions that fails, `limit` times at most.
+    """The share (0 to 1) of one kind of Step Functions call that fails, at most `limit` times.
 
-    The call fails before anything was done, or with `lost_answer` after all was done; with `about` only if its request
-    holds this text.
+    The call fails before its effect, or after it with `lost_answer`; with `about`, only if the request contains this
+    text.
     """
 
     call: str
@@ -42,13 +42,13 @@ class Fault:
     about: str = ""
 
 
-# What the request of each of a photo's three writes holds, and the others' do not.
+# A text that occurs in the request of only one of a photo's three writes.
 CLAIM, RECORD, CONFIRM = '"CLAIMED"', "decided_at = :decided_at", "SET announced_at"
 
 
 @dataclass(frozen=True)
 class Call:
-    """One line of the journal; `phase` is asked, done or failed."""
+    """A line of the journal; `phase` is `asked`, `done` or `failed`."""
 
     at: float
     phase: str
@@ -58,7 +58,7 @@ class Call:
 
 
 class FaultyAws:
-    """The local AWS of a stack, with calls that can be made to fail, and that can be restarted."""
+    """The local AWS of a stack, which can fail calls and be restarted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,15 +68,15 @@ class FaultyAws:
         self.inject()
 
     def inject(self, *faults: Fault) -> None:
-        """From now on let exactly these calls fail."""
+        """From now on, make exactly these calls fail."""
         self._tell("faults.json", [asdict(fault) | {"id": str(uuid.uuid4())} for fault in faults])
 
     def share(self, shares: dict[str, float]) -> None:
-        """From now on let these shares of the Express executions run twice, restart or die."""
+        """From now on, make these shares of the Express executions run twice, restart or die."""
         self._tell("express.json", shares)
 
     def _tell(self, name: str, content: Any) -> None:
-        # The local AWS reads at every call: it finds the file as it was or as it is, never in part.
+        # The local AWS reads the file at every call: it finds the old or the new version, never a part.
         new = self.folder / f"{name}.new"
         new.write_text(json.dumps(content))
         new.replace(self.folder / name)
@@ -86,10 +86,10 @@ class FaultyAws:
         return [Call(**line) for line in lines_of(self.folder / "journal.jsonl")]
 
     def restart(self, stack: Stack) -> None:
-        """End the local AWS as it is asked to end, and start it again where it was; what was running is lost."""
+        """Stop the local AWS cleanly, and start it again at the same address; running executions are lost."""
         env = json.loads((self.folder / "environment.json").read_text())
         log = stack.folder / "aws.log"
-        # It carries on while it saves its state, and would lose what it did meanwhile.
+        # It continues while it saves its state, and would lose the changes made meanwhile.
         halted = self.folder / "halted"
         halted.touch()
         time.sleep(0.2)
@@ -100,10 +100,10 @@ class FaultyAws:
 
 
 def workers(stack: Stack, handler: str = "") -> list[int]:
-    """Return the ids of the processes that run this stack's functions, or one of them, and have started up.
+    """Return the ids of the started processes of this stack's functions, or of one function.
 
-    The local AWS ends every process of a function when one of them fails to start, those at work included: a fault of
-    its own, which would hide those that are wanted.
+    When one process fails to start, the local AWS ends all processes of the function, even busy ones. This fault of the
+    emulator would hide the intended faults.
     """
     found, started_up = [], time.time() - 5
     for process in processes.of_stack(stack.folder):
@@ -122,7 +122,7 @@ def signal_worker(stack: Stack, number: signal.Signals, handler: str = "") -> No
 
 
 def endpoint_faults() -> Iterator[Response]:
-    """Yield what an endpoint in trouble answers, over and over."""
+    """Yield the answers of a failing endpoint, in a cycle."""
     while True:
         yield failure(503, "ServiceUnavailable")
         yield failure(429, "ThrottlingException")

@@ -1,8 +1,8 @@
-"""The guarded local AWS with a tap on all that Step Functions calls: calls fail as told, and each is written down.
+"""The guarded local AWS, which can fail the calls of Step Functions, and records each of them.
 
-Runs in the local AWS's own environment, in the place of its command. In the folder given, `faults.json` says which
-calls fail (read at every call) and `journal.jsonl` gets a line when a call is asked, and one when it is done or failed.
-While there is a file `halted`, whatever would make a call stops dead.
+This module runs in the environment of the local AWS, in place of its command. In the given folder, `faults.json` lists
+the calls that fail (read at every call), and `journal.jsonl` gets a line when a call is requested, and one when it is
+done or has failed. While a file `halted` exists, every caller stops.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(sys.argv.pop())
-# What is stored survives a restart, as in the cloud; what was running does not, unlike there.
+# As in the cloud, stored data survives a restart; unlike there, running executions do not.
 PERSISTENCE = {
     "PERSIST_STATE": "1",
     "STATE_DIR": str(FOLDER / "state"),
@@ -49,7 +49,7 @@ def choose(call: str, request: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def tap(stepfunctions: Any) -> None:
-    """Put the tap on every task of every execution."""
+    """Intercept every task of every execution."""
     invoke = stepfunctions._invoke_resource
 
     def tapped(resource: str, request: dict[str, Any]) -> Any:
@@ -68,14 +68,14 @@ def tap(stepfunctions: Any) -> None:
             raise
         write("done", call, request, error)
         if fault:
-            raise stepfunctions._ExecutionError(error, "injected: it was done, but the answer got lost")
+            raise stepfunctions._ExecutionError(error, "injected: it was done, but the answer was lost")
         return result
 
     stepfunctions._invoke_resource = tapped
 
 
 def save_whole(ministack: Any) -> None:
-    """Let it save each service's state even while something writes into it: it would leave that service out."""
+    """Save each service's state even during writes to it, which would otherwise leave the service out."""
     getters = ministack._build_persistence_save_dict
 
     def patient(get_state: Callable[[], Any]) -> Callable[[], Any]:
@@ -83,7 +83,7 @@ def save_whole(ministack: Any) -> None:
             while True:
                 try:
                     return get_state()
-                except RuntimeError:  # a dictionary changed its size meanwhile
+                except RuntimeError:  # a dictionary changed size meanwhile
                     time.sleep(0.02)
 
         return get

@@ -1,4 +1,4 @@
-"""Runs the functions' handlers one call after the other, as Lambda does: python lambda_sandbox.py, calls on stdin.
+"""Runs the functions' handlers one call after another, like Lambda: python lambda_sandbox.py, calls on stdin.
 
 Each line of input is `[function, event]`, each line of output the answer.
 """
@@ -18,7 +18,7 @@ FUNCTIONS = ("serialize", "inference", "threshold", "review")
 
 
 def refuse(*_: object) -> Never:
-    """Answer as a sandbox does that does not allow memfd_create."""
+    """Answer like a sandbox that does not allow memfd_create."""
     raise PermissionError(1, "Operation not permitted")
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     """Load the functions, and answer calls."""
     writable = [folder for folder in (".", "/", "/dev/shm", os.environ["HOME"]) if is_writable(folder)]
     if writable or not is_writable(os.environ["TMPDIR"]):
-        sys.exit(f"not the file system of Lambda: {writable} can be written")
+        sys.exit(f"unlike Lambda, {writable} is writable")
     setattr(os, "memfd_create", refuse)  # noqa: B010
     functions = {name: importlib.import_module(f"functions.{name}.app") for name in FUNCTIONS}
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Signs a reviewer in without a browser, by the requests that one makes, and calls the page's API."""
+"""Signs a reviewer in with the requests of a browser, but without one, and calls the page's API."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from loading_bay.operations.reviewers import Reviewer
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Stops at the first answer: its address holds the code."""
+    """Does not follow redirects: their address contains the code."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None
@@ -30,7 +30,7 @@ class ReviewApi:
         self.sign_in_url = stack.sign_in_url
         self.pool = stack.outputs["ReviewersPool"]
         self.cognito = stack.client("cognito-idp")
-        page = self._send(urllib.request.Request(self.url))[1].decode()  # noqa: S310 - our own loopback address
+        page = self._send(urllib.request.Request(self.url))[1].decode()  # noqa: S310 - a loopback address
         (settings,) = re.findall(r'<meta name="settings" content="([^"]*)">', page)
         self.client_id: str = json.loads(html.unescape(settings))["clientId"]
 
@@ -57,12 +57,12 @@ class ReviewApi:
         return answer
 
     def refreshed(self, refresh_token: str) -> str:
-        """Return the access token that a refresh gives."""
+        """Return the access token from a refresh."""
         grant = {"grant_type": "refresh_token", "client_id": self.client_id, "refresh_token": refresh_token}
         return str(json.loads(self._post_form("/oauth2/token", grant)[1])["access_token"])
 
     def call(self, name: str, body: object, token: str | None) -> tuple[int, dict[str, Any]]:
-        """Call the API; returns status and answer, which is empty for a picture."""
+        """Call the API; return status and answer, which is empty for a picture."""
         request = urllib.request.Request(f"{self.url}api/{name}", json.dumps(body).encode(), method="POST")  # noqa: S310
         request.add_header("content-type", "application/json")
         if token is not None:
@@ -76,7 +76,7 @@ class ReviewApi:
         return self._send(urllib.request.Request(self.sign_in_url + path, data))  # noqa: S310 - as above
 
     def _send(self, request: urllib.request.Request) -> tuple[int, bytes, dict[str, str]]:
-        # A name below localhost is this machine to every browser, but not to every resolver.
+        # Every browser, but not every resolver, resolves names below localhost to this machine.
         split = urllib.parse.urlsplit(request.full_url)
         request.add_header("Host", split.netloc)
         request.full_url = split._replace(netloc=f"127.0.0.1:{split.port}").geturl()

@@ -1,4 +1,4 @@
-"""Batches: every photo accounted for, whatever became of it, and the same photo never decided twice."""
+"""Batches: every photo is counted, with any outcome, and the same photo is never decided twice."""
 
 import json
 import threading
@@ -43,7 +43,7 @@ def recorded(bay: Bay, batch: Batch) -> Counter[str]:
 
 
 class Flaky:
-    """Fails twice for some pictures before it answers, and always for others; pictures are told by their shade."""
+    """Fails twice for some pictures before it answers, and always for others; the shade identifies a picture."""
 
     def __init__(self) -> None:
         self._seen: Counter[bytes] = Counter()
@@ -61,9 +61,9 @@ class Flaky:
     fails_always: frozenset[bytes] = frozenset()
 
 
-def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, endpoint: Endpoint) -> None:
+def test_a_hundred_mixed_photos_are_all_counted(either_bay: Bay, endpoint: Endpoint) -> None:
     bay, deployed = either_bay, either_bay.stack.deployed
-    # Given 60 good photos, 10 unsure, 10 that are none, 5 damaged, 5 decided before, 5 whose call fails twice
+    # Given 60 good photos, 10 unsure, 10 that are not photos, 5 damaged, 5 already decided, 5 whose call fails twice
     # and then works, and 5 whose call never works
     good = {
         f"good-{i}.jpg": picture(f"rgb({200 + i % 30},{i % 7},0)" if i % 2 else f"rgb(0,{i % 7},{200 + i % 30})")
@@ -94,14 +94,14 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, e
     assert counts == {"in_review": 10, "rejected": 15, "failed": 5, "already_decided": 5}
     # and the table says the same
     assert recorded(bay, batch) == {"ROUTED": 65, "REVIEW": 10, "REJECTED": 15, "FAILED": 5}
-    # and the batch failed, saying how many and what to do
+    # and the batch failed, with the count and the command to retry
     described = bay.ended(str(summary["execution_arn"]))
     assert (described["status"], described["error"]) == ("FAILED", "SomePhotosFailed")
     assert f"loading-bay batch retry {batch.name}" in described["cause"]
     (announced,) = wait_for(lambda: _summaries(bay, batch))
     assert announced["photos"] == 100
 
-    # When what failed is run again with an endpoint that works, only that is run
+    # When the failed photos are run again with a working endpoint, only those are run
     again = batch.retry()
     assert again is not None
     wait_for(lambda: again.status() != "RUNNING", seconds=60)
@@ -112,7 +112,7 @@ def test_every_one_of_a_hundred_mixed_photos_is_accounted_for(either_bay: Bay, e
 
 
 def _as_sent(data: bytes) -> bytes:
-    """Return what the endpoint is sent for a photo."""
+    """Return the picture that the endpoint gets for a photo."""
     return central_square(data, size=64, max_pixels=1_000_000).encode("PNG", compress_level=3)
 
 
@@ -168,7 +168,7 @@ def test_an_upload_and_a_batch_of_the_same_photo_decide_it_once(bay: Bay, deploy
         assert len(wait_for(partial(bay.announced, key))) == 1
 
 
-def test_an_empty_prefix_is_a_batch_of_nothing(deployed: Deployed) -> None:
+def test_an_empty_prefix_is_an_empty_batch(deployed: Deployed) -> None:
     batch = run(deployed, prefix="there/is/nothing/here/")
 
     assert batch.status() == "SUCCEEDED"
@@ -188,7 +188,7 @@ def test_an_empty_prefix_is_a_batch_of_nothing(deployed: Deployed) -> None:
     ],
     ids=["missing manifest", "CSV", "unknown manifest", "number", "concurrency as text", "no concurrency", "text"],
 )
-def test_what_cannot_be_a_batch_says_so(bay: Bay, given: object, error: str) -> None:
+def test_an_invalid_batch_is_refused_with_a_reason(bay: Bay, given: object, error: str) -> None:
     machine = bay.stack.outputs["BatchStateMachineArn"]
 
     ended = bay.ended(bay.sfn.start_execution(stateMachineArn=machine, input=json.dumps(given))["executionArn"])
@@ -196,7 +196,7 @@ def test_what_cannot_be_a_batch_says_so(bay: Bay, given: object, error: str) -> 
     assert (ended["status"], ended["error"]) == ("FAILED", error)
 
 
-def test_a_name_is_taken_once(deployed: Deployed) -> None:
+def test_a_batch_name_can_be_used_once(deployed: Deployed) -> None:
     name = new_name()
     run(deployed, prefix="there/is/nothing/here/", name=name)
 
@@ -204,7 +204,7 @@ def test_a_name_is_taken_once(deployed: Deployed) -> None:
         Batch.start(deployed, prefix="elsewhere/", name=name)
 
 
-def test_what_a_map_run_could_not_start_is_retried_though_no_record_tells_of_it(bay: Bay, deployed: Deployed) -> None:
+def test_photos_that_a_map_run_could_not_start_are_retried_without_a_record(bay: Bay, deployed: Deployed) -> None:
     # Given a Map run's results as AWS writes them, which the local AWS does not
     batch = run(deployed, prefix="there/is/nothing/here/")
     put(bay, "retried/", {"a b+c.jpg": picture("red", size=(91, 92)), "unsure.jpg": picture("grey", size=(91, 92))})

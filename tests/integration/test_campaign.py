@@ -1,9 +1,9 @@
-"""A campaign of photos of every kind under faults of every kind: nothing is lost, nothing is said that is not recorded.
+"""Photos of every kind under faults of every kind: nothing is lost, and every announcement is recorded.
 
-Calls fail, announcements among them; functions, executions and the whole local AWS are killed; Express executions run
-twice, begin anew and die; people decide; and RunAgain sweeps, all at once. What is left afterwards RunAgain heals
-alone. `CAMPAIGN_PHOTOS` makes it long. What the local AWS cannot show: it never delivers to a dead-letter queue, and
-what runs when it restarts is lost, while AWS carries on.
+Calls fail, including announcements; functions, executions and the whole local AWS are killed; Express executions run
+twice, restart and die; people decide; and RunAgain runs, all at once. RunAgain alone finishes the remaining photos.
+`CAMPAIGN_PHOTOS` sets the number of photos. The local AWS has two limits: it never delivers to a dead-letter queue,
+and it loses running executions when it restarts, while AWS continues.
 """
 
 import io
@@ -38,11 +38,11 @@ from .faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
 
 PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "40"))
 PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
-# Each execution in flight may need three processes to start, which has to stay within Lambda's ten seconds here.
+# Each execution may start three processes, which must stay within Lambda's ten seconds for a start.
 IN_FLIGHT = 8
 LARGE_BYTES = 50 * 2**20
 BICYCLE, MOTORCYCLE, REVIEW, REJECTED = "ROUTED bicycle", "ROUTED motorcycle", "REVIEW", "REJECTED"
-# What becomes of Express executions, beside what they do.
+# Faults of Express executions, besides those of their calls.
 SHARES = {"twice": 0.1, "restart": 0.1, "dies": 0.05}
 
 CALL_FAULTS = [
@@ -55,14 +55,14 @@ CALL_FAULTS = [
     Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.05),
     Fault("lambda:invoke", "Lambda.SdkClientException", 0.02, lost_answer=True),
     Fault("s3:listObjectsV2", "S3.SdkClientException", 0.1),
-    # An error that nobody expects, so that the workflow gives up at once.
+    # An unexpected error, so the workflow gives up immediately.
     Fault("dynamodb:updateItem", "DynamoDB.ValidationException", 0.01),
 ]
 
 
 @dataclass(frozen=True)
-class Photo:
-    """One uploaded photo, by key and content, and which outcomes are right for it."""
+class UploadedPhoto:
+    """An uploaded photo, by key and content, with its expected outcomes."""
 
     kind: str
     key: str
@@ -76,10 +76,10 @@ class Campaign:
     def __init__(self, bay: Bay) -> None:
         pillow_heif.register_heif_opener()
         self.bay = bay
-        self.photos: list[Photo] = []
+        self.photos: list[UploadedPhoto] = []
         self._number = 0
         self._lock = threading.Lock()
-        self._kinds: list[Callable[[str], list[Photo]]] = [
+        self._kinds: list[Callable[[str], list[UploadedPhoto]]] = [
             *([self._good] * 6),
             *([self._unsure] * 2),
             self._duplicated,
@@ -102,7 +102,7 @@ class Campaign:
             for photos in pool.map(self._one, wanted):
                 self.photos += photos
 
-    def _one(self, kind: Callable[[str], list[Photo]]) -> list[Photo]:
+    def _one(self, kind: Callable[[str], list[UploadedPhoto]]) -> list[UploadedPhoto]:
         wait_for(lambda: self.bay.running() <= IN_FLIGHT, 120)
         with self._lock:
             self._number += 1
@@ -117,27 +117,27 @@ class Campaign:
         image.save(buffer, random.choice(["JPEG", "PNG", "WEBP", "HEIF"]))
         return buffer.getvalue()
 
-    def _put(self, kind: str, key: str, data: bytes, *right: str) -> Photo:
+    def _put(self, kind: str, key: str, data: bytes, *right: str) -> UploadedPhoto:
         answer = self.bay.s3.put_object(Bucket=self.bay.bucket, Key=key, Body=data)
-        return Photo(kind, key, answer["ETag"].strip('"'), frozenset(right))
+        return UploadedPhoto(kind, key, answer["ETag"].strip('"'), frozenset(right))
 
-    def _event(self, photo: Photo) -> None:
+    def _event(self, photo: UploadedPhoto) -> None:
         self.bay.start({"bucket": {"name": self.bay.bucket}, "object": {"key": photo.key, "etag": photo.etag}})
 
-    def _good(self, name: str) -> list[Photo]:
+    def _good(self, name: str) -> list[UploadedPhoto]:
         colour, right = random.choice([("red", BICYCLE), ("blue", MOTORCYCLE)])
         return [self._put("good", f"uploads/good {name}.jpg", self._picture(colour), right)]
 
-    def _unsure(self, name: str) -> list[Photo]:
+    def _unsure(self, name: str) -> list[UploadedPhoto]:
         return [self._put("unsure", f"uploads/unsure-{name}", self._picture("grey"), REVIEW, MOTORCYCLE)]
 
-    def _duplicated(self, name: str) -> list[Photo]:
+    def _duplicated(self, name: str) -> list[UploadedPhoto]:
         photo = self._put("event three times", f"uploads/duplicated-{name}", self._picture("red"), BICYCLE)
         for _ in range(2):
             self._event(photo)
         return [photo]
 
-    def _out_of_order(self, name: str) -> list[Photo]:
+    def _out_of_order(self, name: str) -> list[UploadedPhoto]:
         key = f"elsewhere/out-of-order-{name}"
         older = self._put("event late", key, self._picture("red"), REJECTED)
         newer = self._put("event early", key, self._picture("blue"), MOTORCYCLE)
@@ -145,54 +145,54 @@ class Campaign:
         self._event(older)
         return [older, newer]
 
-    def _renamed(self, name: str) -> list[Photo]:
+    def _renamed(self, name: str) -> list[UploadedPhoto]:
         old = self._put("renamed", f"uploads/renamed-{name}", self._picture("red"), BICYCLE, REJECTED)
         source = {"Bucket": self.bay.bucket, "Key": old.key}
         self.bay.s3.copy_object(Bucket=self.bay.bucket, Key=f"{old.key}-new", CopySource=source)
         self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=old.key)
-        return [old, Photo("new name", f"{old.key}-new", old.etag, frozenset({BICYCLE}))]
+        return [old, UploadedPhoto("new name", f"{old.key}-new", old.etag, frozenset({BICYCLE}))]
 
-    def _overwritten(self, name: str) -> list[Photo]:
+    def _overwritten(self, name: str) -> list[UploadedPhoto]:
         key = f"uploads/overwritten-{name}"
         old = self._put("overwritten", key, self._picture("red"), BICYCLE, REJECTED)
         return [old, self._put("overwriting", key, self._picture("blue"), MOTORCYCLE)]
 
-    def _uploaded_twice(self, name: str) -> list[Photo]:
+    def _uploaded_twice(self, name: str) -> list[UploadedPhoto]:
         data = self._picture("blue")
         self._put("uploaded twice", f"uploads/twice-{name}", data, MOTORCYCLE)
         return [self._put("uploaded twice", f"uploads/twice-{name}", data, MOTORCYCLE)]
 
-    def _deleted(self, name: str) -> list[Photo]:
+    def _deleted(self, name: str) -> list[UploadedPhoto]:
         photo = self._put("deleted at once", f"uploads/deleted-{name}", self._picture("red"), BICYCLE, REJECTED)
         self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=photo.key)
         return [photo]
 
-    def _gone(self, name: str) -> list[Photo]:
+    def _gone(self, name: str) -> list[UploadedPhoto]:
         photo = self._put("deleted before", f"elsewhere/gone-{name}", self._picture("red"), REJECTED)
         self.bay.s3.delete_object(Bucket=self.bay.bucket, Key=photo.key)
         self._event(photo)
         return [photo]
 
-    def _damaged(self, name: str) -> list[Photo]:
+    def _damaged(self, name: str) -> list[UploadedPhoto]:
         buffer = io.BytesIO()
         Image.effect_noise((200, 100), 50).save(buffer, "JPEG")
         return [self._put("damaged", f"uploads/damaged-{name}", buffer.getvalue()[:-900] + name.encode(), REJECTED)]
 
-    def _text(self, name: str) -> list[Photo]:
+    def _text(self, name: str) -> list[UploadedPhoto]:
         return [self._put("text", f"uploads/<b>text-{name}</b>", b"no photo " + name.encode(), REJECTED)]
 
-    def _empty(self, name: str) -> list[Photo]:
+    def _empty(self, name: str) -> list[UploadedPhoto]:
         return [self._put("zero bytes", f"uploads/empty-{name}", b"", REJECTED)]
 
-    def _large(self, name: str) -> list[Photo]:
+    def _large(self, name: str) -> list[UploadedPhoto]:
         return [self._put("50 MB", f"uploads/large-{name}", self._picture("red") + bytes(LARGE_BYTES), REJECTED)]
 
 
 @dataclass
 class Settled:
-    """What there is to see after a campaign, and which photos had to be run again for what reason."""
+    """The state after a campaign, and the photos that had to run again, with reasons."""
 
-    photos: list[Photo]
+    photos: list[UploadedPhoto]
     decisions: dict[tuple[str, str], Decision]
     announced: list[dict[str, Any]]
     journal: list[Call]
@@ -212,8 +212,8 @@ def named(photo: Mapping[str, Any]) -> tuple[Any, Any]:
     return photo.get("s3_key"), photo.get("etag")
 
 
-def heal(bay: Bay, photos: list[Photo]) -> Counter[str]:
-    """Let ten minutes pass and RunAgain sweep; returns what there was to run again, and why."""
+def heal(bay: Bay, photos: list[UploadedPhoto]) -> Counter[str]:
+    """Let ten minutes pass and start RunAgain; return the photos to run again, with reasons."""
     why: Counter[str] = Counter()
     decisions = by_photo(bay)
     for photo in photos:
@@ -230,7 +230,7 @@ def heal(bay: Bay, photos: list[Photo]) -> Counter[str]:
 
 
 def decide_some(bay: Bay) -> None:
-    """Decide, as a person does, about half of the photos that wait for one."""
+    """Decide about half of the photos that need review, like a person."""
     deployed = bay.stack.deployed
     for decision in waiting_photos(deployed):
         if random.random() < 0.5:
@@ -239,7 +239,7 @@ def decide_some(bay: Bay) -> None:
 
 
 def under_faults(campaign: Campaign, aws: FaultyAws, endpoint: Endpoint) -> None:
-    """Upload in waves while everything that can go wrong does."""
+    """Upload in waves under all faults."""
     bay, stack = campaign.bay, campaign.bay.stack
     over = threading.Event()
 
@@ -260,7 +260,7 @@ def under_faults(campaign: Campaign, aws: FaultyAws, endpoint: Endpoint) -> None
             waves = max(2, PHOTOS // PHOTOS_PER_WAVE)
             for wave in range(waves):
                 campaign.upload(PHOTOS // waves, large=wave == 0)
-                signal_worker(stack, signal.SIGSTOP, "threshold")  # it hangs until its time is over
+                signal_worker(stack, signal.SIGSTOP, "threshold")  # it hangs until its timeout
                 endpoint.restart(1)
                 if wave % 4 == 0:
                     aws.restart(stack)
@@ -293,7 +293,7 @@ def settled(request: pytest.FixtureRequest, endpoint: Endpoint) -> Settled:
     return Settled(
         campaign.photos,
         {photo: decision for photo, decision in by_photo(bay).items() if photo not in earlier},
-        # What an earlier test left failing is run again and announced, too.
+        # Failing photos of earlier tests are also run again and announced.
         [each for each in bay.announcements[heard:] if named(each["detail"]) not in earlier],
         aws.journal()[called:],
         again,
@@ -304,7 +304,7 @@ def outcome(decision: Decision) -> str:
     return f"{decision.status} {decision.vehicle or ''}".strip()
 
 
-def test_the_ledger_balances(settled: Settled, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_upload_is_counted(settled: Settled, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = Table(title=f"{len(settled.photos)} photos under faults")
     outcomes = [BICYCLE, MOTORCYCLE, REVIEW, REJECTED]
     for column in ("uploaded", "photos", *outcomes, "announced", "again"):
@@ -340,7 +340,7 @@ def test_every_photo_has_exactly_one_recorded_outcome_and_it_is_right(settled: S
 
 
 def who(about: dict[str, Any]) -> str:
-    """Return who made a decision: the run that holds this claim, or a person after it."""
+    """Return the maker of a decision: the run with this claim, or a person after it."""
     return f"{about['claim']} {about.get('reviewed_by') or ''}".strip()
 
 
@@ -368,8 +368,8 @@ def test_nothing_was_announced_that_had_not_been_recorded(settled: Settled) -> N
     assert announced >= len(settled.photos)
 
 
-def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
-    # An answer of EventBridge that got lost is asked for again,
+def test_every_repeated_announcement_has_a_reason(settled: Settled) -> None:
+    # A lost answer of EventBridge is requested again,
     lost = Counter(who(detail_of(call)) for call in settled.journal if is_announcement(call, "done") and call.fault)
     # a run that could not confirm its announcement leaves its claim behind,
     confirmed = {
@@ -384,9 +384,9 @@ def test_whatever_was_announced_twice_has_a_reason(settled: Settled) -> None:
 
     for (by, status), times in told.items():
         claim, _, person = by.partition(" ")
-        # what a person decided is announced again where its announcement was not confirmed in time,
+        # a person's decision is announced again if its announcement was not confirmed in time,
         assert times <= 1 + lost[by] or person, (by, times)
-        # and what failed is decided, and announced, again.
+        # and a failed photo is decided, and announced, again.
         assert claim in final or status == "FAILED" or claim not in confirmed or person, (by, status)
 
 

@@ -1,4 +1,4 @@
-"""`loading-bay check` passes on a stack that works, and says what to do where one thing does not."""
+"""`loading-bay check` passes on a working stack, and names the remedy for each broken part."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def check(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checked]:
 
 
 def left_behind(bay: Bay) -> dict[str, Any]:
-    """What a check may have made and not removed."""
+    """Resources that a check created and did not remove."""
     sqs, events = bay.stack.client("sqs"), bay.events
     topic = bay.stack.outputs["NotificationsTopic"]
     objects = bay.s3.list_object_versions(Bucket=bay.bucket)
@@ -53,7 +53,7 @@ def failed(result: Result) -> dict[str, str]:
     return {each["check"]: each["detail"] for each in json.loads(result.stdout) if each["status"] == "failed"}
 
 
-def test_a_stack_that_works_passes_in_under_a_minute_and_nothing_is_left(bay: Bay, check: Checked) -> None:
+def test_a_working_stack_passes_in_under_a_minute_and_nothing_is_left(bay: Bay, check: Checked) -> None:
     before = left_behind(bay)
 
     done = check("--json")
@@ -110,7 +110,7 @@ def test_a_topic_that_eventbridge_may_not_publish_to_is_noticed(bay: Bay, check:
     assert "fix first: topic policy" in done.stdout
 
 
-def test_a_stack_with_undelivered_events_is_told_what_to_do(bay: Bay, check: Checked) -> None:
+def test_undelivered_events_are_reported_with_a_remedy(bay: Bay, check: Checked) -> None:
     sqs, queue = bay.stack.client("sqs"), bay.stack.outputs["UndeliveredEventsQueue"]
     sqs.send_message(QueueUrl=queue, MessageBody="{}")
     try:

@@ -1,4 +1,4 @@
-"""Who holds a photo: a claim keeps everybody else away, and expires where its execution left nothing behind."""
+"""A claim keeps all others from a photo, and expires if its execution left nothing behind."""
 
 import json
 import time
@@ -11,7 +11,7 @@ AN_HOUR = 3600
 
 
 def leave_behind(bay: Bay, key: str, status: str, due_in: float) -> None:
-    """Store what an execution leaves that was aborted after it wrote `status` and before it announced anything."""
+    """Store the record of an execution that was aborted after it wrote `status`, before any announcement."""
     etag = bay.s3.head_object(Bucket=bay.bucket, Key=key)["ETag"].strip('"')
     item = {
         "photo": {"S": f"s3://{bay.bucket}/{key}#{etag}"},
@@ -28,14 +28,14 @@ def leave_behind(bay: Bay, key: str, status: str, due_in: float) -> None:
 
 
 def put_elsewhere(bay: Bay, name: str) -> str:
-    """Store a photo where no event starts an execution."""
+    """Store a photo without an event that starts an execution."""
     key = f"elsewhere/{name}"
     bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("red"))
     return key
 
 
 @pytest.mark.parametrize("status", ["CLAIMED", "ROUTED"], ids=["before its outcome", "before its announcement"])
-def test_what_an_aborted_execution_left_behind_is_run_again_once_its_claim_expired(bay: Bay, status: str) -> None:
+def test_the_photo_of_an_aborted_execution_runs_again_once_its_claim_expired(bay: Bay, status: str) -> None:
     key = put_elsewhere(bay, f"aborted-{status}.jpg")
     leave_behind(bay, key, status, -1)
 
@@ -57,7 +57,7 @@ def test_a_claim_that_has_not_expired_keeps_everybody_else_away(bay: Bay, status
     assert not bay.announced(key)
 
 
-def test_an_announced_outcome_is_nobody_s_to_claim_again(bay: Bay) -> None:
+def test_nobody_can_claim_an_announced_outcome(bay: Bay) -> None:
     key = bay.upload(picture("red"))
 
     decision = bay.outcome(key)

@@ -1,4 +1,4 @@
-"""Other classes are other parameters: three of them, with places of their own."""
+"""Other classes need only parameters: three classes, each with its own bay."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -39,7 +39,7 @@ def test_each_of_three_classes_has_its_bay_and_orders(bay: Bay, endpoint: Endpoi
         assert (decision.status, decision.vehicle, decision.place) == ("ROUTED", vehicle, place)
 
 
-def test_two_probabilities_are_no_answer_where_there_are_three_classes(bay: Bay, endpoint: Endpoint) -> None:
+def test_two_probabilities_are_invalid_for_three_classes(bay: Bay, endpoint: Endpoint) -> None:
     with endpoint.answering(lambda body: scores(0.9, 0.1)):
         decision = bay.outcome(bay.upload(picture("red")))
 

@@ -1,4 +1,4 @@
-"""What happened to a photo is told alike from a Standard execution's history and from an Express one's log."""
+"""A photo is explained in the same way from a Standard execution's history and from an Express execution's log."""
 
 import re
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def states(output: str) -> list[str]:
     return re.findall(r"^ *[0-9.]+ s  (\w+)", output, re.MULTILINE)
 
 
-def test_a_routed_photo_s_way_is_told_with_its_times(bay: Bay, explain: Explain) -> None:
+def test_a_routed_photo_is_explained_with_times(bay: Bay, explain: Explain) -> None:
     key = bay.upload(picture("red"))
     bay.ended(bay.outcome(key).execution_arn)
 
@@ -45,7 +45,9 @@ def test_a_routed_photo_s_way_is_told_with_its_times(bay: Bay, explain: Explain)
     assert re.search(r"^succeeded after [0-9.]+ s$", done.output, re.MULTILINE)
 
 
-def test_a_failed_photo_s_errors_are_told_where_they_happened(bay: Bay, endpoint: Endpoint, explain: Explain) -> None:
+def test_a_failed_photo_is_explained_with_the_errors_of_each_state(
+    bay: Bay, endpoint: Endpoint, explain: Explain
+) -> None:
     def away_twice(body: bytes) -> Response:
         return failure(503, "ServiceUnavailable") if endpoint.calls <= 2 else by_colour(body)
 
@@ -62,7 +64,7 @@ def test_a_failed_photo_s_errors_are_told_where_they_happened(bay: Bay, endpoint
     assert re.search(r"^failed after [0-9.]+ s: LowConfidence$", done.output, re.MULTILINE)
 
 
-def test_what_nothing_is_recorded_of_is_said_in_one_line(explain: Explain) -> None:
+def test_an_unknown_photo_is_reported_in_one_line(explain: Explain) -> None:
     done = explain("uploads/nothing-recorded-of-it.jpg")
 
     assert done.exit_code == 1

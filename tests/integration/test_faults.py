@@ -1,4 +1,4 @@
-"""One fault of AWS at a time: what becomes of the photo, what is recorded and what is announced."""
+"""One AWS fault at a time: its effect on the photo, the record and the announcement."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ def healed(aws: FaultyAws) -> Iterator[None]:
 
 
 def put(bay: Bay, name: str) -> dict[str, str]:
-    """Store a photo where no event starts an execution; returns the input that does."""
+    """Store a photo without an event; return the input that starts an execution."""
     key = f"elsewhere/{name}"
     bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture("red"))
     return {"s3_bucket": bay.bucket, "s3_key": key}
@@ -30,7 +30,7 @@ def statuses_announced(bay: Bay, key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("lost_answer", [False, True], ids=["nothing done", "answer lost"])
-def test_a_database_that_fails_now_and_then_costs_nothing(troubled_bay: Bay, aws: FaultyAws, lost_answer: bool) -> None:
+def test_occasional_database_failures_lose_nothing(troubled_bay: Bay, aws: FaultyAws, lost_answer: bool) -> None:
     for number in range(5):
         photo = put(troubled_bay, f"database-{lost_answer}-{number}.jpg")
         aws.inject(
@@ -45,17 +45,15 @@ def test_a_database_that_fails_now_and_then_costs_nothing(troubled_bay: Bay, aws
         assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED"]
 
 
-def test_a_throttled_table_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> None:
-    # Errors that DynamoDB's model does not name, throttling of a table on demand among them, come under this name.
+def test_a_photo_waits_for_a_throttled_table(troubled_bay: Bay, aws: FaultyAws) -> None:
+    # Errors that the DynamoDB model does not name, such as throttling of an on-demand table, get this name.
     photo = put(troubled_bay, "throttled.jpg")
     aws.inject(Fault("dynamodb:updateItem", "DynamoDB.AmazonDynamoDBException", 1, limit=3))
 
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
 
 
-def test_an_announcement_whose_answer_gets_lost_is_made_again_for_it_may_not_have_been_made(
-    troubled_bay: Bay, aws: FaultyAws
-) -> None:
+def test_an_announcement_with_a_lost_answer_is_repeated(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "lost-answer.jpg")
     aws.inject(Fault("events:putEvents", "EventBridge.SdkClientException", 1, lost_answer=True, limit=1))
 
@@ -65,7 +63,7 @@ def test_an_announcement_whose_answer_gets_lost_is_made_again_for_it_may_not_hav
     assert statuses_announced(troubled_bay, photo["s3_key"]) == ["ROUTED", "ROUTED"]
 
 
-def test_what_cannot_be_announced_is_decided_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
+def test_an_unannounced_outcome_is_decided_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "not-announced.jpg")
     aws.inject(Fault("events:putEvents", "EventBridge.InternalException", 1))
 
@@ -102,7 +100,7 @@ def test_an_announcement_that_could_not_be_confirmed_still_ends_the_execution_as
     ],
     ids=["claim", "lookup", "lookup 5xx"],
 )
-def test_what_cannot_even_be_claimed_is_set_aside_and_nothing_is_said(
+def test_a_photo_that_cannot_be_claimed_is_set_aside_silently(
     troubled_bay: Bay, aws: FaultyAws, fault: Fault, why: str
 ) -> None:
     photo = put(troubled_bay, f"aside-{uuid.uuid4()}.jpg")
@@ -135,7 +133,7 @@ def test_one_503_from_s3_does_not_decide_a_photo_under_another_name(troubled_bay
     assert len(troubled_bay.decisions(photo["s3_key"])) == 1
 
 
-def test_what_cannot_be_recorded_is_run_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
+def test_a_photo_that_cannot_be_recorded_runs_again_when_its_claim_is_due(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "not-recorded.jpg")
     aws.inject(Fault("dynamodb:updateItem", UNAVAILABLE, 1, about=RECORD))
 
@@ -148,7 +146,7 @@ def test_what_cannot_be_recorded_is_run_again_when_its_claim_is_due(troubled_bay
     assert not statuses_announced(troubled_bay, photo["s3_key"])
 
 
-def test_a_lambda_service_in_trouble_is_waited_for(troubled_bay: Bay, aws: FaultyAws) -> None:
+def test_a_photo_waits_for_a_failing_lambda_service(troubled_bay: Bay, aws: FaultyAws) -> None:
     aws.inject(
         Fault("lambda:invoke", "Lambda.TooManyRequestsException", 0.5, limit=3),
         Fault("lambda:invoke", "Runtime.Unknown", 0.5, lost_answer=True, limit=2),

@@ -1,4 +1,4 @@
-"""Who may use the local AWS: its owner, the holder of a link or a form within its bounds, and the stack's own pages."""
+"""Access to the local AWS: for its owner, the holder of a valid link or form, and the stack's pages."""
 
 import base64
 import json
@@ -34,12 +34,12 @@ JSON = {"Content-Type": "application/x-amz-json-1.0"}
 
 
 def scoped(key: str, service: str) -> dict[str, str]:
-    """Return a header that is signed with a secret that somebody made up."""
+    """Return a header that is signed with an invented secret."""
     scope = f"{key}/{time.strftime('%Y%m%d', time.gmtime())}/{REGION}/{service}/aws4_request"
     return {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"}
 
 
-# Headers, query and body by which the local AWS makes a queue or lists its tables, at any path.
+# Headers, query and body that make the local AWS create a queue or list its tables, at any path.
 ORDERS: list[tuple[dict[str, str], dict[str, str], str]] = [
     ({"X-Amz-Target": "AmazonSQS.CreateQueue"} | JSON, {}, json.dumps({"QueueName": OWNED})),
     ({"X-Amz-Target": "DynamoDB_20120810.ListTables"} | JSON, {}, "{}"),
@@ -63,7 +63,7 @@ def client(bay: Bay, service: str, secret: str) -> Any:
 
 
 def at_host(bay: Bay, name: str) -> dict[str, str]:
-    """Return the header that names a host of the local AWS, whose addresses not every resolver knows."""
+    """Return the header with a host name of the local AWS, which not every resolver knows."""
     return {"Host": f"{name}:{urlsplit(bay.stack.aws_url).port}"}
 
 
@@ -194,7 +194,7 @@ def test_a_link_works_for_its_object_until_it_expires(bay: Bay, link: str) -> No
     assert requests.put(link, data=b"", timeout=10).status_code == 403
 
 
-def test_a_link_orders_nothing_else(bay: Bay, link: str) -> None:
+def test_a_link_allows_nothing_else(bay: Bay, link: str) -> None:
     put = client(bay, "s3", bay.stack.secret).generate_presigned_url(
         "put_object", Params={"Bucket": bay.bucket, "Key": "uploads/order.txt"}, ExpiresIn=600
     )
@@ -214,7 +214,7 @@ def form(bay: Bay) -> PresignedUpload:
     return presign_upload(bay.stack.deployed, "driver-7", "image/jpeg")
 
 
-def test_a_form_orders_nothing_else(bay: Bay, form: PresignedUpload) -> None:
+def test_a_form_allows_nothing_else(bay: Bay, form: PresignedUpload) -> None:
     function = f"{FUNCTIONS}/loading-bay-serialize/invocations"
     urls = [
         form.url,
@@ -247,7 +247,7 @@ def test_no_field_after_the_file_replaces_a_signed_one(bay: Bay, form: Presigned
     assert bay.s3.list_objects_v2(Bucket=bay.bucket, Prefix=key)["KeyCount"] == 0
 
 
-# Everything that a page can send without asking: in each way to each address, until all have ended.
+# Every request that a page can send without asking: each kind to each address, until all have ended.
 SEND = """
 async ([urls, form]) => {
   const ended = (element, last = element) => new Promise((end) => {
@@ -279,7 +279,7 @@ async ([urls, form]) => {
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    # Chromium refuses its own sandbox to root.
+    # Chromium does not run its sandbox as root.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=options)
@@ -289,7 +289,7 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def foreign_port() -> Iterator[int]:
-    """Serve an empty page; yields its port."""
+    """Serve an empty page; yield its port."""
 
     class EmptyPage(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -324,7 +324,7 @@ def test_a_page_of_another_site_gets_nothing(bay: Bay, page: Page, foreign_port:
     assert len(statuses) > 5 * len(urls)
 
 
-def test_a_page_of_another_site_may_lead_to_the_sign_in(bay: Bay, page: Page, foreign_port: int) -> None:
+def test_a_page_of_another_site_may_link_to_the_sign_in(bay: Bay, page: Page, foreign_port: int) -> None:
     page.goto(f"http://127.0.0.1:{foreign_port}/")
 
     page.evaluate("address => { location = address }", bay.stack.outputs["ReviewUrl"])
@@ -333,7 +333,7 @@ def test_a_page_of_another_site_may_lead_to_the_sign_in(bay: Bay, page: Page, fo
     page.wait_for_selector("input[name=password]")
 
 
-def test_functions_share_a_bounded_number_of_processes(bay: Bay) -> None:
+def test_functions_share_a_limited_number_of_processes(bay: Bay) -> None:
     limit = bay.stack.client("lambda").get_account_settings()["AccountLimit"]
 
     assert limit["ConcurrentExecutions"] == CONCURRENT_CALLS

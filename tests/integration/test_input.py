@@ -1,4 +1,4 @@
-"""Which inputs the workflow takes, which photos it takes for the same, and what it carries."""
+"""The inputs that the workflow accepts, the identity of photos, and the data that it passes on."""
 
 import io
 import json
@@ -61,7 +61,7 @@ def test_an_input_typed_by_hand_means_the_same_photo_as_its_upload(bay: Bay) -> 
 @pytest.mark.parametrize(
     "typed", ['"{etag}"', "{ETAG}", "", "*", "etag"], ids=["quotes", "upper case", "empty", "star", "word"]
 )
-def test_an_etag_that_is_typed_otherwise_means_the_same_photo(bay: Bay, typed: str) -> None:
+def test_an_etag_in_another_spelling_means_the_same_photo(bay: Bay, typed: str) -> None:
     key = bay.upload(picture("red"))
     etag = bay.outcome(key).etag or ""
 
@@ -82,7 +82,7 @@ def test_a_key_that_ends_like_another_photo_s_name_does_not_take_its_place(bay: 
     assert bay.outcome(victim).vehicle == "bicycle"
 
 
-def test_another_photo_under_the_same_key_is_a_photo_of_its_own(bay: Bay) -> None:
+def test_another_photo_under_the_same_key_is_a_separate_photo(bay: Bay) -> None:
     key = bay.upload(picture("red"), "same-name.jpg")
     bay.outcome(key)
 
@@ -149,10 +149,10 @@ def test_a_version_without_its_etag_is_refused(bay: Bay) -> None:
     assert (ended["status"], ended["error"]) == ("FAILED", "InvalidInput")
 
 
-def test_photos_outside_the_upload_prefix_are_left_alone(bay: Bay) -> None:
+def test_photos_outside_the_upload_prefix_are_ignored(bay: Bay) -> None:
     bay.s3.put_object(Bucket=bay.bucket, Key="backfill/photo.jpg", Body=picture("red"))
 
-    # A photo uploaded later has been decided, and still nothing knows of the earlier one.
+    # A later photo has been decided, and there is still no trace of the earlier one.
     bay.outcome(bay.upload(picture("red")))
     assert not bay.executions_of("backfill/photo.jpg")
 

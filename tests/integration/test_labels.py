@@ -1,4 +1,4 @@
-"""From photos that the model was unsure of to what a retraining learns: decided, kept as labels, fetched."""
+"""From photos that the model was unsure of to labels for a retraining: decided, kept and fetched."""
 
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ def kept(bay: Bay, key: str) -> bool:
     return bool(bay.outcome(key).label)
 
 
-def test_what_people_decide_is_what_a_retraining_learns(bay: Bay, tmp_path: Path) -> None:
+def test_a_retraining_learns_peoples_decisions(bay: Bay, tmp_path: Path) -> None:
     answers = ["bicycle", "motorcycle", NEITHER] * 2
     uploaded = [picture("grey", "PNG", size=(90, 60 + number)) for number in range(len(answers))]
     keys = [bay.upload(body, f"loop/{number}.png") for number, body in enumerate(uploaded)]

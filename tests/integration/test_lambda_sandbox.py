@@ -1,4 +1,4 @@
-"""All functions as Lambda runs them: only /tmp can be written, no shared memory has a name, frozen between calls."""
+"""All functions as on Lambda: only /tmp is writable, there is no named shared memory, and they freeze between calls."""
 
 import base64
 import io
@@ -80,7 +80,7 @@ def call(sandbox: subprocess.Popen[str]) -> Call:
 
 
 def freeze(process: psutil.Process) -> None:
-    """Stop a function and its decoders as Lambda does between two calls, and let them go on."""
+    """Stop a function and its decoders like Lambda between two calls, and resume them."""
     everything = [process, *process.children(recursive=True)]
     assert len(everything) > 1, "the decoding process is missing"
     for each in everything:

@@ -86,7 +86,7 @@ def test_failed_photos_abandoned_claims_and_undelivered_events_are_replayed(
         "execution_arn": {"S": "arn:aws:states:::execution:gone"},
     }
     bay.dynamodb.put_item(TableName=bay.table, Item=claim)
-    # and one whose event reached nobody
+    # and one whose event was lost
     bay.s3.put_object(Bucket=bay.bucket, Key="elsewhere/undelivered.jpg", Body=picture("red", size=(50, 50)))
     etag = bay.s3.head_object(Bucket=bay.bucket, Key="elsewhere/undelivered.jpg")["ETag"].strip('"')
     detail = {"bucket": {"name": bay.bucket}, "object": {"key": "elsewhere/undelivered.jpg", "etag": etag}}
@@ -108,11 +108,11 @@ def test_failed_photos_abandoned_claims_and_undelivered_events_are_replayed(
     assert "0 to run again" in operate("replay", "--dry-run").output
 
 
-def test_a_persons_decision_that_was_left_is_announced_by_a_replay(bay: Bay, operate: Operate) -> None:
+def test_a_replay_announces_a_person_s_pending_decision(bay: Bay, operate: Operate) -> None:
     key = bay.upload(picture("grey", size=(78, 77)), "replay/decided.jpg")
     wait_for(partial(bay.waits, key))
     (waiting,) = bay.decisions(key)
-    # As a function leaves it that dies between recording the decision and starting its announcement.
+    # The record of a function that died between recording the decision and starting its announcement.
     decided = {
         ":routed": {"S": "ROUTED"},
         ":vehicle": {"S": "motorcycle"},
@@ -145,7 +145,7 @@ def _is_routed(bay: Bay, key: str) -> bool:
     return bay.outcome(key).status == "ROUTED"
 
 
-def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+def test_a_person_routes_a_photo_that_the_model_was_unsure_of(bay: Bay, operate: Operate, tmp_path: Path) -> None:
     key = bay.upload(picture("grey", size=(77, 77)), "review/unsure.jpg")
     wait_for(partial(bay.waits, key))
     assert key in operate("review", "list").output
@@ -164,13 +164,13 @@ def test_a_person_routes_what_the_model_was_unsure_of(bay: Bay, operate: Operate
     assert key not in operate("review", "list").output
     assert operate("review", "decide", key, "bicycle").exit_code == 1
     wait_for(lambda: bay.outcome(key).label)
-    bay.s3.delete_object(Bucket=bay.bucket, Key=key)  # as uploads expire long before labels do
+    bay.s3.delete_object(Bucket=bay.bucket, Key=key)  # uploads expire long before labels
     assert operate("review", "export", str(tmp_path)).exit_code == 0
     (exported,) = (tmp_path / "motorcycle").glob("*-unsure.jpg")
     assert exported.read_bytes() == picture("grey", size=(77, 77))
 
 
-def test_an_export_leaves_out_and_names_what_was_deleted_or_changed(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+def test_an_export_leaves_out_and_names_deleted_or_changed_labels(bay: Bay, operate: Operate, tmp_path: Path) -> None:
     keys = [f"uploads/export/{name}" for name in ("gone.jpg", "changed.jpg", f"{'ä' * 120}.jpg")]
     for number, key in enumerate(keys):
         bay.upload(picture("grey", size=(79, 79 + number)), key.removeprefix("uploads/"))
@@ -205,7 +205,7 @@ def test_reviewers_are_added_listed_and_removed(operate: Operate) -> None:
     assert "there is no reviewer dora" in operate("reviewers", "remove", "dora").output
 
 
-def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Operate, tmp_path: Path) -> None:
+def test_a_person_rejects_a_photo_of_another_vehicle(bay: Bay, operate: Operate, tmp_path: Path) -> None:
     key = bay.upload(picture("grey", size=(78, 78)), "review/cat.jpg")
     wait_for(partial(bay.waits, key))
 
@@ -224,15 +224,15 @@ def test_a_person_rejects_what_shows_none_of_the_vehicles(bay: Bay, operate: Ope
     [
         (["batch", "follow", "nonsense"], "there is no batch nonsense"),
         (["batch", "retry", "nonsense"], "there is no batch nonsense"),
-        (["batch", "start", "--prefix", "a/", "--manifest", "b.csv"], "not both"),
+        (["batch", "start", "--prefix", "a/", "--manifest", "b.csv"], "not several of them"),
         (["batch", "start", "--prefix", "nothing/here/"], "there is nothing under s3://"),
         (["batch", "start", "--manifest", "nofile.csv"], "there is no file nofile.csv here"),
         (["batch", "start", "--prefix", "a/", "--name", "a b"], "cannot name a batch"),
         (["review", "decide", "nonsense", "bicycle"], "no photo named nonsense in review"),
-        (["--stack-name", "nonsense", "replay"], "there is no stack nonsense"),
+        (["replay", "--stack-name", "nonsense"], "there is no stack nonsense"),
     ],
 )
-def test_a_mistake_gets_one_line_that_says_what_to_do(operate: Operate, arguments: list[str], said: str) -> None:
+def test_a_mistake_gets_one_line_with_a_remedy(operate: Operate, arguments: list[str], said: str) -> None:
     done = operate(*arguments)
 
     assert done.exit_code != 0

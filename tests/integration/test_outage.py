@@ -1,6 +1,6 @@
-"""An hour without the endpoint heals itself within eleven minutes, and nobody does anything.
+"""After an hour without the endpoint, the stack recovers within eleven minutes, without anyone's help.
 
-The hour passes in the table: every time in it moves into the past. `CAMPAIGN_PHOTOS` makes it long.
+To let the hour pass, the test moves all times in the table into the past. `CAMPAIGN_PHOTOS` sets the number of photos.
 """
 
 import os
@@ -69,4 +69,7 @@ def test_all_photos_of_an_hour_without_the_endpoint_are_routed_within_eleven_min
     told = defaultdict(list)
     for event in bay.heard():
         told[event["detail"].get("s3_key")].append(event["detail-type"])
-    assert {key: told[key] for key in keys} == {key: ["Classification Failed", "Vehicle Routed"] for key in keys}
+    for key in keys:
+        first, *between, last = told[key]
+        assert (first, last) == ("Classification Failed", "Vehicle Routed"), key
+        assert set(between) <= {"Classification Still Failing"}, key

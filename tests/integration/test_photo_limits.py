@@ -17,7 +17,7 @@ FUNCTION = TEMPLATE["Resources"]["SerializeFunction"]["Properties"]
 MAX_PIXELS = int(FUNCTION["Environment"]["Variables"]["MAX_PHOTO_PIXELS"])
 # Memory of the runtime and the rest of the handler's imports, measured 75 MB, and of the file itself, up to 26 MB.
 ELSEWHERE_MB = 130
-SECONDS = 10  # of processor time, the decoder's bound
+SECONDS = 10  # of processor time, the decoder's limit
 
 MEASURE = """
 import json, sys, time
@@ -36,11 +36,11 @@ print(json.dumps({"mb": peak, "seconds": time.clock_gettime(its_time), "format":
 @pytest.mark.parametrize(
     ("mode", "format", "size", "options"),
     [
-        # libwebp keeps two more pictures, and takes no side longer than 16,383.
+        # libwebp keeps two more pictures, and limits sides to 16,383 pixels.
         ("RGBA", "WEBP", (16_383, MAX_PIXELS // 16_383), {"quality": 10, "method": 0}),
         ("RGBA", "AVIF", (8192, MAX_PIXELS // 8192), {"quality": 10, "speed": 10}),
         ("I;16", "PNG", (8192, MAX_PIXELS // 8192), {"compress_level": 1}),
-        # Neither can be decoded at a smaller scale, and a progressive one only as a whole.
+        # Neither can be decoded at a smaller scale, and a progressive photo only completely.
         ("CMYK", "JPEG", (8192, MAX_PIXELS // 8192), {"progressive": True}),
     ],
     ids=["WebP", "AVIF", "16-bit PNG", "progressive CMYK"],

@@ -1,6 +1,6 @@
-"""A presigned upload, really made: the photo is classified, and whatever departs from what was signed is refused.
+"""A real presigned upload: the photo is classified, and any upload that differs from the signature is refused.
 
-The local AWS checks the policy's conditions as S3 does, and its guard the signature.
+The local AWS checks the policy's conditions like S3, and its guard checks the signature.
 """
 
 import uuid
@@ -20,7 +20,7 @@ def upload(bay: Bay) -> PresignedUpload:
 
 
 def post(upload: PresignedUpload, data: bytes, **changed: str) -> int:
-    """Post a photo as an app would; returns the status."""
+    """Post a photo like an app; return the status."""
     answer = requests.post(upload.url, data=upload.fields | changed, files={"file": ("photo.jpg", data)}, timeout=20)
     return answer.status_code
 

@@ -1,4 +1,4 @@
-"""The age of the oldest photo that waits for a person becomes a metric."""
+"""The age of the oldest photo that needs review is a metric."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ from .bay import Bay, wait_for
 
 
 def test_the_oldest_waiting_photo_s_age_is_published(bay: Bay) -> None:
-    # Given a photo that has been waiting for two hours
+    # Given a photo that has needed review for two hours
     waiting_since = int((datetime.now(UTC) - timedelta(hours=2)).timestamp())
     item = {
         "photo": {"S": "s3://bucket/uploads/waiting.jpg#0"},

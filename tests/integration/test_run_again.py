@@ -1,4 +1,4 @@
-"""Nobody does anything, and yet everything is decided: what RunAgain runs again, when, and what it tells."""
+"""Everything is decided without anyone's help: the photos that RunAgain runs, when, and its announcements."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def nothing_left(bay: Bay) -> Iterator[None]:
 
 
 def fail(bay: Bay, endpoint: Endpoint, colour: str = "red") -> str:
-    """Upload a photo while the endpoint is away; returns its key once it has failed."""
+    """Upload a photo while the endpoint is away; return its key once it has failed."""
     with endpoint.answering(lambda body: failure(*UNAVAILABLE)):
         key = bay.upload(picture(colour))
         assert bay.outcome(key).status == "FAILED"
@@ -47,7 +47,7 @@ def change(bay: Bay, key: str, expression: str, **values: dict[str, str]) -> Non
 
 
 def swept(bay: Bay, key: str) -> Decision:
-    """Run again what is due; returns the photo's decision once nobody is at work any more."""
+    """Start RunAgain; return the photo's decision once nothing runs any more."""
     bay.sweep()
     wait_for(lambda: bay.running() == 0)
     (decision,) = bay.decisions(key)
@@ -58,7 +58,7 @@ def announced(bay: Bay, key: str) -> list[str]:
     return [event["detail-type"] for event in bay.announced(key)]
 
 
-def test_what_failed_is_run_again_when_it_is_due_and_each_time_later(bay: Bay, endpoint: Endpoint) -> None:
+def test_a_failed_photo_runs_again_when_due_and_later_each_time(bay: Bay, endpoint: Endpoint) -> None:
     key = fail(bay, endpoint)
     (first,) = bay.decisions(key)
     assert first.failed_at
@@ -81,11 +81,11 @@ def test_what_failed_is_run_again_when_it_is_due_and_each_time_later(bay: Bay, e
 
 
 def ago(minutes: float) -> dict[str, str]:
-    """Return a time in the past as the table writes it."""
+    """Return a time in the past in the table's format."""
     return {"S": timestamp(datetime.now(UTC) - timedelta(minutes=minutes))}
 
 
-def test_what_fails_for_longer_than_the_bound_is_given_up_and_says_so(bay: Bay, endpoint: Endpoint) -> None:
+def test_a_photo_that_fails_for_too_long_is_given_up_and_announced(bay: Bay, endpoint: Endpoint) -> None:
     key = fail(bay, endpoint)
     with endpoint.answering(lambda body: failure(*UNAVAILABLE)):
         change(bay, key, "SET due_at = :past, first_failed_at = :then", past={"N": "1"}, then=ago(24 * 60 + 1))
@@ -101,12 +101,12 @@ def test_what_fails_for_longer_than_the_bound_is_given_up_and_says_so(bay: Bay, 
     assert (decision.status, decision.queue) == ("ROUTED", None)
 
 
-def test_a_person_s_decision_that_nobody_announced_is_announced(bay: Bay) -> None:
+def test_an_unannounced_decision_of_a_person_is_announced(bay: Bay) -> None:
     key = bay.upload(picture("grey"))
     waiting = bay.outcome(key)
     assert waiting.status == "REVIEW"
     wait_for(lambda: bay.running() == 0)
-    # The function died, or Step Functions was away, after the decision was recorded.
+    # After the decision was recorded, the function died or Step Functions was unreachable.
     desk = Desk(DecisionsTable(bay.dynamodb, bay.table), Mock(), "", parse_classes("motorcycle:2:far"))
     desk.decide(waiting.photo, "motorcycle", review_id="0f8fad5b-d9cb-469f-a165-70867728950e", reviewer="ann")
     assert announced(bay, key) == ["Photo Needs Review"]
@@ -119,7 +119,7 @@ def test_a_person_s_decision_that_nobody_announced_is_announced(bay: Bay) -> Non
     assert announced(bay, key) == ["Photo Needs Review", "Vehicle Routed"]
 
 
-def test_a_damaged_item_holds_up_no_other(bay: Bay, endpoint: Endpoint) -> None:
+def test_a_damaged_item_does_not_delay_others(bay: Bay, endpoint: Endpoint) -> None:
     key = fail(bay, endpoint)
     (failed,) = bay.decisions(key)
     bay.expire(failed.photo)
@@ -146,13 +146,13 @@ def left(bay: Bay) -> int:
 
 
 def elsewhere(bay: Bay, name: str, colour: str = "red") -> tuple[str, str]:
-    """Store a photo where no event starts an execution; returns its key and ETag."""
+    """Store a photo without an event; return its key and ETag."""
     key = f"elsewhere/{name}"
     stored = bay.s3.put_object(Bucket=bay.bucket, Key=key, Body=picture(colour))
     return key, stored["ETag"].strip('"')
 
 
-def test_the_dead_letter_queue_is_drained_and_what_is_not_understood_stays(bay: Bay) -> None:
+def test_the_dead_letter_queue_is_drained_except_for_unknown_messages(bay: Bay) -> None:
     event_key, etag = elsewhere(bay, "dead-letter.jpg")
     aside_key, _ = elsewhere(bay, "set-aside.jpg", "blue")
     old_key, _ = elsewhere(bay, "set-aside-long-ago.jpg")
@@ -176,7 +176,7 @@ def test_the_dead_letter_queue_is_drained_and_what_is_not_understood_stays(bay: 
     assert not bay.decisions(old_key)
 
 
-def test_messages_that_cannot_be_delivered_hold_up_no_other(bay: Bay) -> None:
+def test_messages_that_cannot_be_delivered_do_not_delay_others(bay: Bay) -> None:
     for number in range(25):
         send(bay, f"no JSON {number}")
     key, _ = elsewhere(bay, "behind-poison.jpg")
@@ -191,8 +191,8 @@ def test_messages_that_cannot_be_delivered_hold_up_no_other(bay: Bay) -> None:
     assert not bay.decisions(future)
 
 
-def test_a_batch_over_the_upload_prefix_finds_what_left_no_trace(bay: Bay) -> None:
-    # Given a photo whose event came to nobody, and one that is decided
+def test_a_batch_over_the_upload_prefix_finds_photos_without_a_trace(bay: Bay) -> None:
+    # Given a photo whose event was lost, and one that is decided
     rule = (
         bay.stack.client("cloudformation")
         .describe_stack_resource(StackName=STACK_NAME, LogicalResourceId="PhotoUploadedRule")["StackResourceDetail"][

@@ -1,4 +1,4 @@
-"""What batches are made of: looks in balance, vehicles in scenes, and nothing that tells the label by itself."""
+"""The content of training batches: balanced looks, vehicles in scenes, and nothing else that reveals the label."""
 
 import random
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ SIDE = 64
 
 
 def examples(parts: Sequence[tuple[int, Origin, int, int]], seed: int = 0) -> Examples:
-    """Draw the same thing for each class: (class, origin, how many, pixels across before they are enlarged)."""
+    """Draw the same picture for each class: (class, origin, count, width in pixels before enlargement)."""
     generator = np.random.default_rng(seed)
     images, labels, origins = [], [], []
     for label, origin, count, side in parts:
@@ -42,7 +42,7 @@ def test_a_look_has_its_share_however_few_its_images() -> None:
     assert weights[:300].sum().item() == pytest.approx(0.3 / 0.7)
 
 
-def test_of_one_look_small_sources_are_neither_drowned_nor_learned_by_heart() -> None:
+def test_small_sources_of_a_look_are_neither_ignored_nor_memorised() -> None:
     weights = draw_weights([STREET] * 400 + [Origin("street", "phone", "whole")] * 4)
     assert weights[400:].sum().item() == pytest.approx(2 / (2 + 20))
 
@@ -55,8 +55,8 @@ def test_validation_counts_classes_alike_and_no_single_photo_for_a_whole_look() 
     assert weights[40].item() < 0.05
 
 
-def test_sharpness_tells_neither_the_class_nor_vehicles_from_others() -> None:
-    """Bicycles come sharp and others blurred, as real data do; drawn and augmented they must not."""
+def test_sharpness_reveals_neither_the_class_nor_vehicles() -> None:
+    """As in real data, bicycles are sharp and others blurred; after drawing and augmentation they must not differ."""
     known = examples([(0, STREET, 180, 64), (0, SMALL, 20, 32), (1, STREET, 60, 64), (1, SMALL, 60, 32)])
     others = examples([(0, STREET, 20, 64), (0, SMALL, 200, 32)], seed=1)
 

@@ -1,4 +1,4 @@
-"""The bundled recipe on this machine: seeds trained, averaged, and all measured on the test."""
+"""The bundled recipe on this machine: seeds are trained, averaged, and measured on the test split."""
 
 import json
 from pathlib import Path
@@ -70,6 +70,6 @@ def test_a_failing_run_ends_in_its_last_line(staged: Path, tmp_path: Path) -> No
         bundled.train(staged, tmp_path, [1], ["--network-side", "33"], lambda epoch: None)
 
 
-def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
+def test_an_unstaged_folder_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="loading-bay model stage"):
         bundled.train(tmp_path, tmp_path, [1], [], lambda epoch: None)

@@ -1,4 +1,4 @@
-"""Training jobs: what the SageMaker SDK sends for us, channel by channel, and how jobs end."""
+"""Training jobs: the requests of the SageMaker SDK, channel by channel, and the ends of jobs."""
 
 import logging
 import re
@@ -38,7 +38,7 @@ MANIFEST = Manifest(
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """Every CreateTrainingJob request, as boto3 was given it; and no request to the SDK's telemetry."""
+    """Every CreateTrainingJob request to boto3, and no request to the SDK's telemetry."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -72,7 +72,7 @@ def channel(name: str, path: str) -> dict[str, Any]:
     }
 
 
-def test_the_builtin_job_is_asked_for_word_for_word(requests: list[dict[str, Any]]) -> None:
+def test_the_builtin_job_has_exactly_this_request(requests: list[dict[str, Any]]) -> None:
     name = jobs.start(jobs.builtin_trainer(SETTINGS, MANIFEST, epochs=60, batch=32))
     (request,) = requests
     assert request["TrainingJobName"] == name
@@ -135,7 +135,7 @@ def test_the_job_runs_in_the_region_that_was_given_with_its_own_image(requests: 
     )
 
 
-def test_the_bundled_job_runs_our_file_in_the_pytorch_image(requests: list[dict[str, Any]]) -> None:
+def test_the_bundled_job_runs_train_py_in_the_pytorch_image(requests: list[dict[str, Any]]) -> None:
     settings = replace(SETTINGS, instance_type="ml.c5.2xlarge")
     jobs.start(jobs.bundled_trainer(settings, MANIFEST, {"seeds": "7,8"}))
     (request,) = requests
@@ -234,7 +234,7 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AccessDeniedException", "no iam:PassRole", "docs/deploy.md has the policy"),
     ],
 )
-def test_a_refused_job_says_what_helps(
+def test_a_refused_job_names_the_remedy(
     requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, code: str, message: str, said: str
 ) -> None:
     import botocore.client  # noqa: PLC0415
@@ -308,7 +308,7 @@ def test_phases_and_metrics_are_reported_once_each_until_the_job_ends(sagemaker:
 
 
 @pytest.mark.parametrize("status", ["Failed", "Stopped"])
-def test_a_job_that_does_not_complete_ends_with_awss_reason(sagemaker: tuple[Any, Stubber], status: str) -> None:
+def test_a_failed_job_ends_with_the_reason_from_aws(sagemaker: tuple[Any, Stubber], status: str) -> None:
     client, stub = sagemaker
     reason = "AlgorithmError:\nClientError: images are smaller than image_shape"
     stub.add_response("describe_training_job", description(status, FailureReason=reason))
@@ -316,7 +316,7 @@ def test_a_job_that_does_not_complete_ends_with_awss_reason(sagemaker: tuple[Any
         jobs.wait_for(client, "job", lambda line: None, poll_seconds=0)
 
 
-def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(
+def test_ctrl_c_reports_that_the_job_continues_and_how_to_stop_it(
     sagemaker: tuple[Any, Stubber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(seconds: float) -> None:

@@ -34,8 +34,8 @@ def pixels(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
 
 
-def test_the_published_weights_recognise_as_imagenet_networks_do(checkpoint: dict[str, torch.Tensor]) -> None:
-    """With its own classifier the network must sort by ImageNet's classes: wrong padding or order breaks that."""
+def test_the_published_weights_recognise_imagenet_classes(checkpoint: dict[str, torch.Tensor]) -> None:
+    """With its original classifier, the network must recognise ImageNet classes: wrong padding or order breaks that."""
     network = EfficientNetLite0(1000)
     network.load_pretrained(checkpoint)
     network.classifier.load_state_dict({"weight": checkpoint["_fc.weight"], "bias": checkpoint["_fc.bias"]})
@@ -75,7 +75,7 @@ def test_a_mirrored_photo_gets_the_same_answer(network: EfficientNetLite0) -> No
         assert torch.allclose(servable(photo), servable(photo.flip(2)), atol=1e-5)
 
 
-def test_the_exported_file_answers_as_the_network_does(network: EfficientNetLite0, tmp_path: object) -> None:
+def test_the_exported_file_answers_like_the_network(network: EfficientNetLite0, tmp_path: object) -> None:
     path = f"{tmp_path}/model.onnx"
     export(network, 64, 0.7, DESCRIPTION, path)  # type: ignore[arg-type]
     session = onnxruntime.InferenceSession(path)

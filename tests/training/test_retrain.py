@@ -1,4 +1,4 @@
-"""The loop: photos that fool the model in service, decided by people, make a model that is right on them."""
+"""The loop: people decide photos that fool the model in service, and the new model is right on them."""
 
 import io
 import json
@@ -77,7 +77,7 @@ def png(pixels: Pixels) -> bytes:
 
 
 def settled(decisions: DecisionsTable, count: int, right: Callable[[Decision], bool]) -> list[Decision]:
-    """Wait until so many photos are right; returns all."""
+    """Wait until this many photos are right; return all."""
     deadline = time.monotonic() + 240
     found = all_decisions(decisions)
     while sum(map(right, found)) < count:
@@ -89,7 +89,7 @@ def settled(decisions: DecisionsTable, count: int, right: Callable[[Decision], b
 
 @pytest.fixture
 def stack(champion: Path, tmp_path: Path) -> Iterator[Stack]:
-    """A stack whose endpoint serves the champion, and where a person decides every photo, however sure the model is."""
+    """A stack whose endpoint serves the champion, and in which a person decides every photo."""
     parameters = {"ImageSize": "32", "ConfidenceThreshold": "1"}
     options = Options(model=champion / "model/model.onnx", parameters=parameters, wait_scale=0)
     folder = tmp_path / "stack"
@@ -99,16 +99,16 @@ def stack(champion: Path, tmp_path: Path) -> Iterator[Stack]:
     stack.down()
 
 
-def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was_not(
+def test_peoples_decisions_correct_the_models_mistakes(
     stack: Stack, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Photos of a new look wait, a person decides each, and what they decided is learned and judged by."""
+    """Photos with a new look need review, a person decides each, and the decisions are learned and held out."""
     inbox, s3 = stack.outputs["InboxBucket"], stack.client("s3")
     decisions = DecisionsTable(stack.client("dynamodb"), stack.outputs["DecisionsTable"])
     new = {f"uploads/{photo.label}/{photo.name}": photo for photo in photos(45, 7, "new")}
     for number, (key, photo) in enumerate(new.items(), start=1):
         s3.put_object(Bucket=inbox, Key=key, Body=png(photo.pixels))
-        if number % 10 == 0:  # drivers do not arrive all at once
+        if number % 10 == 0:  # drivers do not all arrive at once
             settled(decisions, number, lambda decision: decision.in_queue("REVIEW"))
     for waiting in all_decisions(decisions):
         decide(stack.deployed, waiting.photo, new[waiting.key].label, "ana")
@@ -135,7 +135,7 @@ def test_what_people_decide_makes_a_model_that_is_right_where_the_one_before_was
     assert accuracy["verdict"] == "better"
     assert len(reviewed["mended"]) > len(reviewed["broken"])
     assert {"McNemar"} == {figure["test"] for figure in test["figures"] if figure["key"] in {"accuracy", "coverage"}}
-    # What judged the two models taught neither.
+    # Neither model was trained on the photos that compare them.
     kept = {path.name for path in (tmp_path / "out/labels").rglob("*.png")}
     learned = {path.name for path in (tmp_path / "out/staged").rglob("*.png")} & kept
     judged = set(reviewed["mended"]) | set(reviewed["broken"])

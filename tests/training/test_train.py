@@ -1,4 +1,4 @@
-"""container/train.py as a user and SageMaker run it: on a small data set, in seconds."""
+"""container/train.py, run like a user and SageMaker: on a small data set, in seconds."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ARGUMENTS = ["--seeds", "1", "--epochs", "2", "--steps-per-epoch", "16", "--netw
 
 
 def draw(label: str, generator: np.random.Generator) -> Image.Image:
-    """Draw two wheels, joined by a thin frame or a thick body: the task, at a glance."""
+    """Draw two wheels, joined by a thin frame or a thick body: the essence of the task."""
     image = Image.new("RGB", (32, 32), tuple(int(value) for value in generator.integers(120, 255, 3)))
     pen = ImageDraw.Draw(image)
     x, y = (int(value) for value in generator.integers(0, 5, 2))
@@ -89,7 +89,7 @@ def test_a_run_leaves_a_model_that_the_server_serves(trained: Path) -> None:
     assert app.state.input_size == 32
 
 
-def test_the_record_says_what_was_trained_on_what_and_how(trained: Path) -> None:
+def test_the_record_describes_the_training_and_its_data(trained: Path) -> None:
     found = record(trained)
     assert found["data_digest"] == "sha256:0"
     assert found["photos"] == {"train": 96, "validation": 32, "train_outliers": 12, "validation_outliers": 12}
@@ -142,8 +142,8 @@ def test_the_same_seed_gives_the_same_figures_in_sagemakers_way_too(
     assert (trained / "model.onnx").read_bytes() == (tmp_path / "model.onnx").read_bytes()
 
 
-def test_a_job_keeps_each_seeds_own_model_beside_the_average(staged: Path, tmp_path: Path) -> None:
-    """What lies in SM_OUTPUT_DATA_DIR becomes the job's output.tar.gz."""
+def test_a_job_keeps_the_model_of_each_seed_beside_the_average(staged: Path, tmp_path: Path) -> None:
+    """The files in SM_OUTPUT_DATA_DIR become the job's output.tar.gz."""
     model, kept = tmp_path / "model", tmp_path / "output"
     quick = ["--epochs", "1", "--steps-per-epoch", "2"]
     done = run([*options(staged, model), *quick, "--seeds", "2,3"], SM_OUTPUT_DATA_DIR=str(kept))
@@ -183,7 +183,7 @@ def test_it_trains_without_outliers_too(staged: Path, tmp_path: Path) -> None:
         (["--network-side", "100"], "must be a multiple of 32"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(staged: Path, tmp_path: Path, change: list[str], message: str) -> None:
+def test_an_error_is_one_line(staged: Path, tmp_path: Path, change: list[str], message: str) -> None:
     done = run([*options(staged, tmp_path), *change])
     assert done.returncode != 0
     assert message in done.stderr

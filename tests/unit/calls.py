@@ -1,4 +1,4 @@
-"""Which operations of AWS a module calls, read from its code."""
+"""Reads from a module's code which AWS operations it calls."""
 
 import ast
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ SERVICES = botocore.session.get_session()
 
 
 def services_of(modules: Iterable[Path]) -> set[str]:
-    """The services that these modules make clients of, by `client("SERVICE")`."""
+    """The services for which these modules make clients, by `client("SERVICE")`."""
     calls = [node for node in _nodes(modules) if isinstance(node, ast.Call) and node.args]
     clients = [call for call in calls if ast.unparse(call.func).rpartition(".")[2] == "client"]
     return {str(call.args[0].value) for call in clients if isinstance(call.args[0], ast.Constant)}
 
 
 def calls_of(modules: Iterable[Path], services: Iterable[str]) -> set[str]:
-    """The operations of these services whose names are called, or given as a text to a paginator or a signer."""
+    """The operations of these services that the code calls, or names as text for a paginator or a signer."""
     nodes = _nodes(modules)
     names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     names |= {"put_object"} if "generate_presigned_post" in names else set()

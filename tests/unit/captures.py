@@ -1,4 +1,4 @@
-"""Makes capture files in the format and layout that SageMaker writes."""
+"""Makes capture files in the format and layout of SageMaker."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ def record(
     request_type: str = "image/png",
     encoding: str = "JSON",
 ) -> dict[str, Any]:
-    """Return one capture record; `scores` go into the answer as JSON text, text as it is."""
+    """Return a capture record; `scores` go into the answer as JSON, or unchanged if they are text."""
     body = photo() if body is None else body
     answer = scores if isinstance(scores, str) else json.dumps(scores)
     event: dict[str, Any] = {"eventId": event_id or str(uuid.uuid4())}
@@ -57,7 +57,7 @@ def record(
 
 
 def lines(*records: object) -> bytes:
-    """Return records as JSON Lines; bytes stand for themselves."""
+    """Return records as JSON Lines; bytes are kept unchanged."""
     return b"".join((each if isinstance(each, bytes) else json.dumps(each).encode()) + b"\n" for each in records)
 
 
@@ -73,7 +73,7 @@ def place(
 
 
 def write(folder: Path, path: str, content: bytes) -> Path:
-    """Write a file below `folder` and return where it is."""
+    """Write a file below `folder` and return its path."""
     file = folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)

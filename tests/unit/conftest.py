@@ -1,6 +1,6 @@
-"""The decisions table on an AWS in memory; and the same examples for property tests in every run.
+"""The decisions table on an AWS in memory, and reproducible examples for property tests.
 
-Long runs (`make fuzz`, which sets FUZZ_EXAMPLES) look for new ones; what they find becomes an explicit example.
+Long runs (`make fuzz`, which sets FUZZ_EXAMPLES) search for new examples; their findings become explicit examples.
 """
 
 import os
@@ -20,7 +20,7 @@ if "FUZZ_EXAMPLES" not in os.environ:
 
 @pytest.fixture(scope="session", autouse=True)
 def services_are_read_once() -> Iterator[None]:
-    """Share what botocore reads of AWS's services: each session would read megabytes anew, a fifth of a second each."""
+    """Share the service models of botocore: each session would spend 0.2 s to read megabytes again."""
     loader = create_loader()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", lambda search_path: loader)

@@ -1,4 +1,4 @@
-"""The state machines' definitions as the tests read them: their states, their tasks, and what a task calls."""
+"""Reads the state machines' definitions for tests: their states, their tasks, and the calls of the tasks."""
 
 import re
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from loading_bay.stack.template import ROOT, read_template
 DEFINITIONS = sorted((ROOT / "statemachine").glob("*.asl.*"))
 # arn:PARTITION:states:::[aws-sdk:]SERVICE:ACTION[.PATTERN]; the partition may be a substitution.
 RESOURCE = re.compile(r"arn:[^:]+:states:::(?P<sdk>aws-sdk:)?(?P<service>\w+):(?P<action>\w+)(\.(?P<pattern>.+))?")
-# What Step Functions calls a service, where botocore calls it something else.
+# The Step Functions name of a service → its botocore name, if they differ.
 BOTOCORE_NAMES = {"sfn": "stepfunctions", "states": "stepfunctions"}
 
 
 @dataclass(frozen=True)
 class Integration:
-    """What a task calls: a service by its own integration, or any service through the SDK's."""
+    """The call of a task: through the integration of a service, or through the SDK integration."""
 
     sdk: bool
     service: str
@@ -30,7 +30,7 @@ class Integration:
     @classmethod
     def parse(cls, resource: str) -> "Integration":
         match = RESOURCE.fullmatch(resource)
-        assert match, f"{resource} is no integration of Step Functions"
+        assert match, f"{resource} is not an integration of Step Functions"
         return cls(bool(match["sdk"]), match["service"], match["action"], match["pattern"] or "")
 
     @property
@@ -83,7 +83,7 @@ def definition_of(machine: str) -> dict[str, Any]:
 
 
 def machine_of(path: Path) -> str:
-    """The name in the template of the state machine that this file defines."""
+    """The template's name for the state machine that this file defines."""
     names = [name for name, each in machines().items() if each["DefinitionS3Location"] == f"statemachine/{path.name}"]
     assert len(names) == 1, f"the template deploys {names} of {path.name}"
     return names[0]
@@ -109,7 +109,7 @@ def tasks() -> list[Task]:
 
 
 def alternatives(text: str, substitutions: dict[str, Any]) -> list[str]:
-    """Every text that this one may become, where a substitution depends on a condition."""
+    """Every possible result of substitutions that depend on conditions."""
     names = re.findall(r"\$\{(\w+)\}", text)
     if not names:
         return [text]
@@ -120,7 +120,7 @@ def alternatives(text: str, substitutions: dict[str, Any]) -> list[str]:
 
 
 def as_text(value: Any) -> str:
-    """A value of the template as a text; AWS's own names stand for themselves, without the signs of a reference."""
+    """A value of the template as text; pseudo parameters keep their names, without the syntax of a reference."""
     if isinstance(value, dict):
         (value,) = value.values()
         value = ".".join(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Reads the JSONata expressions of a definition: the variables they use, and the input they reach without `$states`."""
+"""Reads the JSONata expressions of a definition: their variables, and the input that they use without `$states`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,19 +6,19 @@ from typing import Any
 
 import jsonata
 
-# The parts of a syntax tree's node, by its attributes in jsonata-python.
+# The attributes of a syntax tree's node in jsonata-python that contain other nodes.
 PARTS = (
     "expressions", "lhs", "rhs", "procedure", "arguments", "body", "condition", "then", "_else", "lhs_object",
     "expression", "expr", "group", "terms",
 )  # fmt: skip
-# Step Functions' functions beside those of JSONata:
+# Functions that Step Functions adds to JSONata:
 # https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html#jsonata-functions
 FUNCTIONS = {"hash", "parse", "partition", "random", "range", "uuid", *jsonata.Jsonata.static_frame.bindings}
 
 
 @dataclass
 class Uses:
-    """The workflow's variables that an expression uses, the paths below `$states`, and names without either."""
+    """The workflow variables that an expression uses, the paths below `$states`, and names outside both."""
 
     variables: set[str] = field(default_factory=set)
     states: set[str] = field(default_factory=set)
@@ -33,7 +33,7 @@ def uses(expression: str) -> Uses:
 
 
 def _read(node: Any, found: Uses, local: frozenset[str], *, at_top: bool) -> frozenset[str]:
-    """Read a node; return the local names that are bound after it. At the top the context is the whole input."""
+    """Read a node; return the local names bound after it. At the top, the context is the whole input."""
     if isinstance(node, (list, tuple)):
         for each in node:
             local = _read(each, found, local, at_top=at_top)
@@ -81,7 +81,7 @@ def _path(node: Any, found: Uses, local: frozenset[str], *, at_top: bool) -> Non
 
 
 def _variable(name: str, found: Uses, local: frozenset[str]) -> None:
-    if name in {"", "$"}:  # below the top AWS takes them, other interpreters do not
+    if name in {"", "$"}:  # AWS accepts them below the top, other interpreters do not
         found.bare.add(f"${name}")
     elif name == "states":
         found.states.add("")

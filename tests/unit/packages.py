@@ -1,4 +1,4 @@
-"""The code that each function is deployed with, as functions/Makefile copies it."""
+"""The code in each function's package, as functions/Makefile copies it."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ def packages_of(function: str) -> list[str]:
 
 
 def modules_of(function: str) -> list[Path]:
-    """The modules that the function's handler imports, itself included."""
+    """The modules that the function's handler imports, and the handler."""
     found: list[Path] = []
     waiting = [FOLDER / packages_of(function)[0] / "app.py"]
     while waiting:

@@ -1,14 +1,14 @@
-"""The definitions on a second interpreter: moto's Step Functions, over its DynamoDB, S3 and EventBridge.
+"""Runs the definitions on a second interpreter: Step Functions of moto, with its DynamoDB, S3 and EventBridge.
 
-It descends from LocalStack's, whose authors compare it with AWS's recorded answers. An expression that only one of two
-interpreters takes is a finding. What it lacks of AWS is made up for here:
+It descends from LocalStack, whose authors compare it with recorded answers of AWS. An expression that only one of two
+interpreters accepts is a finding. This module adds the parts of AWS that moto lacks:
 
-- it evaluates JSONata in a Java library that moto does not bring: here the Python one does;
-- it has no `$uuid()`;
-- it runs a function in Docker: here a function of the test answers;
-- it really waits between two tries.
+- moto evaluates JSONata in a Java library that it does not ship; here the Python library does;
+- it lacks `$uuid()`;
+- it runs a function in Docker; here a function of the test answers;
+- it really waits between retries.
 
-What it refuses and AWS takes, the definitions do without: `$` and `$$`, for the current item and the input.
+The definitions avoid `$` and `$$` (the current item and the input), which AWS accepts and moto refuses.
 """
 
 import json
@@ -38,7 +38,7 @@ Function = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Run:
-    """How an execution ended, and what its tasks called with which arguments."""
+    """The end of an execution, and the calls of its tasks with their arguments."""
 
     status: str
     error: str | None
@@ -50,7 +50,7 @@ class Run:
 
 @dataclass
 class Interpreter:
-    """Runs state machines; `functions` answer for the Lambda functions, by the name of their substitution."""
+    """Runs state machines; `functions` replace the Lambda functions, by the name of their substitution."""
 
     functions: dict[str, Function] = field(default_factory=dict)
 

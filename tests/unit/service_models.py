@@ -1,4 +1,4 @@
-"""What a task calls beside the service model that botocore has of it: its arguments, and the names of its errors."""
+"""Compares the calls of tasks with botocore's service models: their arguments, and the names of their errors."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from botocore.validate import ParamValidator
 
 from .definitions import Integration
 
-# Where an optimised integration takes any JSON and hands it on as text.
+# Arguments for which an optimised integration accepts any JSON and passes it on as text.
 # https://docs.aws.amazon.com/step-functions/latest/dg/integrate-optimized.html and the pages of the services there
 JSON_AS_TEXT = {
     ("lambda", "Invoke", "Payload"),
@@ -30,7 +30,7 @@ def operation(integration: Integration) -> OperationModel:
 
 
 def problems(integration: Integration, arguments: Any) -> str:
-    """What the operation would refuse of these arguments; what is computed is taken as right."""
+    """The operation's complaints about these arguments; computed values count as correct."""
     shape = operation(integration).input_shape
     assert shape
     called = _as_called(integration, shape, arguments, integration.operation)
@@ -44,7 +44,7 @@ def _as_called(integration: Integration, shape: Shape, value: Any, name: str) ->
     if (integration.service, integration.operation, name) in JSON_AS_TEXT and not integration.sdk:
         return json.dumps(value)
     if isinstance(shape, StructureShape) and isinstance(value, dict):
-        # Step Functions writes every parameter in PascalCase, also those that the API writes in camelCase.
+        # Step Functions writes every parameter in PascalCase, even if the API writes it in camelCase.
         # https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html
         names = {member[0].upper() + member[1:]: member for member in shape.members}
         known = {names[key]: each for key, each in value.items() if key in names}
@@ -71,9 +71,9 @@ def _sample(shape: Shape) -> Any:
 
 
 def modelled_errors(integration: Integration) -> set[str]:
-    """The errors that the service documents of the operation, as AWS's SDKs for Java name their classes.
+    """The documented errors of an operation, under their class names in the AWS SDK for Java.
 
-    Step Functions reports those: always with the suffix Exception.
+    Step Functions reports these names, always with the suffix Exception.
     https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html
     """
     names = {error.name for error in operation(integration).error_shapes}

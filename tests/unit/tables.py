@@ -1,4 +1,4 @@
-"""As much of DynamoDB as the workflow's writes use: conditions and updates of one item."""
+"""The part of DynamoDB that the workflow's writes use: conditions and updates of one item."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ CONDITION = [
 
 
 def update(stored: Item | None, request: Mapping[str, Any]) -> Item | None:
-    """Return the item after an UpdateItem, or None where its condition does not hold."""
+    """Return the item after an UpdateItem, or None if the condition does not hold."""
     names = request.get("ExpressionAttributeNames", {})
     values = {name: plain(value) for name, value in request["ExpressionAttributeValues"].items()}
     item = dict(stored or {})
@@ -48,7 +48,7 @@ def holds(condition: str, item: Item, values: Item) -> bool:
     """Tell whether a condition holds of an item."""
     for pattern, python in CONDITION:
         condition = re.sub(pattern, python, condition)
-    return bool(not condition or eval(condition, {"item": item, "values": values}))  # noqa: S307 - our own
+    return bool(not condition or eval(condition, {"item": item, "values": values}))  # noqa: S307 - trusted
 
 
 def plain(value: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ EVERY_TASK = tasks()
 
 
 @pytest.mark.parametrize("task", EVERY_TASK, ids=str)
-def test_a_task_gives_its_operation_what_it_takes(task: Task) -> None:
+def test_a_task_gives_its_operation_valid_arguments(task: Task) -> None:
     for integration in task.integrations:
         assert problems(integration, task.state["Arguments"]) == ""
 

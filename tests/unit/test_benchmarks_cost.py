@@ -1,4 +1,4 @@
-"""The bill's arithmetic, against bills worked out by hand."""
+"""The arithmetic of the bill, against bills calculated by hand."""
 
 import json
 from datetime import date
@@ -16,7 +16,7 @@ from loading_bay.stack.prices import FILE, Prices
 from loading_bay.stack.template import read_definition
 
 PRICES = Prices.read()
-# A function of 20 ms on a core that waits for nothing, an endpoint of 10 ms an image, a workflow of 0.25 s.
+# A function of 20 ms on a core without waiting, an endpoint of 10 ms per image, a workflow of 0.25 s.
 WORK = Work(cpu=20, cold_cpu=200, waiting=0)
 TIMING = Timing({"serialize": WORK, "inference": WORK, "threshold": WORK}, image_cpu=10, workflow_seconds=0.25)
 STANDARD = Setup("Standard", "real-time")
@@ -34,7 +34,7 @@ def test_states_are_counted_along_the_way_to_the_outcome() -> None:
     assert states_on_the_way(chain("A", "B", "C"), "C") == ["A", "B", "C"]
 
 
-def test_a_choice_is_left_towards_the_outcome() -> None:
+def test_a_choice_takes_the_branch_to_the_outcome() -> None:
     definition = chain("A", "Pick")
     states = definition["States"]
     assert isinstance(states, dict)
@@ -46,7 +46,7 @@ def test_a_choice_is_left_towards_the_outcome() -> None:
     assert states_on_the_way(definition, "Best") == ["A", "Pick", "More", "Best"]
 
 
-def test_a_state_that_fails_is_left_by_its_catch() -> None:
+def test_a_failing_state_takes_its_catch() -> None:
     definition = chain("A", "B", "C", "End")
     states = definition["States"]
     assert isinstance(states, dict)
@@ -60,7 +60,7 @@ def test_an_outcome_that_is_not_reached_is_an_error() -> None:
         states_on_the_way(chain("A", "B", "C"), "D")
 
 
-def test_every_outcome_of_the_workflow_has_a_way() -> None:
+def test_every_outcome_of_the_workflow_has_a_path() -> None:
     definition = read_definition(cost.DEFINITION)
 
     ways = {name: states_on_the_way(definition, name, fails_at) for name, fails_at in cost.OUTCOMES.items()}
@@ -74,7 +74,7 @@ def test_standard_is_billed_by_transition() -> None:
     definition = read_definition(cost.DEFINITION)
     states = len(states_on_the_way(definition, "VehicleRouted"))
 
-    # A million photos, each of so many states and the start, at $25 a million transitions.
+    # A million photos, each with so many states and the start, at $25 per million transitions.
     assert bill(ALL_ROUTED, STANDARD, TIMING, PRICES)["workflow"] == pytest.approx((states + 1) * 25)
 
 
@@ -113,7 +113,7 @@ def test_serverless_costs_while_it_answers() -> None:
 
 
 def test_instances_are_for_the_busiest_minute() -> None:
-    # Two cores at 10 ms an image answer 200 a second, of which 140 are counted on.
+    # Two cores at 10 ms per image answer 200 per second, of which 140 count.
     month = 730 * 3600
     assert instances(140 * month, Workload(1, peak_factor=1), TIMING) == 1
     assert instances(141 * month, Workload(1, peak_factor=1), TIMING) == 2
@@ -122,13 +122,13 @@ def test_instances_are_for_the_busiest_minute() -> None:
 
 
 def test_a_decision_is_written_three_times_and_its_index_twice() -> None:
-    # 3 writes of the table, 2 of the queue's index: 5 at $0.625 a million. Nothing is stored for no days.
+    # 3 writes of the table, 2 of the queue's index: 5 at $0.625 per million. Storage for zero days is free.
     nothing_kept = Workload(1_000_000, item_days=0, rejected=0, review=0)
     assert bill(nothing_kept, STANDARD, TIMING, PRICES)["decisions"] == pytest.approx(5 * 0.625)
 
 
-def test_what_waits_for_a_person_changes_its_queue() -> None:
-    # Of a queue's index a change of its key is two writes: 6 at $0.625 a million.
+def test_a_photo_that_needs_review_changes_its_queue() -> None:
+    # Changing the key of a queue's index takes two writes: 6 at $0.625 per million.
     nothing_kept = Workload(1_000_000, item_days=0, rejected=0, review=1)
     assert bill(nothing_kept, STANDARD, TIMING, PRICES)["decisions"] == pytest.approx(6 * 0.625)
 
@@ -140,15 +140,15 @@ def test_a_decision_is_stored_once_with_its_recovery() -> None:
     assert stored == pytest.approx(0.45)
 
 
-def test_few_photos_are_all_traced_and_of_many_a_twentieth() -> None:
-    # At one photo a second in the mean 63 % of the seconds have one, which is traced; of the other 37 % a twentieth.
+def test_all_of_few_photos_and_a_twentieth_of_many_are_traced() -> None:
+    # At a mean of one photo per second, 63 % of photos are the first in a second and traced, and 5 % of the others.
     assert cost.traced(1) == pytest.approx(1)
     assert cost.traced(730 * 3600) == pytest.approx(0.632 + 0.05 * 0.368, abs=0.001)
     assert cost.traced(10**12) == pytest.approx(0.05, abs=0.001)
 
 
-def test_an_execution_logs_what_the_template_lets_its_type_log() -> None:
-    # Nothing is kept for no days: $0.50 a GB, and the traces. At ERROR a routed photo's execution logs nothing.
+def test_an_execution_logs_at_the_templates_level_for_its_type() -> None:
+    # Retention of zero days: $0.50 per GB, and the traces. At ERROR, a routed photo's execution logs nothing.
     load = Workload(1_000_000, rejected=0, review=0, log_days=0, function_log_bytes=1_000)
     traces = 1_000_000 * cost.traced(1_000_000) * 5e-6
     routed = cost.LOG_BYTES[cost.log_level("Express")]["VehicleRouted"]
@@ -157,8 +157,8 @@ def test_an_execution_logs_what_the_template_lets_its_type_log() -> None:
     assert bill(load, EXPRESS, TIMING, PRICES)["logs and traces"] == pytest.approx(0.5 + routed / 2000 + traces)
 
 
-def test_the_sweep_costs_the_same_whether_photos_come_or_not() -> None:
-    # 43,800 sweeps: $1 a million and 0.3 s of 1/16 GB each, 16 reads at $0.125 and a request at $0.40 a million.
+def test_run_again_costs_the_same_with_and_without_photos() -> None:
+    # 43,800 runs: $1 per million and 0.3 s of 1/16 GB each, 16 reads at $0.125 and a request at $0.40 per million.
     express = 0.0438 + 43_800 * 0.3 / 16 * 0.00001667
     expected = express + 0.0438 * (16 * 0.125 + 0.40)
     for photos in (1, 10**8):
@@ -173,15 +173,15 @@ def test_photos_are_kept_for_their_days() -> None:
 
 def test_only_photos_that_need_a_person_send_mail() -> None:
     load = Workload(1_000_000, review=0.1, rejected=0)
-    # A million events of S3 and as many of our own, at $1 each million.
+    # A million S3 events and as many of the stack's events, at $1 per million.
     assert bill(load, STANDARD, TIMING, PRICES)["events and mails"] == pytest.approx(2 + 100_000 * 0.00002)
 
 
-def test_a_bill_grows_in_proportion_but_for_what_stands() -> None:
+def test_a_bill_grows_in_proportion_except_for_fixed_costs() -> None:
     small, large = (bill(Workload(photos), SERVERLESS, TIMING, PRICES) for photos in (10_000, 1_000_000))
     for line in small.keys() - {"metrics and alarms", "sweep", "logs and traces"}:
         assert large[line] == pytest.approx(100 * small[line]), line
-    assert large["logs and traces"] < 100 * small["logs and traces"]  # the more there are, the fewer are traced
+    assert large["logs and traces"] < 100 * small["logs and traces"]  # more photos mean a smaller traced share
     assert (large["metrics and alarms"], large["sweep"]) == (small["metrics and alarms"], small["sweep"])
 
 
@@ -201,7 +201,7 @@ def test_every_price_is_dated_sourced_and_used() -> None:
         assert f'"{name}"' in code or name.startswith("hosting_ml_"), name
 
 
-def test_a_deployment_says_what_the_bill_says_of_its_instances() -> None:
+def test_a_deployment_and_the_bill_agree_on_instances() -> None:
     assert hosting.monthly("ml.m5.large", 2) == 2 * 730 * PRICES["hosting_ml_m5_large"]
     assert hosting.monthly("ml.c5.2xlarge", 1) == 730 * PRICES["hosting_ml_c5_2xlarge"]
     assert hosting.monthly("ml.unheard.of", 1) is None

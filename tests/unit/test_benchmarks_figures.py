@@ -1,4 +1,4 @@
-"""Medians, spreads, growth, and what is kept of a run."""
+"""Medians, spreads, growth, and the stored result of a run."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_one_run_has_no_spread() -> None:
     assert Figure.of([7]).spread() == "one run"
 
 
-def test_runs_are_taken_in_rounds() -> None:
+def test_subjects_run_in_rounds() -> None:
     order = []
 
     def subject(name: str) -> float:
@@ -67,7 +67,7 @@ def test_a_fresh_process_does_not_inherit_this_one_s_memory() -> None:
     assert fresh_process(code)[0] < ballast.nbytes / 2**20
 
 
-def test_a_later_run_says_what_changed(tmp_path: Path) -> None:
+def test_a_later_run_shows_changes(tmp_path: Path) -> None:
     save(result(10), tmp_path)
     before = earlier_figures("thing", tmp_path)
 
@@ -78,7 +78,7 @@ def test_a_later_run_says_what_changed(tmp_path: Path) -> None:
     assert change(10, before.get("another thing")) == "new"
 
 
-def test_what_is_kept_describes_the_machine_but_does_not_name_it(tmp_path: Path) -> None:
+def test_a_kept_result_describes_the_machine_without_its_name(tmp_path: Path) -> None:
     save(result(10), tmp_path)
     kept = json.loads((tmp_path / "thing.json").read_text())
 

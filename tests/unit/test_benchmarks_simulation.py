@@ -1,4 +1,4 @@
-"""The simulation, against queueing theory and cases that can be worked out by hand."""
+"""The simulation, against queueing theory and cases calculated by hand."""
 
 import math
 from collections.abc import Generator
@@ -10,7 +10,7 @@ import pytest
 import simpy
 
 from benchmarks.cost import Timing
-from benchmarks.simulation import Bucket, Burst, Hosting, Pool, Quotas, Retries, Scenario, local_rate
+from benchmarks.simulation import Bucket, Burst, EndpointScaling, Pool, Quotas, Retries, Scenario, local_rate
 from benchmarks.sizing import Work
 
 NO_WORK = Work(cpu=0, cold_cpu=0, waiting=0)
@@ -27,7 +27,7 @@ def erlang_c(servers: int, offered: float) -> float:
 
 
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (2, 0.8), (8, 0.7)])
-def test_a_pool_waits_as_an_mmc_queue_does(servers: int, load: float) -> None:
+def test_a_pool_waits_like_an_mmc_queue(servers: int, load: float) -> None:
     chance, env = np.random.default_rng(1), simpy.Environment()
     pool, waits = Pool(env, servers), []
     offered = servers * load
@@ -52,7 +52,7 @@ def test_a_pool_waits_as_an_mmc_queue_does(servers: int, load: float) -> None:
     assert np.mean(np.array(waits) > 0) == pytest.approx(erlang_c(servers, offered), abs=0.03)
 
 
-def test_who_gives_up_leaves_the_queue() -> None:
+def test_a_caller_that_gives_up_leaves_the_queue() -> None:
     env = simpy.Environment()
     pool, seen = Pool(env, 1), []
 
@@ -70,7 +70,7 @@ def test_who_gives_up_leaves_the_queue() -> None:
     assert seen == [("first", True, 0), ("impatient", False, 5), ("patient", True, 10)]
 
 
-def test_new_servers_serve_those_who_wait() -> None:
+def test_new_servers_serve_waiting_callers() -> None:
     env = simpy.Environment()
     pool, served = Pool(env, 1), []
 
@@ -105,7 +105,7 @@ def test_a_bucket_fills_no_further_than_its_size() -> None:
     assert [bucket.reserve(100) for _ in range(3)] == [0, 0, 1]
 
 
-def test_without_limits_a_photo_takes_what_its_steps_take() -> None:
+def test_without_limits_a_photo_takes_the_time_of_its_steps() -> None:
     outcome = Burst(Scenario("quiet", 50, UNLIMITED), QUICK).run()
 
     assert len(outcome.delays) == 50
@@ -115,7 +115,7 @@ def test_without_limits_a_photo_takes_what_its_steps_take() -> None:
 
 
 def test_executions_start_at_the_quota_and_no_faster() -> None:
-    # A photo each 0.36 s, of which only one in a second may start: the last of 10,000 waits 6,400 s.
+    # A photo every 0.36 s, but only one start per second: the last of 10,000 waits 6,400 s.
     quotas = Quotas(1, 1, math.inf, math.inf, 10**9)
     outcome = Burst(Scenario("slow start", 10_000, quotas, peak=0), QUICK).run()
 
@@ -123,10 +123,10 @@ def test_executions_start_at_the_quota_and_no_faster() -> None:
     assert max(outcome.delays) == pytest.approx(10_000 - 3600, rel=0.02)
 
 
-def test_what_an_endpoint_that_is_too_small_fails_is_run_again_until_it_is_decided() -> None:
-    # An hour's worth for two cores at a second an image, half of it within ten minutes.
+def test_photos_that_a_small_endpoint_fails_run_again_until_decided() -> None:
+    # An hour of work for two cores at a second per image, half of it within ten minutes.
     slow = Timing(QUICK.functions, image_cpu=1000, workflow_seconds=1)
-    hosting = Hosting(least=1, most=1)
+    hosting = EndpointScaling(least=1, most=1)
     outcome = Burst(Scenario("too small", 7_200, UNLIMITED, hosting, peak=0.5), slow).run()
 
     assert outcome.first_limit() == "endpoint"
@@ -136,8 +136,8 @@ def test_what_an_endpoint_that_is_too_small_fails_is_run_again_until_it_is_decid
     assert max(outcome.delays) > 300
 
 
-def test_a_table_takes_its_writes_a_second_and_no_more() -> None:
-    # 10,800 photos in an hour are three a second; each writes three times, of six writes a second.
+def test_a_table_takes_only_its_writes_per_second() -> None:
+    # 10,800 photos in an hour are three per second; each takes three of the six writes per second.
     quotas = replace(UNLIMITED, table_writes=6)
     outcome = Burst(Scenario("narrow table", 10_800, quotas, peak=0), QUICK).run()
 
@@ -147,8 +147,8 @@ def test_a_table_takes_its_writes_a_second_and_no_more() -> None:
     assert 3600 + max(outcome.delays) >= 10_800 * 3 / 6
 
 
-def test_a_hot_key_of_the_index_holds_its_photos_up() -> None:
-    # 3,600 photos are one a second: in each of sixteen shards a sixteenth of one, which writes its key twice.
+def test_a_hot_index_key_delays_its_photos() -> None:
+    # 3,600 photos are one per second: in each of sixteen shards a sixteenth of one, which writes its key twice.
     quotas = replace(UNLIMITED, key_writes=0.1)
     outcome = Burst(Scenario("hot keys", 3_600, quotas, peak=0), QUICK).run()
 
@@ -166,7 +166,7 @@ def test_retries_are_those_of_the_definition() -> None:
 
 def test_the_endpoint_grows_once_its_target_was_exceeded_for_minutes() -> None:
     # 60 photos a minute against a target of 20 for an instance: three are wanted after three minutes and a launch.
-    hosting = Hosting(least=1, most=8, calls_a_minute=20, alarm_minutes=3, launch_seconds=300)
+    hosting = EndpointScaling(least=1, most=8, calls_a_minute=20, alarm_minutes=3, launch_seconds=300)
     outcome = Burst(Scenario("growing", 3_600, UNLIMITED, hosting, peak=0), QUICK).run()
 
     assert outcome.instances[:47] == [1] * 47
@@ -201,8 +201,8 @@ def test_photos_arrive_within_the_hour_and_in_order() -> None:
 @pytest.mark.parametrize(
     ("concurrency", "cpu", "waiting", "rate"),
     [
-        (1, 0.1, 0.3, 2.5),  # alone: one after the other
-        (4, 0.0, 0.4, 10.0),  # nothing but waiting scales with concurrency
+        (1, 0.1, 0.3, 2.5),  # one photo at a time
+        (4, 0.0, 0.4, 10.0),  # idle time scales with concurrency
         (64, 0.1, 0.3, 20.0),  # two cores are never idle: 2 / 0.1
     ],
 )

@@ -1,4 +1,4 @@
-"""Captures have the format and the folders of SageMaker's own."""
+"""Captures have the format and folders of SageMaker data capture."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ def written(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.jsonl"))
 
 
-def test_a_call_is_captured_whole_in_sagemaker_s_layout(tmp_path: Path) -> None:
+def test_a_call_is_captured_completely_in_sagemaker_s_layout(tmp_path: Path) -> None:
     CaptureWriter(tmp_path, "loading-bay", "AllTraffic", 100).write("image/png", b"\x89PNG", b"[0.1, 0.9]")
 
     (file,) = written(tmp_path)
@@ -45,7 +45,7 @@ def test_the_caller_s_name_for_a_call_is_kept(tmp_path: Path) -> None:
     assert "inferenceId" not in plain
 
 
-def test_calls_of_one_minute_share_a_file_and_have_ids_of_their_own(tmp_path: Path) -> None:
+def test_calls_of_one_minute_share_a_file_and_have_different_ids(tmp_path: Path) -> None:
     capture = CaptureWriter(tmp_path, "loading-bay", "AllTraffic", 100)
     for _ in range(50):
         capture.write("image/png", b"x", b"[0.5, 0.5]")
@@ -56,7 +56,7 @@ def test_calls_of_one_minute_share_a_file_and_have_ids_of_their_own(tmp_path: Pa
     assert len(written(tmp_path)) <= 2
 
 
-def test_the_sample_has_about_the_share_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_sample_has_about_the_requested_share(tmp_path: Path) -> None:
     for percentage, low, high in [(0, 0, 0), (30, 200, 400), (100, 1000, 1000)]:
         folder = tmp_path / str(percentage)
         capture = CaptureWriter(folder, "loading-bay", "AllTraffic", percentage)

@@ -1,4 +1,4 @@
-"""Every command line ends in one line where something refuses, and is one command from any folder."""
+"""Every command reports an error in one line, and works from any folder."""
 
 import os
 import re
@@ -48,10 +48,10 @@ def refusal(code: str, message: str = "no") -> ClientError:
         (FileNotFoundError(2, "No such file or directory", "gone.json"), "gone.json: No such file"),
     ],
 )
-def test_what_refuses_is_explained_in_one_line(error: Exception, said: str) -> None:
+def test_a_refusal_is_explained_in_one_line(error: Exception, said: str) -> None:
     @click.group(cls=Commands)
     def group() -> None:
-        """Hold a command."""
+        """A group of one command."""
 
     @group.command()
     def work() -> None:
@@ -66,7 +66,7 @@ def test_what_refuses_is_explained_in_one_line(error: Exception, said: str) -> N
     assert len(done.output.splitlines()) == 1
 
 
-def test_a_mistake_of_our_own_is_not_explained_away() -> None:
+def test_a_bug_is_not_reported_as_a_user_error() -> None:
     assert not issubclass(ValueError, AWS_ERRORS)
 
 
@@ -141,7 +141,7 @@ def test_the_help_lists_every_command_without_importing_it() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_says_of_a_command_what_the_command_says_of_itself(name: str) -> None:
+def test_the_overview_and_a_commands_help_agree(name: str) -> None:
     command = main.get_command(click.Context(main), name)
 
     assert command
@@ -183,7 +183,7 @@ def test_every_command_explains_itself(path: tuple[str, ...], command: click.Com
 
 
 def test_one_thing_has_one_name_in_every_command() -> None:
-    """Options that other commands call differently."""
+    """Options under names that differ from other commands."""
     other_names = {"--out", "--class-names", "--region-name", "--endpoint-name", "--folder-out", "--dest"}
     for path, command in EVERY:
         names = {name for param in command.params for name in param.opts}

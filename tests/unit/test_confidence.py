@@ -19,7 +19,7 @@ def test_the_likeliest_class_is_chosen(inferences: list[float], vehicle: str, co
 
 
 @pytest.mark.parametrize("inferences", [[0.52, 0.48], [0.1001, 0.8999], [0.5, 0.5]])
-def test_below_the_threshold_a_person_is_asked_and_told_every_score(inferences: list[float]) -> None:
+def test_below_the_threshold_a_person_decides_and_sees_every_score(inferences: list[float]) -> None:
     with pytest.raises(LowConfidence) as caught:
         choose_vehicle(inferences, CLASSES, 0.9)
 

@@ -1,4 +1,4 @@
-"""Decisions, read from the table or from a file, in the form that the report counts."""
+"""Decisions, read from the table or from a file."""
 
 import json
 import subprocess
@@ -32,9 +32,7 @@ def put(table: Any, photo: str, status: str, age: timedelta, **more: object) -> 
     table.put_item(Item={"photo": f"s3://inbox/{photo}#etag", "status": status, "claimed_at": claimed, **more})
 
 
-def test_a_photo_that_a_person_has_routed_still_counts_as_one_that_the_model_did_not(
-    table: Any, tmp_path: Path
-) -> None:
+def test_a_photo_that_a_person_routed_still_counts_as_reviewed(table: Any, tmp_path: Path) -> None:
     for number in range(6):
         put(table, f"{number}.jpg", "ROUTED", timedelta(minutes=number), vehicle="bicycle")
     put(table, "waiting.jpg", "REVIEW", timedelta(minutes=8))
@@ -60,7 +58,7 @@ def test_a_photo_that_a_person_has_routed_still_counts_as_one_that_the_model_did
     assert (agreed["count"], agreed["of"]) == (2, 3)
 
 
-def test_a_table_that_is_not_there_is_one_line(table: Any, tmp_path: Path) -> None:
+def test_a_missing_table_is_one_line(table: Any, tmp_path: Path) -> None:
     write(tmp_path, f"captures/{place()}", lines(record()))
 
     result = CliRunner().invoke(
@@ -72,7 +70,7 @@ def test_a_table_that_is_not_there_is_one_line(table: Any, tmp_path: Path) -> No
     assert isinstance(result.exception, SystemExit)
 
 
-def test_the_table_gives_the_report_the_same_as_a_file_of_its_items(table: Any, tmp_path: Path) -> None:
+def test_a_table_and_a_file_of_its_items_give_the_same_report(table: Any, tmp_path: Path) -> None:
     for number in range(120):
         more = {"uploaded_at": f"2026-11-20T04:00:0{number % 10}.000Z", "decided_at": "2026-11-20T04:00:12.000Z"}
         put(table, f"{number}.jpg", ("ROUTED", "REVIEW", "FAILED")[number % 3], timedelta(minutes=number), **more)
@@ -112,7 +110,7 @@ def test_a_queue_is_read_from_all_its_shards_in_the_order_of_claiming(table: Any
     assert decisions.queued("OPEN", due_before=5) == []
 
 
-def test_of_a_long_queue_the_longest_due_of_each_shard_are_listed(table: Any) -> None:
+def test_a_long_queue_lists_the_longest_due_photos_of_each_shard(table: Any) -> None:
     for number in range(64):
         more = {"queue": f"REVIEW#{number % 16:x}", "due_at": 1000 + number}
         put(table, f"{number:02}.jpg", "REVIEW", timedelta(minutes=number), **more)
@@ -125,7 +123,7 @@ def test_of_a_long_queue_the_longest_due_of_each_shard_are_listed(table: Any) ->
     assert decisions.names_queued("REVIEW", most=4)[1] is False
 
 
-def test_the_note_of_a_recovery_is_no_decision(table: Any) -> None:
+def test_an_item_without_a_status_is_not_a_decision(table: Any) -> None:
     table.put_item(Item={"photo": "recovery", "recovered_at": "2026-11-20T04:00:00.000Z"})
 
     assert list(decisions_in_table(DecisionsTable(boto3.client("dynamodb"), NAME), Window())) == []
@@ -185,7 +183,7 @@ def test_a_photo_is_found_by_its_full_name(table: Any) -> None:
     assert decisions.get("s3://inbox/road.jpg#other") is None
 
 
-def test_a_person_s_decision_shows_the_model_s_score_for_what_the_person_chose() -> None:
+def test_a_person_s_decision_has_the_model_s_score_for_the_chosen_vehicle() -> None:
     scores = {"bicycle": 0.62, "motorcycle": 0.38}
     routed = Decision("s3://inbox/a.jpg#0", "ROUTED", NOW, vehicle="bicycle", confidence=0.62, probabilities=scores)
     against = msgspec.structs.replace(routed, vehicle="motorcycle", reviewed_by="ana")

@@ -1,4 +1,4 @@
-"""The decoder's process: a photo that breaks it is refused, and the next one is decoded."""
+"""The decoding process: a photo that breaks it is refused, and the next one is decoded."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ def decoder() -> Iterator[Decoder]:
         yield decoder
 
 
-def test_its_pictures_are_those_that_would_be_decoded_here(decoder: Decoder) -> None:
+def test_its_pictures_equal_those_decoded_in_this_process(decoder: Decoder) -> None:
     square, whole = decoder.square(PHOTO, 32), decoder.upright(PHOTO, 640)
 
     here = central_square(PHOTO, size=32, max_pixels=20_000_000)
@@ -63,7 +63,7 @@ def test_a_refusal_keeps_its_reason() -> None:
 
 
 def ended_while_it_decodes(decoder: Decoder, number: signal.Signals) -> None:
-    """Have the process that will get the next photo end by a signal, once it has it."""
+    """Let a signal end the process that gets the next photo, once it has the photo."""
     decoder.wait_until_ready()
     process = decoder.start()
     os.kill(process, signal.SIGSTOP)
@@ -94,7 +94,7 @@ def test_a_crash_or_time_out_of_a_used_process_does_not_count_against_the_photo(
     assert decoder.square(PHOTO, 32).width == 4032
 
 
-def test_a_process_that_somebody_else_ends_is_no_fault_of_the_photo(decoder: Decoder) -> None:
+def test_a_process_that_somebody_else_ends_is_not_the_photo_s_fault(decoder: Decoder) -> None:
     ended_while_it_decodes(decoder, signal.SIGKILL)
 
     with pytest.raises(DecoderFailed):
@@ -107,7 +107,7 @@ def test_a_photo_that_takes_too_long_is_refused() -> None:
         decoder.upright(PHOTO, 4032)
 
 
-def test_time_during_which_the_machine_stood_still_is_no_fault_of_the_photo() -> None:
+def test_a_suspended_machine_is_not_the_photo_s_fault() -> None:
     with Decoder(max_pixels=20_000_000, patience=3) as decoder:
         decoder.wait_until_ready()
         os.kill(decoder.start(), signal.SIGSTOP)
@@ -129,12 +129,12 @@ def test_a_photo_that_needs_too_much_memory_is_refused() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS lets no process limit its memory")
 @pytest.mark.parametrize("format", ["WEBP", "HEIF", "AVIF"])
 def test_photos_do_not_take_memory_from_later_ones(format: str) -> None:
-    # Given a photo for which a fresh process has just enough memory
+    # Given a photo for which a new process has just enough memory
     large = io.BytesIO()
     Image.new("RGB", (5000, 4000)).save(large, "PNG")
     with Decoder(max_pixels=20_000_000, megabytes=400) as decoder:
         decoder.square(large.getvalue(), 32)
-        # When others come first, each with another valid colour profile that is megabytes long
+        # When other photos come first, each with a different valid colour profile of several megabytes
         for number in range(10):
             padded = io.BytesIO()
             profile = ADOBE + bytes([number]) * 20_000_000
@@ -155,7 +155,7 @@ def stand_in(folder: Path, script: str) -> str:
 def test_an_interpreter_that_finds_its_library_through_the_environment_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an interpreter such as that of Lambda, which is linked to a library outside of the usual places
+    # Given an interpreter such as Lambda's, which is linked to a library in an unusual folder
     monkeypatch.setattr(sys, "executable", stand_in(tmp_path, 'test -n "$LD_LIBRARY_PATH" || exit 127'))
     monkeypatch.setenv("LD_LIBRARY_PATH", "/var/lang/lib")
 
@@ -163,7 +163,15 @@ def test_an_interpreter_that_finds_its_library_through_the_environment_starts(
         assert decoder.square(PHOTO, 32).width == 4032
 
 
-def test_where_no_memory_has_a_file_a_temporary_one_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_starts_under_the_installed_command_from_any_folder(tmp_path: Path) -> None:
+    program = "from functions.photo.decoder import Decoder; Decoder(max_pixels=10).wait_until_ready()"
+
+    done = subprocess.run([sys.executable, "-P", "-c", program], check=False, cwd=tmp_path, capture_output=True)
+
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_without_memory_files_a_temporary_file_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> int:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
@@ -176,9 +184,7 @@ def test_where_no_memory_has_a_file_a_temporary_one_takes_its_place(monkeypatch:
 @pytest.mark.parametrize(
     ("script", "reason"), [("exit 127", "ended with status 127"), ("kill -9 $$", "ended with status -9")]
 )
-def test_a_function_whose_decoder_does_not_start_says_so_when_it_starts(
-    script: str, reason: str, tmp_path: Path
-) -> None:
+def test_a_function_whose_decoder_does_not_start_fails_at_its_start(script: str, reason: str, tmp_path: Path) -> None:
     start = f"import sys; sys.executable = {stand_in(tmp_path, script)!r}; import functions.serialize.app"
     settings = {"IMAGE_SIZE": "64", "IMAGE_SHAPE": "SQUARE", "MAX_PHOTO_BYTES": "1000", "MAX_PHOTO_PIXELS": "1000"}
 
@@ -195,7 +201,7 @@ def test_a_function_whose_decoder_does_not_start_says_so_when_it_starts(
     assert last_line == f"functions.photo.errors.DecoderFailed: the decoding process does not start: it {reason}"
 
 
-def test_an_interpreter_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_interpreter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
     with Decoder(max_pixels=20_000_000) as decoder, pytest.raises(DecoderFailed, match="/nowhere/python"):

@@ -1,20 +1,20 @@
-"""Outcomes that the demonstration expects, and its sentence on the model's test images."""
+"""The outcomes that the demo expects, and its sentence about the model's test images."""
 
 import dataclasses
 
-from loading_bay.local.photos import Photo, misrouted_test_images, sample_photos
+from loading_bay.local.photos import DemoPhoto, misrouted_test_images, sample_photos
 
-TESTED = Photo("tested.png", b"", frozenset({"ROUTED", "REVIEW"}), "bicycle", is_test=True)
+TESTED = DemoPhoto("tested.png", b"", frozenset({"ROUTED", "REVIEW"}), "bicycle", is_test=True)
 
 
-def test_a_sample_that_goes_to_the_wrong_bay_is_not_as_expected() -> None:
+def test_a_sample_that_goes_to_the_wrong_bay_is_unexpected() -> None:
     sample = next(photo for photo in sample_photos() if photo.name == "bicycle-road.jpg")
 
     assert sample.is_as_expected("ROUTED", "bicycle")
     assert not sample.is_as_expected("ROUTED", "motorcycle")
 
 
-def test_the_models_error_on_a_test_image_is_no_fault_of_the_stack_but_a_missing_outcome_is() -> None:
+def test_a_models_error_is_not_a_fault_of_the_stack_but_a_missing_outcome_is() -> None:
     assert TESTED.is_as_expected("ROUTED", "motorcycle")
     assert TESTED.is_as_expected("REVIEW", "")
     assert not TESTED.is_as_expected("REJECTED", "")

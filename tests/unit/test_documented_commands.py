@@ -1,4 +1,4 @@
-"""Every command of the documents is one that there is, with options that it knows: AWS's, ours and make's."""
+"""Every command in the documents exists and knows its options: the AWS CLI, loading-bay and make."""
 
 import re
 import shlex
@@ -16,12 +16,12 @@ from loading_bay.stack.template import ROOT
 SESSION = botocore.session.get_session()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GLOBAL_OPTIONS = {"query", "output", "region", "profile", "endpoint-url", "no-cli-pager"}
-# Of the command line's own making, without a service model.
+# Commands that the AWS CLI adds, without a service model.
 OWN = {"s3 cp", "s3 mb", "s3 rb", "s3 ls", "s3 rm", "s3 sync", "ecr get-login-password", "configure", "logs tail"}
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each command that the page shows, those within others too."""
+    """The words of each command on the page, including nested commands."""
     for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
         text = block.replace("\\\n", " ")
         inner = re.findall(r"\$\(([^()]*)\)", text)
@@ -54,7 +54,7 @@ def problem(command: str) -> str:
     if service == "s3api":
         service = "s3"
     if service not in SESSION.get_available_services():
-        return f"there is no service {service}"
+        return f"service {service} does not exist"
     model = SESSION.get_service_model(service)
     operations = {xform_name(name, "-"): name for name in model.operation_names}
     if action not in operations:
@@ -67,7 +67,7 @@ def problem(command: str) -> str:
 
 
 @pytest.mark.parametrize(("page", "command"), of_aws())
-def test_a_documented_command_is_one_that_aws_has(page: str, command: str) -> None:
+def test_a_documented_aws_command_exists(page: str, command: str) -> None:
     assert problem(command) == ""
 
 
@@ -79,7 +79,7 @@ def test_a_documented_command_is_one_that_aws_has(page: str, command: str) -> No
         ("aws dynamodb delete-table --table x", "unknown ['table']"),
     ],
 )
-def test_a_command_that_aws_does_not_have_is_noticed(command: str, said: str) -> None:
+def test_an_unknown_aws_command_is_noticed(command: str, said: str) -> None:
     assert said in problem(command)
 
 
@@ -92,8 +92,8 @@ DOCKER_FORM = ("--platform linux/amd64", "--provenance=false", "--sbom=false", "
 
 
 @pytest.mark.parametrize("command", [each for each in IMAGE_COMMANDS if re.search(r"\b(build|push) ", each)])
-def test_an_image_is_built_and_pushed_in_the_one_form_that_sagemaker_takes(command: str) -> None:
-    """CreateModel refuses an OCI index, which is what `docker build` with attestations pushes."""
+def test_an_image_is_built_and_pushed_in_the_form_that_sagemaker_accepts(command: str) -> None:
+    """CreateModel refuses an OCI index, such as `docker build` with attestations pushes."""
     if command.startswith("docker"):
         assert all(part in command for part in DOCKER_FORM)
     else:
@@ -104,7 +104,7 @@ OURS = re.compile(r"\bloading-bay (?!is\b)([a-z]+\b.*)")
 
 
 def of_ours() -> list[tuple[str, str]]:
-    """Every command of ours on a page, in its examples and in its sentences."""
+    """Every loading-bay command on a page, in examples and in sentences."""
     found = []
     for page in PAGES:
         text = page.read_text()
@@ -115,10 +115,10 @@ def of_ours() -> list[tuple[str, str]]:
 
 
 def left_over(line: str) -> list[str]:
-    """Read a command as click does, up to what its words mean; return the words that it does not take.
+    """Parse a command like click, without converting its arguments; return the words that it does not accept.
 
     Raises:
-        click.UsageError: there is no such command or option.
+        click.UsageError: the command or option does not exist.
     """
     found = OURS.search(line)
     assert found
@@ -137,12 +137,12 @@ def left_over(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("page", "command"), of_ours())
-def test_a_documented_command_of_ours_is_one_that_there_is(page: str, command: str) -> None:
+def test_a_documented_loading_bay_command_exists(page: str, command: str) -> None:
     assert left_over(command) == []
 
 
 def hinted() -> list[str]:
-    """Every command that a message tells the user to run; what is filled in counts as one word."""
+    """Every command that a message tells the user to run; each placeholder counts as one word."""
     text = "\n".join(
         re.sub(r"\{[^{}]*\}", "VALUE", path.read_text()) for path in sorted((ROOT / "loading_bay").rglob("*.py"))
     )
@@ -151,7 +151,7 @@ def hinted() -> list[str]:
 
 
 @pytest.mark.parametrize("command", hinted())
-def test_a_command_that_a_message_names_is_one_that_there_is(command: str) -> None:
+def test_a_command_in_a_message_exists(command: str) -> None:
     left_over(command)  # may be the rest of the sentence
 
 
@@ -164,7 +164,7 @@ def test_a_command_that_a_message_names_is_one_that_there_is(command: str) -> No
         "loading-bay report --class-names a,b",
     ],
 )
-def test_a_command_of_ours_that_there_is_not_is_noticed(command: str) -> None:
+def test_an_unknown_loading_bay_command_is_noticed(command: str) -> None:
     with pytest.raises(click.UsageError):
         assert left_over(command) == []
 

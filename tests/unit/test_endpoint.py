@@ -1,4 +1,4 @@
-"""Asking the endpoint: what is sent, which failures are worth another try, which answers are none."""
+"""Calling the endpoint: the request, the failures to retry, and invalid answers."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def ask(stub: Stubber, class_count: int = 2) -> Prediction:
 
 
 @pytest.mark.parametrize("content_type", ["image/png", "image/jpeg"])
-def test_the_picture_is_sent_as_what_it_is_and_the_probabilities_come_back(stub: Stubber, content_type: str) -> None:
+def test_the_picture_is_sent_with_its_type_and_the_probabilities_come_back(stub: Stubber, content_type: str) -> None:
     sent = {
         "EndpointName": "loading-bay",
         "ContentType": content_type,
@@ -52,7 +52,7 @@ def test_the_picture_is_sent_as_what_it_is_and_the_probabilities_come_back(stub:
     assert prediction == Prediction([0.0073, 0.9927], "blue")
 
 
-def test_a_claim_names_the_call_so_that_data_capture_keeps_it(stub: Stubber) -> None:
+def test_a_claim_names_the_call_for_data_capture(stub: Stubber) -> None:
     sent = {
         "EndpointName": "loading-bay",
         "ContentType": "image/png",
@@ -68,13 +68,13 @@ def test_a_claim_names_the_call_so_that_data_capture_keeps_it(stub: Stubber) -> 
     stub.assert_no_pending_responses()
 
 
-def test_a_probability_too_small_to_be_recorded_is_none(stub: Stubber) -> None:
+def test_a_probability_too_small_to_record_becomes_zero(stub: Stubber) -> None:
     stub.add_response("invoke_endpoint", answer(b"[1.0, 1e-200]"))
 
     assert ask(stub).probabilities == [1.0, 0.0]
 
 
-def test_an_answer_that_breaks_off_is_no_answer(stub: Stubber) -> None:
+def test_a_truncated_answer_is_a_failure(stub: Stubber) -> None:
     stub.add_response("invoke_endpoint", {"Body": StreamingBody(io.BytesIO(b"[0.9"), 10)})
 
     with pytest.raises(EndpointUnavailable, match="did not answer"):
@@ -111,7 +111,7 @@ def test_a_failure_is_worth_another_try_only_if_it_may_pass(
         ask(stub)
 
 
-def test_an_endpoint_that_does_not_exist_yet_is_waited_for(stub: Stubber) -> None:
+def test_a_missing_endpoint_is_worth_another_try(stub: Stubber) -> None:
     stub.add_client_error("invoke_endpoint", "ValidationError", "Endpoint loading-bay of account 1 not found.", 400)
 
     with pytest.raises(EndpointUnavailable, match="not found"):
@@ -145,7 +145,7 @@ def test_an_endpoint_that_does_not_exist_yet_is_waited_for(stub: Stubber) -> Non
     ],
     ids=lambda body: body[:20].decode("latin1"),
 )
-def test_an_answer_that_is_no_pair_of_probabilities_is_named(stub: Stubber, body: bytes) -> None:
+def test_an_answer_that_is_not_a_pair_of_probabilities_is_named(stub: Stubber, body: bytes) -> None:
     stub.add_response("invoke_endpoint", answer(body))
 
     with pytest.raises(InvalidPrediction):
@@ -153,7 +153,7 @@ def test_an_answer_that_is_no_pair_of_probabilities_is_named(stub: Stubber, body
 
 
 @given(st.binary(max_size=200) | st.from_regex(rb"\[[-0-9.eE, ]{0,40}\]", fullmatch=True))
-def test_no_answer_whatever_escapes_the_contract(body: bytes) -> None:
+def test_every_answer_keeps_the_contract(body: bytes) -> None:
     stub = make_stub()
     stub.add_response("invoke_endpoint", answer(body))
 

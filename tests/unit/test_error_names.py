@@ -1,7 +1,7 @@
-"""Every error that a definition names is one that the integration it names it for can raise.
+"""Every error in a definition is one that the task's integration can raise.
 
-An error of another integration's spelling never matches, and nothing says so: `DynamoDB.` is what `dynamodb:putItem`
-raises, `DynamoDb.` what `aws-sdk:dynamodb:query` does.
+An error in the spelling of another integration never matches, without a warning: `dynamodb:putItem` raises
+`DynamoDB.…`, `aws-sdk:dynamodb:query` raises `DynamoDb.…`.
 """
 
 import ast
@@ -27,19 +27,18 @@ LAMBDA_ERRORS = (
 )
 LAMBDA_RUNTIME = "https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-invocation.html"
 SDK = "https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html"
-# AWS's SDKs for Java name the base class of a service's errors; Step Functions reports it for an error without a model.
+# The AWS SDK for Java has a base class for a service's errors; Step Functions reports it for an error without a model.
 SDK_1 = "https://docs.aws.amazon.com/AWSJavaSDK/latest/javadoc/com/amazonaws/services/{}.html"
 SDK_2 = "https://sdk.amazonaws.com/java/api/latest/software/amazon/awssdk/services/{}.html"
-# Answers of AWS that the authors of LocalStack recorded.
+# AWS answers that the authors of LocalStack recorded.
 RECORDED = "github.com/localstack/localstack: tests/aws/services/stepfunctions/v2/{}.snapshot.json"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The errors of an integration that its service's model does not list, each with its source, by prefix.
+    """The errors of an integration that the service's model does not list, with their sources, by prefix.
 
-    Those that pass by themselves are named wherever anything is retried: the call was throttled, failed on AWS's side
-    or never got there.
+    Every retrier names the transient errors: the call was throttled, failed on the side of AWS, or never arrived.
     """
 
     prefix: str
@@ -93,7 +92,7 @@ KINDS = {
         {"AmazonSNSException": SDK_1.format("sns/model/AmazonSNSException"), "SdkClientException": CLIENT},
     ),
 }
-# A function's own end, whatever it was asked: these come beside its integration's errors.
+# The end of a function, for any input: these errors add to those of its integration.
 ENDS = {
     "Runtime.ExitError": LAMBDA_RUNTIME,
     "Runtime.OutOfMemory": LAMBDA_RUNTIME,
@@ -118,7 +117,7 @@ CALLED = (
 
 
 def raised_by_functions() -> set[str]:
-    """The errors that a workflow's functions raise, by class name; one whose base is another of them counts too."""
+    """The errors that a workflow's functions raise, by class name, including subclasses of these errors."""
     names: set[str] = set()
     for module in (module for name in CALLED for module in modules_of(name)):
         for node in ast.walk(ast.parse(module.read_text())):
@@ -145,14 +144,14 @@ def handled(state: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("task", tasks(), ids=str)
-def test_a_task_handles_only_what_its_integration_can_raise(task: Task) -> None:
+def test_a_task_handles_only_errors_that_its_integration_can_raise(task: Task) -> None:
     possible = set().union(*map(can_raise, task.integrations))
 
     assert handled(task.state) - possible == set()
 
 
 @pytest.mark.parametrize("machine", machines())
-def test_a_map_catches_only_what_a_map_can_raise(machine: str) -> None:
+def test_a_map_catches_only_errors_that_a_map_can_raise(machine: str) -> None:
     for name, state in states_of(definition_of(machine)):
         if state["Type"] == "Map":
             assert handled(state) - set(MAP) == set(), name

@@ -1,6 +1,6 @@
-"""Whatever the endpoint answers, over a real connection: probabilities that are some, or one of the two errors.
+"""Any answer of the endpoint over a real connection gives valid probabilities or one of the two errors.
 
-`FUZZ_EXAMPLES` makes it long.
+`FUZZ_EXAMPLES` sets the number of examples.
 """
 
 import json
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction, predict
 
-EXAMPLES = max(150, int(os.environ.get("FUZZ_EXAMPLES", "0")) // 20)  # each is a call over a connection
+EXAMPLES = max(150, int(os.environ.get("FUZZ_EXAMPLES", "0")) // 20)  # each example makes a call over a connection
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
@@ -39,7 +39,7 @@ NAMES = st.sampled_from(
 
 
 class Scripted(BaseHTTPRequestHandler):
-    """Answers every request with what the test has laid out."""
+    """Answers every request with the test's bytes."""
 
     status: int
     headers_sent: dict[str, str]
@@ -55,7 +55,7 @@ class Scripted(BaseHTTPRequestHandler):
         self.wfile.write(Scripted.body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ fuzz = settings(
 
 @fuzz
 @given(body=BODIES)
-def test_an_answer_is_a_pair_of_probabilities_or_it_is_none(runtime: object, body: bytes) -> None:
+def test_any_answer_is_a_pair_of_probabilities_or_an_error(runtime: object, body: bytes) -> None:
     Scripted.status, Scripted.headers_sent, Scripted.body = 200, {"Content-Type": "application/json"}, body
 
     try:
@@ -106,9 +106,7 @@ def test_an_answer_is_a_pair_of_probabilities_or_it_is_none(runtime: object, bod
     | st.fixed_dictionaries({"Message": JSON, "OriginalStatusCode": JSON}).map(lambda d: json.dumps(d).encode()),
 )
 @example(status=400, name="ValidationError", body=b'{"Message": null}')
-def test_a_failure_is_named_and_worth_another_try_if_it_may_pass(
-    runtime: object, status: int, name: str, body: bytes
-) -> None:
+def test_a_failure_is_named_and_retried_if_it_may_pass(runtime: object, status: int, name: str, body: bytes) -> None:
     Scripted.status, Scripted.body = status, body
     Scripted.headers_sent = {"Content-Type": "application/json", "x-amzn-ErrorType": name}
 

@@ -1,6 +1,6 @@
-"""Whatever the workflow is started with, its first state takes a photo that is one, or nothing.
+"""For any input, the workflow's first state accepts a valid photo or nothing.
 
-A second implementation of JSONata stands for the one of Step Functions. `FUZZ_EXAMPLES` makes it long.
+A second implementation of JSONata replaces that of Step Functions. `FUZZ_EXAMPLES` sets the number of examples.
 """
 
 import os
@@ -30,7 +30,7 @@ ETAG = st.from_regex('\\A"?[0-9a-f]{32}"?\\Z') | KEY
 
 
 def event_like(key: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """Return inputs that resemble the detail of an S3 event, with any part missing or something else."""
+    """Return inputs that resemble the detail of an S3 event, with parts missing or replaced."""
     thing = st.fixed_dictionaries(
         {}, optional={"key": key, "etag": ETAG, "version-id": KEY, "size": ANYTHING, "sequencer": ANYTHING}
     )
@@ -44,13 +44,13 @@ def event_like(key: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def typed_like(key: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """Return inputs that resemble what a person types or a batch passes."""
+    """Return inputs that resemble those from a person or a batch."""
     named = {"s3_bucket": BUCKET, "s3_key": key, "etag": ETAG, "version_id": KEY, "batch_id": KEY}
     return st.fixed_dictionaries({}, optional=named)
 
 
 def run(given: Any) -> tuple[str, Any]:
-    """Run the workflow's states until one does more than to read names; returns its name and the decision so far."""
+    """Run the workflow's states until one makes a call; return its name and the decision so far."""
     name, decision = "ReadInput", None
     while (state := STATES[name])["Type"] in {"Choice", "Pass"}:
         taken = next((each for each in state.get("Choices", []) if holds(each["Condition"], given, decision)), state)

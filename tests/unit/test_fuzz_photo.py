@@ -1,6 +1,6 @@
-"""For any upload the photo reader gives a small picture or one of its two errors, in bounded time and memory.
+"""For any upload, the photo reader returns a small picture or raises one of its two errors, in limited time and memory.
 
-`FUZZ_EXAMPLES` makes it long. tests/fuzz does the same guided by coverage.
+`FUZZ_EXAMPLES` sets the number of examples. tests/fuzz does the same with coverage guidance.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.fuzz.pictures import check, seeds, spoil
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1000"))
 SEEDS = seeds()
-# The function has 30 seconds for pictures that are 25 times as large.
+# The function has 30 seconds for pictures 25 times as large.
 SECONDS = 1.5
 
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -28,7 +28,7 @@ def test_every_kind_of_file_is_read_or_refused(seed: int) -> None:
 
 @fuzz
 @given(seed=st.sampled_from(SEEDS), randomness=st.integers(0, 2**64), times=st.integers(1, 8))
-def test_a_spoilt_photo_is_read_or_refused(seed: bytes, randomness: int, times: int) -> None:
+def test_a_damaged_photo_is_read_or_refused(seed: bytes, randomness: int, times: int) -> None:
     data = spoil(seed, random.Random(randomness), times)
     started = time.process_time()
 
@@ -47,5 +47,5 @@ def test_one_photo_continued_by_another_is_read_or_refused(
 
 @settings(parent=fuzz, max_examples=EXAMPLES // 10)
 @given(data=st.binary(max_size=400), start=st.sampled_from([b"", *(seed[:24] for seed in SEEDS)]))
-def test_any_bytes_whatever_are_read_or_refused(data: bytes, start: bytes) -> None:
+def test_any_bytes_are_read_or_refused(data: bytes, start: bytes) -> None:
     check(start + data)

@@ -1,4 +1,4 @@
-"""The pictures that the stack sends and those that the endpoint's model takes: known, compared, said."""
+"""The size of the pictures that the stack sends is compared with the size that the endpoint's model takes."""
 
 import boto3
 import pytest
@@ -16,7 +16,7 @@ MODEL = {
 
 
 @pytest.mark.parametrize(("environment", "size"), [({VARIABLE: "64"}, 64), ({}, None)])
-def test_a_sagemaker_endpoint_says_it_by_its_model(environment: dict[str, str], size: int | None) -> None:
+def test_a_sagemaker_endpoint_has_the_size_in_its_model(environment: dict[str, str], size: int | None) -> None:
     sagemaker = boto3.client("sagemaker", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     arn = "arn:aws:sagemaker:us-east-1:123456789012:"
     with Stubber(sagemaker) as stub:
@@ -50,11 +50,11 @@ def test_a_sagemaker_endpoint_says_it_by_its_model(environment: dict[str, str], 
         assert hosted_size(sagemaker, "bay") == size
 
 
-def test_a_server_that_does_not_answer_says_nothing() -> None:
+def test_a_server_that_does_not_answer_has_no_known_size() -> None:
     assert served_size("http://127.0.0.1:9") is None
 
 
-def test_another_size_is_said_with_what_to_change() -> None:
+def test_another_size_is_reported_with_a_remedy() -> None:
     with pytest.raises(UserError, match=r"takes pictures of 64 × 64 .* sends 32 × 32: .* ImageSize=64"):
         require_same("bay", 64, 32)
 

@@ -1,4 +1,4 @@
-"""Imports between packages point one way, so each can be read and changed without those above it."""
+"""Imports between packages point one way, so each package can be read and changed without those above it."""
 
 import ast
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def package_of(module: str) -> str:
 
 
 def imported(package: str) -> Iterator[tuple[str, str]]:
-    """Yield each file of the package with each other package that it imports."""
+    """Yield each file of the package with every other package that it imports."""
     place = ROOT / package.replace(".", "/")
     for file in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -60,7 +60,7 @@ def test_a_package_imports_only_packages_below_it(package: str) -> None:
     assert upward == set()
 
 
-def test_the_allowed_imports_hold_no_circle() -> None:
+def test_the_allowed_imports_have_no_cycle() -> None:
     left = dict(MAY_IMPORT)
     while bottom := [package for package, below in left.items() if not below & set(left)]:
         for package in bottom:

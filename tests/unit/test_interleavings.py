@@ -1,9 +1,9 @@
-"""Every order in which executions, a person, the sweep and faults can write to one photo's record.
+"""Every order in which executions, a person, RunAgain and faults can write to a photo's record.
 
-The writes are those of the definitions and of the review page's code, and their conditions decide. Two executions
-(an event, its duplicate, a replay or what RunAgain starts) may begin at any time. A call may fail before or after it
-was done, once or for good, and an execution may die between any two of them. A person may decide, take it back and
-decide again; the announcement of each decision may die too, and RunAgain starts it again.
+The writes come from the definitions and the code of the review page, and their conditions decide. Two executions (for
+an event, its duplicate, a replay or RunAgain) may begin at any time. A call may fail before or after its effect, once
+or for good, and an execution may die between any two calls. A person may decide, undo and decide again; the
+announcement of each decision may die too, and RunAgain starts it again.
 """
 
 import json
@@ -25,13 +25,13 @@ from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from .definitions import definition_of
 from .tables import Item, update
 
-OUTCOMES = ("ROUTED", "REVIEW", "FAILED")  # a rejection is treated as a routed photo is
+OUTCOMES = ("ROUTED", "REVIEW", "FAILED")  # a rejection is treated like a routed photo
 EXECUTIONS, FAULTS = 2, 2
 PHOTO = "s3://inbox/photo#0"
 NOW, DAYS_AGO = "2001-01-10T00:00:00.000Z", "2001-01-02T00:00:00.000Z"
 NOW_MILLIS = 979084800000
 DECISIONS = 2
-# What the model keeps of a record.
+# The attributes of a record that the model keeps.
 FAILING = ("first_failed_at", "failure_announced_at")
 REVIEW = ("reviewed_by", "review_id", "review_closed_at", "revision", "undone_ids")
 KEPT = ("photo", "status", "claim", "queue", "due_at", "announced_at", *REVIEW, *FAILING)
@@ -41,7 +41,7 @@ Stored = tuple[tuple[str, Any], ...]
 
 
 class Execution(NamedTuple):
-    """One run of ClassifyPhoto: the state that it is in, the outcome that it carries, what it knows of the past."""
+    """A run of ClassifyPhoto: its current state, its outcome, and its knowledge of the past."""
 
     at: str = "idle"
     status: str = ""
@@ -51,12 +51,12 @@ class Execution(NamedTuple):
 
 
 class World(NamedTuple):
-    """One photo's record, who works on it, and what has been said."""
+    """A photo's record, the runs that work on it, and the announcements."""
 
     record: Stored | None = None
     executions: tuple[Execution, ...] = (Execution(),) * EXECUTIONS
     decisions: int = 0
-    announcement: tuple[str, str] = ("", "")  # of a decision: the state that it is in, and the decision's id
+    announcement: tuple[str, str] = ("", "")  # of a decision: its current state, and the decision's id
     faults: int = FAULTS
     said: frozenset[tuple[str, str]] = frozenset()
     last: tuple[str, str] = ("", "")
@@ -82,7 +82,7 @@ def evaluated(value: Any, variables: Mapping[str, Any]) -> Any:
 
 @cache
 def state_of(name: str, without: str) -> dict[str, Any]:
-    """Return a state of ClassifyPhoto with its substitutions, `without` some part of it."""
+    """Return a state of ClassifyPhoto after substitutions, `without` one of its parts."""
     text = json.dumps(definition_of("ClassifyPhoto")["States"][name]).replace(without or " ", " ")
     for substitution, value in SUBSTITUTIONS.items():
         text = text.replace(f"${{{substitution}}}", value)
@@ -91,7 +91,7 @@ def state_of(name: str, without: str) -> dict[str, Any]:
 
 
 def variables_of(claim: str, execution: Execution, without: str) -> dict[str, Any]:
-    """Return the variables of an execution that carries an outcome; those of a failure are PhotoFailed's."""
+    """Return the variables of an execution with an outcome; PhotoFailed computes those of a failure."""
     decision: dict[str, Any] = {"photo": PHOTO, "claim": claim, "claimed_at": NOW}
     decision |= {"status": execution.status} if execution.status else {}
     decision |= {"first_failed_at": execution.since} if execution.since else {}
@@ -106,7 +106,7 @@ def variables_of(claim: str, execution: Execution, without: str) -> dict[str, An
 
 @cache
 def request(state: str, claim: str, execution: Execution, without: str) -> dict[str, Any]:
-    """Return what a state of the definition, `without` some part of it, asks DynamoDB for."""
+    """Return the DynamoDB arguments of a state in the definition, `without` one of its parts."""
     asked: dict[str, Any] = evaluated(state_of(state, without)["Arguments"], variables_of(claim, execution, without))
     return asked
 
@@ -143,7 +143,7 @@ Step = tuple[str, World]
 
 
 class Rules(NamedTuple):
-    """What each run takes for its claim, and a part of the definition that is left out."""
+    """The claim of each run, and a part of the definition that is left out."""
 
     claims: tuple[str, ...] = tuple(map(str, range(EXECUTIONS)))
     without: str = ""
@@ -193,7 +193,7 @@ def write_steps(world: World, number: int, execution: Execution, rules: Rules) -
     asked = request(execution.at, rules.claims[number], carried, rules.without)
     written = update(as_item(world), asked)
     if written is None:
-        # A failed condition ends the run; what was announced but cannot be confirmed stays announced.
+        # A failed condition ends the run; an announcement that cannot be confirmed remains.
         yield f"{name} may not {execution.at}", moved(world, number, Execution("done"))
     else:
         record = kept(written)
@@ -229,7 +229,7 @@ def other_steps(world: World) -> Iterator[Step]:
     item = stored(world)
     if item is None:
         return
-    # Ten minutes outlast every execution that was at work when they began.
+    # Ten minutes outlast every execution that was running when they began.
     if item.get("due_at") == "later" and not any(each.at in LIVE[1:] for each in world.executions):
         yield "the claim falls due", world._replace(record=tuple(sorted((item | {"due_at": 0}).items())))
     if item.get("first_failed_at") == NOW and not any(each.at in LIVE for each in world.executions):
@@ -255,7 +255,7 @@ def other_steps(world: World) -> Iterator[Step]:
 
 
 def announcement_steps(world: World) -> Iterator[Step]:
-    """Yield what the announcement of a person's decision may do: close, announce and confirm, or die."""
+    """Yield the possible steps in announcing a person's decision: close, announce and confirm, or die."""
     at, review_id = world.announcement
     if not at:
         return
@@ -275,7 +275,7 @@ def announcement_steps(world: World) -> Iterator[Step]:
 
 @cache
 def announce_request(state: str, review_id: str) -> dict[str, Any]:
-    """Return what a state of AnnounceReview asks DynamoDB for."""
+    """Return the DynamoDB arguments of a state of AnnounceReview."""
     asked: dict[str, Any] = json.loads(json.dumps(definition_of("AnnounceReview")["States"][state]["Arguments"]))
     asked["Key"] = {"photo": {"S": PHOTO}}
     known = {":review_id": review_id, ":open": "OPEN#", ":due_at": NOW_MILLIS // 1000 + 600}
@@ -285,13 +285,13 @@ def announce_request(state: str, review_id: str) -> dict[str, Any]:
 
 
 class Table:
-    """As much of a DynamoDB client as the review page uses."""
+    """The part of a DynamoDB client that the review page uses."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
 
     def get_item(self, **_: Any) -> dict[str, Any]:
-        """Return the item as DynamoDB does."""
+        """Return the item like DynamoDB."""
         return {"Item": {name: TypeSerializer().serialize(value) for name, value in self.item.items()}}
 
     def update_item(self, **request: Any) -> dict[str, Any]:
@@ -321,7 +321,7 @@ def written_by_person(
 
 
 def by_person(world: World, act: str, review_id: str) -> Stored | None:
-    """Return the record after a person decided or took it back, or None where the page refuses."""
+    """Return the record after a person decided or undid a decision, or None if the page refuses."""
     item = as_item(world) or {}
     if act == "undo" and item.get("status") == "REVIEW":
         return None
@@ -329,7 +329,7 @@ def by_person(world: World, act: str, review_id: str) -> Stored | None:
 
 
 def faults_of(before: World, after: World) -> Iterator[str]:
-    """Yield what must never happen, and happened in this step."""
+    """Yield the forbidden events in this step."""
     old, new = stored(before), stored(after)
     if old and "reviewed_by" in old and after.announcement == before.announcement and not new:
         yield "a person's decision is gone"
@@ -343,7 +343,7 @@ def faults_of(before: World, after: World) -> Iterator[str]:
 
 
 def faults_at_rest(world: World) -> Iterator[str]:
-    """Yield what is wrong where nobody is at work: what nobody would ever look at again."""
+    """Yield the faults of a world in which nothing runs: photos that would never be processed again."""
     if any(each.at in LIVE for each in world.executions) or world.announcement[0]:
         return
     item = stored(world)
@@ -361,7 +361,7 @@ def faults_at_rest(world: World) -> Iterator[str]:
     if (by, item["status"]) not in world.said:
         yield f"{item['status']} lies outside every queue and was never announced"
     elif world.last[1] != item["status"]:
-        yield f"the last that was said is {world.last[1]}, the record is {item['status']}"
+        yield f"the last announcement is {world.last[1]}, the record is {item['status']}"
     if item["status"] == "REVIEW" and not queue.startswith("REVIEW#"):
         yield "a photo waits for a person where nobody looks"
     if item["status"] == "FAILED" and not queue.startswith("FAILED#"):
@@ -369,7 +369,7 @@ def faults_at_rest(world: World) -> Iterator[str]:
 
 
 def explore(rules: Rules) -> tuple[int, dict[str, list[str]]]:
-    """Return how many states there are, and the shortest way to everything that is wrong."""
+    """Return the number of states, and the shortest path to every fault."""
     start = World()
     came_from: dict[World, Step | None] = {start: None}
     found: dict[str, list[str]] = {}
@@ -395,7 +395,7 @@ def explore(rules: Rules) -> tuple[int, dict[str, list[str]]]:
     return len(came_from), found
 
 
-def test_no_order_of_events_loses_crosses_or_overwrites_an_outcome() -> None:
+def test_no_order_of_events_loses_mixes_or_overwrites_an_outcome() -> None:
     states, found = explore(Rules())
 
     assert not found, "\n".join(f"{fault}: {' → '.join(way)}" for fault, way in found.items())
@@ -413,11 +413,11 @@ def test_no_order_of_events_loses_crosses_or_overwrites_an_outcome() -> None:
         ", queue = :queue, due_at = :due_at",
     ],
 )
-def test_without_any_part_of_its_conditions_something_goes_wrong(without: str) -> None:
+def test_every_part_of_the_conditions_is_necessary(without: str) -> None:
     assert without in str(definition_of("ClassifyPhoto"))
 
     assert explore(Rules(without=without))[1]
 
 
-def test_with_the_execution_s_arn_as_the_claim_two_runs_of_one_execution_cross() -> None:
+def test_with_the_execution_s_arn_as_the_claim_two_runs_of_one_execution_mix() -> None:
     assert explore(Rules(claims=("arn", "arn")))[1]

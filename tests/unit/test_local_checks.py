@@ -37,7 +37,7 @@ def test_the_model_that_ships_fits() -> None:
     check_model(MODEL, {})
 
 
-def test_a_file_that_is_no_model_is_refused() -> None:
+def test_a_file_that_is_not_a_model_is_refused() -> None:
     with pytest.raises(UserError, match="is not a model for this endpoint"):
         check_model(Path(__file__), {})
 

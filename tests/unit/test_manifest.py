@@ -1,4 +1,4 @@
-"""A batch's prefix or manifest is looked at before anything starts."""
+"""A batch's prefix or manifest is checked before anything starts."""
 
 import json
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("place", ["here", "inbox"])
-def test_a_manifest_with_photos_is_taken(deployed: Deployed, tmp_path: Path, name: str, place: str) -> None:
+def test_a_manifest_with_photos_is_accepted(deployed: Deployed, tmp_path: Path, name: str, place: str) -> None:
     content, photos = GOOD[name]
     given = put(deployed, tmp_path, name, content, place)
 
@@ -68,9 +68,7 @@ def test_a_manifest_with_photos_is_taken(deployed: Deployed, tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("place", ["here", "inbox"])
-def test_a_manifest_that_names_no_photo_is_one_clear_line(
-    deployed: Deployed, tmp_path: Path, name: str, place: str
-) -> None:
+def test_a_manifest_without_photos_is_one_clear_line(deployed: Deployed, tmp_path: Path, name: str, place: str) -> None:
     content, said = BAD[name]
     given = put(deployed, tmp_path, name, content, place)
 
@@ -78,18 +76,18 @@ def test_a_manifest_that_names_no_photo_is_one_clear_line(
         checked_manifest(deployed, given, "march")
 
 
-def test_a_manifest_that_is_nowhere_starts_nothing(deployed: Deployed) -> None:
+def test_a_missing_manifest_starts_nothing(deployed: Deployed) -> None:
     with pytest.raises(UserError, match=r"there is no file nofile\.csv here, and no s3://inbox/nofile\.csv"):
         checked_manifest(deployed, "nofile.csv", "march")
 
 
-def test_an_inventory_lies_in_the_inbox(deployed: Deployed, tmp_path: Path) -> None:
+def test_an_inventory_must_be_in_the_inbox(deployed: Deployed, tmp_path: Path) -> None:
     assert checked_manifest(deployed, put(deployed, tmp_path, "manifest.json", b"{}", "inbox"), "march")
     with pytest.raises(UserError, match="give its key in the inbox"):
         checked_manifest(deployed, put(deployed, tmp_path, "manifest.json", b"{}", "here"), "march")
 
 
-def test_an_empty_prefix_is_said_and_not_run(deployed: Deployed) -> None:
+def test_an_empty_prefix_is_reported_and_not_run(deployed: Deployed) -> None:
     deployed.client("s3").put_object(Bucket="inbox", Key="backfill/1.jpg", Body=b"a photo")
 
     assert checked_prefix(deployed, None) == "backfill/"

@@ -1,4 +1,4 @@
-"""Reading captures: every record is used once, or named with file, line and reason."""
+"""Reading captures: every record is used once, or reported with file, line and reason."""
 
 import base64
 import gzip
@@ -49,7 +49,7 @@ def test_several_records_in_a_file_are_all_used(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("shape", ["text", "value", "base64"])
-def test_scores_are_read_however_the_server_wraps_them(tmp_path: Path, answer: str, shape: str) -> None:
+def test_scores_are_read_in_every_wrapping(tmp_path: Path, answer: str, shape: str) -> None:
     captured = record(answer)
     output = captured["captureData"]["endpointOutput"]
     if shape == "value":
@@ -85,7 +85,7 @@ def test_scores_are_read_however_the_server_wraps_them(tmp_path: Path, answer: s
         (lines(record("[1.0]")).strip(), "wrong_number_of_classes"),
     ],
 )
-def test_what_is_no_prediction_is_named_with_file_line_and_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_skipped_record_is_named_with_file_line_and_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     write(tmp_path, place(), lines(record(), content, record()))
 
     found = read(tmp_path)
@@ -95,7 +95,7 @@ def test_what_is_no_prediction_is_named_with_file_line_and_reason(tmp_path: Path
     assert (found.records, len(found.table)) == (3, 2)
 
 
-def test_a_record_without_a_time_is_skipped_where_no_folder_tells_the_hour(tmp_path: Path) -> None:
+def test_a_record_without_a_time_is_skipped_outside_an_hour_folder(tmp_path: Path) -> None:
     write(
         tmp_path,
         "odd.jsonl",
@@ -108,7 +108,7 @@ def test_a_record_without_a_time_is_skipped_where_no_folder_tells_the_hour(tmp_p
 @pytest.mark.parametrize(
     "time", [None, "yesterday", "1970-01-01T00:00:00Z", "2026-11-20T09:30:00Z", "9999-12-31T23:59:59-23:59"]
 )
-def test_a_clock_that_is_off_gives_way_to_the_hour_of_the_folder(tmp_path: Path, time: str | None) -> None:
+def test_the_hour_of_the_folder_replaces_a_wrong_clock(tmp_path: Path, time: str | None) -> None:
     write(tmp_path, place(), lines(record(time=time), record(time="2026-11-20T05:10:00Z")))
 
     found = read(tmp_path)
@@ -126,7 +126,7 @@ def test_times_with_an_offset_become_utc(tmp_path: Path) -> None:
     assert [f"{each:%H:%M}" for each in read(tmp_path).table["time"].tolist()] == ["04:10", "04:20"]
 
 
-def test_a_record_that_comes_again_is_used_once_and_says_where_it_was_first(tmp_path: Path) -> None:
+def test_a_repeated_record_is_used_once_and_names_its_first_place(tmp_path: Path) -> None:
     write(tmp_path, place(name="a.jsonl"), lines(record(), record((0.9, 0.1), event_id="same")))
     write(
         tmp_path,
@@ -145,14 +145,14 @@ def test_a_record_that_comes_again_is_used_once_and_says_where_it_was_first(tmp_
     assert (found.records, found.ids) == (4, 2)
 
 
-def test_ids_count_records_that_are_no_predictions_too(tmp_path: Path) -> None:
+def test_ids_also_count_skipped_records(tmp_path: Path) -> None:
     write(tmp_path, place(), lines(record(), record(request_type="text/csv")))
 
     assert read(tmp_path).ids == 2
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl"])
-def test_gzip_is_read_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+def test_gzip_is_read_under_any_name(tmp_path: Path, name: str) -> None:
     write(tmp_path, place(name=name), gzip.compress(lines(record(), record())))
 
     assert len(read(tmp_path).table) == 2
@@ -169,7 +169,7 @@ def test_a_file_of_blank_lines_is_given_up_and_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_broken_gzip_file_gives_what_lies_before_the_damage(tmp_path: Path) -> None:
+def test_a_broken_gzip_file_gives_the_records_before_the_damage(tmp_path: Path) -> None:
     many = lines(*(record(body=bytes([k]) * 3000) for k in range(200)))
     packed = gzip.compress(many)
     write(tmp_path, place(name="a.jsonl.gz"), packed[: len(packed) // 2])
@@ -182,7 +182,7 @@ def test_a_broken_gzip_file_gives_what_lies_before_the_damage(tmp_path: Path) ->
     assert found.skipped[-1].file == place(name="a.jsonl.gz")
 
 
-def test_a_mark_at_the_start_blank_lines_and_windows_line_ends_are_no_trouble(tmp_path: Path) -> None:
+def test_a_byte_order_mark_blank_lines_and_windows_line_ends_are_harmless(tmp_path: Path) -> None:
     write(tmp_path, place(), b"\xef\xbb\xbf" + lines(record(), b"", b"  \t", record()).replace(b"\n", b"\r\n"))
 
     found = read(tmp_path)
@@ -250,8 +250,8 @@ def damaged_records(draw: st.DrawFn) -> bytes:
 @given(
     content=st.lists(st.binary() | damaged_records() | JSON.map(lambda value: json.dumps(value).encode()), max_size=5)
 )
-def test_no_line_whatever_is_fatal_and_every_record_is_accounted_for(tmp_path: Path, content: list[bytes]) -> None:
-    # The first record is sound, for a file may begin like a compressed one and is then read as such.
+def test_no_line_is_fatal_and_every_record_is_counted(tmp_path: Path, content: list[bytes]) -> None:
+    # The first record is valid, because a damaged one could look like the start of a compressed file.
     sound = lines(record(event_id="first"), record(event_id="last")).splitlines()
     write(tmp_path, place(), b"\n".join([sound[0], *content, sound[1]]))
 

@@ -1,4 +1,4 @@
-"""Drift: a change is seen, no change is not seen, and few records say neither."""
+"""Drift: a change is noticed, no change is not, and few records give neither verdict."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ THRESHOLD = 0.9
 
 
 def scores(n: int, seed: int, *, bicycles: float = 0.5, sure: float = 0.05) -> Floats:
-    """Return n pairs as a good model gives them: near 1 for its class, the less `sure` the nearer."""
+    """Return n pairs of scores like a good model's: near 1 for its class; a lower `sure` brings them nearer."""
     chance = np.random.default_rng(seed)
     own = 1 - chance.beta(sure, 1, size=n)
     first = np.where(chance.random(n) < bicycles, own, 1 - own)
@@ -47,14 +47,14 @@ def test_forty_records_suffice_for_a_change_nobody_could_miss() -> None:
     assert overall(checks) == "look"
 
 
-def test_a_model_that_became_unsure_is_seen_by_the_review_rate_and_not_blamed_on_the_classes() -> None:
+def test_a_less_sure_model_changes_the_review_rate_but_not_the_class_balance() -> None:
     verdicts = {each.name: each.verdict for each in check(scores(3000, 1, sure=0.4))}
 
     assert verdicts["review rate"] == "look"
     assert verdicts["class balance, bicycle"] == "fine"
 
 
-def test_a_change_of_the_fleet_is_seen_by_the_class_balance_and_not_by_the_review_rate() -> None:
+def test_a_change_of_the_fleet_changes_the_class_balance_but_not_the_review_rate() -> None:
     verdicts = {each.name: each.verdict for each in check(scores(3000, 1, bicycles=0.75))}
 
     assert verdicts["class balance, bicycle"] == "look"
@@ -69,14 +69,14 @@ def test_among_a_million_records_a_real_but_tiny_change_does_not_cry_wolf() -> N
     assert overall(checks) == "fine"
 
 
-def test_a_baseline_too_small_for_any_verdict_is_told_apart_from_too_few_records() -> None:
+def test_a_baseline_that_is_too_small_differs_from_too_few_records() -> None:
     review = check(scores(100_000, 1), baseline(30))[-1]
 
     assert (review.verdict, review.needed) == ("too few records to say", None)
 
 
 @pytest.mark.parametrize("more", [1.1, 4])
-def test_with_the_records_asked_for_the_verdict_comes(more: float) -> None:
+def test_with_the_needed_records_there_is_a_verdict(more: float) -> None:
     few = check(scores(40, 1))
     needed = max(each.needed or 0 for each in few)
 
@@ -90,8 +90,8 @@ def test_reports_without_a_change_say_look_in_fewer_than_one_of_twenty() -> None
     assert alarms <= 10
 
 
-def test_what_is_called_noticeable_is_noticed() -> None:
-    """The power that a verdict rests on, against what simulated shifts of that very size give."""
+def test_a_noticeable_change_is_noticed() -> None:
+    """The power behind a verdict equals the detection rate of simulated shifts of exactly that size."""
     before = baseline(1000)
     expected = check(scores(300, 0), before)[2]
     noticed = sum(check(scores(300, seed, bicycles=0.625, sure=0.001), before)[2].p < 0.05 for seed in range(200))
@@ -99,7 +99,7 @@ def test_what_is_called_noticeable_is_noticed() -> None:
     assert noticed / 200 >= expected.power - 0.05
 
 
-def test_rounding_in_the_baseline_is_no_change() -> None:
+def test_rounding_in_the_baseline_is_not_a_change() -> None:
     """Nearly all scores of a sure model lie above 0.999995, which a baseline of five decimals keeps as 1."""
     now = scores(2000, 1, sure=0.02)
     before = Baseline(list(NAMES), scores(2000, 2, sure=0.02).round(5).tolist(), dict.fromkeys(NAMES, 0.5))

@@ -1,4 +1,4 @@
-"""The report from the command line: what it writes, what it says, and that nothing in a capture can harm it."""
+"""The report from the command line: its files and its text, which no capture can harm."""
 
 import io
 import json
@@ -19,7 +19,8 @@ from PIL import Image
 
 from functions.photo.decoder import Decoder
 from loading_bay.cli.main import main
-from loading_bay.report import gallery
+from loading_bay.pages.drawings import Drawing
+from loading_bay.report import gallery, plots
 from loading_bay.report.gallery import Gallery, choose
 from loading_bay.report.predictions import Predictions
 from loading_bay.stack.template import ROOT
@@ -50,7 +51,7 @@ def page(source: Path) -> str:
 
 
 class Elements(HTMLParser):
-    """Collects what a browser would make of the page: (tag, attributes) of every element."""
+    """Collects the elements of the page as a browser would: (tag, attributes)."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -68,6 +69,13 @@ def captures(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plots empty, which take most of a report's time, but for tests marked `drawn`."""
+    if not request.node.get_closest_marker("drawn"):
+        monkeypatch.setattr(plots, "draw", lambda name, summary, *_, **__: Drawing(name, summary, "<svg/>", "<svg/>"))
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return captures(tmp_path)
@@ -75,13 +83,13 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source of a report that was made without any option; tests only read it."""
+    """The source of a report made without options; tests only read it."""
     source = captures(tmp_path_factory.mktemp("reported"))
     assert report(source).exit_code == 0
     return source
 
 
-def test_the_report_holds_page_figures_table_plots_and_what_was_skipped(source: Path) -> None:
+def test_the_report_has_page_figures_table_plots_and_skipped_records(source: Path) -> None:
     result = report(source)
 
     assert result.exit_code == 0
@@ -139,7 +147,7 @@ def test_the_threshold_is_an_option(source: Path) -> None:
     assert metrics(source)["below_threshold"]["count"] == 1
 
 
-def test_exactly_the_threshold_is_sure_enough(tmp_path: Path) -> None:
+def test_a_score_at_the_threshold_is_accepted(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     write(source, place(), lines(record((0.9, 0.1)), record((0.89, 0.11))))
 
@@ -211,14 +219,14 @@ def test_expected_shares_replace_those_of_the_baseline(tmp_path: Path) -> None:
     assert metrics(source)["verdict"] != "look"
 
 
-def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None:
+def test_a_report_without_usable_records_gives_the_reasons(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     write(source, place(), lines(record(request_type="text/csv")))
 
     result = report(source)
 
     assert result.exit_code == 0
-    assert "There is no prediction here to report on" in page(source)
+    assert "There are no predictions to report on" in page(source)
     assert "not an image" in page(source)
 
 
@@ -234,10 +242,10 @@ def test_nothing_usable_still_makes_a_page_that_says_why(tmp_path: Path) -> None
         (["--expected-shares", "0.5,0.4"], "sum to 1"),
         (["--expected-shares", "1e-3,0.4,0.599"], "one number for each"),
         (["--since", "soon"], "neither a time"),
-        (["--since", "2026-11-20", "--until", "2026-11-19"], "must lie before"),
+        (["--since", "2026-11-20", "--until", "2026-11-19"], "must be before"),
     ],
 )
-def test_what_a_user_can_get_wrong_is_one_line_not_a_traceback(source: Path, options: list[str], message: str) -> None:
+def test_a_user_error_is_one_line_and_not_a_traceback(source: Path, options: list[str], message: str) -> None:
     result = CliRunner().invoke(main, ["report", str(source), "--output", str(source.parent / "out"), *options])
 
     assert result.exit_code in {1, 2}
@@ -345,7 +353,7 @@ def reviewed(k: int, guess: str, decided: str | None, day: int) -> dict[str, Any
     } | ({"vehicle": decided} if decided else {})
 
 
-def test_how_often_people_agree_is_told_by_the_model_s_guess_and_over_time(source: Path) -> None:
+def test_agreement_is_shown_by_the_model_s_guess_and_over_time(source: Path) -> None:
     decided = [("bicycle", "bicycle", 20), ("bicycle", "motorcycle", 20), ("motorcycle", "motorcycle", 24)]
     items = [reviewed(k, *each) for k, each in enumerate(decided)] + [reviewed(9, "motorcycle", None, 24)]
     file = write(source.parent, "decisions.json", json.dumps(items).encode())
@@ -385,16 +393,17 @@ def test_decisions_keep_to_the_window(source: Path) -> None:
     assert metrics(source)["decisions"]["photos"] == 1
 
 
-def test_no_decisions_are_no_trouble(source: Path) -> None:
+def test_a_report_without_decisions_works(source: Path) -> None:
     file = write(source.parent, "decisions.json", b"[]")
 
     assert report(source, "--decisions", str(file)).exit_code == 0
-    assert "holds no photo of this time" in page(source)
+    assert "has no photos in this window" in page(source)
 
 
 POISON = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
+@pytest.mark.drawn
 def test_a_poisoned_capture_cannot_put_an_element_into_the_page(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     drawing = f'<svg xmlns="http://www.w3.org/2000/svg">{POISON}</svg>'.encode()
@@ -440,11 +449,12 @@ def test_the_page_asks_for_nothing(reported: Path) -> None:
     assert "@import" not in page(reported)
 
 
-def test_ids_in_the_page_are_unique_so_that_no_plot_borrows_anothers_parts(reported: Path) -> None:
+def test_ids_in_the_page_are_unique_across_plots(reported: Path) -> None:
     ids = [attributes["id"] for _, attributes in Elements(page(reported)).found if attributes.get("id")]
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.drawn
 def test_names_with_dollars_and_control_codes_are_drawn_as_they_are(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     write(source, place(), lines(record(), record((0.2, 0.8))))
@@ -452,13 +462,13 @@ def test_names_with_dollars_and_control_codes_are_drawn_as_they_are(tmp_path: Pa
     assert report(source, "--classes", "$\\frac{$,<&\x07").exit_code == 0
 
     for plot in (tmp_path / "out/plots").iterdir():
-        ElementTree.parse(plot)  # noqa: S314 - our own file; a broken one raises here
+        ElementTree.parse(plot)  # noqa: S314 - this project's file; a broken one raises here
     assert "$\\frac{$" in (tmp_path / "out/plots/scores.svg").read_text(encoding="utf-8")
 
 
-def test_plots_carry_both_sets_of_colours_and_no_colour_of_their_own(reported: Path) -> None:
+def test_plots_have_both_sets_of_colours_and_no_other_colour(reported: Path) -> None:
     for plot in (reported.parent / "out/plots").iterdir():
-        root = ElementTree.parse(plot).getroot()  # noqa: S314 - our own file
+        root = ElementTree.parse(plot).getroot()  # noqa: S314 - this project's file
         styles = " ".join(each.get("style", "") for each in root.iter())
         assert "var(--class-0)" in styles
         assert not re.search("#[0-9a-f]{6}", styles)
@@ -493,7 +503,8 @@ def test_a_photo_below_the_threshold_is_not_among_the_most_confident(tmp_path: P
     assert "unsure" not in page(source).split("<h3>Most confident: motorcycle</h3>")[1]
 
 
-def test_captures_of_a_second_stand_on_an_axis_of_whole_seconds(tmp_path: Path) -> None:
+@pytest.mark.drawn
+def test_captures_of_a_second_have_an_axis_of_whole_seconds(tmp_path: Path) -> None:
     source = tmp_path / "captures"
     times = ("2026-11-20T04:10:50Z", "2026-11-20T04:10:51Z")
     write(source, place(), lines(*(record(time=time) for time in times)))
@@ -521,7 +532,7 @@ def decoder() -> Iterator[Decoder]:
         b"\x89PNG\r\n\x1a\n" + b"\x00" * 100,
     ],
 )
-def test_what_is_no_photo_has_no_thumbnail(decoder: Decoder, body: bytes) -> None:
+def test_a_file_that_is_not_a_photo_has_no_thumbnail(decoder: Decoder, body: bytes) -> None:
     assert gallery.thumbnail(decoder, body) is None
 
 
@@ -542,7 +553,7 @@ def test_a_huge_picture_is_not_unpacked(decoder: Decoder, side: int) -> None:
     assert gallery.thumbnail(decoder, encoded.getvalue()) is None
 
 
-def test_what_else_a_picture_file_carries_stays_behind(decoder: Decoder) -> None:
+def test_a_thumbnail_has_no_metadata(decoder: Decoder) -> None:
     plain, loaded = io.BytesIO(), io.BytesIO()
     picture = Image.frombytes("RGB", (32, 32), bytes(range(256)) * 12)
     picture.save(plain, "PNG")
@@ -565,7 +576,7 @@ def test_no_damaged_picture_is_fatal(decoder: Decoder, data: st.DataObject, form
     assert found is None or Image.open(io.BytesIO(found)).size <= (160, 160)
 
 
-def test_a_capture_file_that_vanishes_before_the_gallery_costs_only_the_picture(
+def test_a_capture_file_that_vanishes_before_the_gallery_loses_only_the_picture(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def vanishing(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:

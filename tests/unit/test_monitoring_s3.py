@@ -1,4 +1,4 @@
-"""Captures in S3: listed and fetched side by side, kept, and what vanishes meanwhile is named."""
+"""Captures in S3 are listed and fetched in parallel, and kept; files that vanish meanwhile are reported."""
 
 import io
 import time
@@ -42,7 +42,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the requests that are made, by the name of the operation."""
+    """Count the requests by the name of the operation."""
     counted: Counter[str] = Counter()
     real = BaseClient._make_api_call  # type: ignore[attr-defined]
 
@@ -88,7 +88,7 @@ def test_one_object_can_be_the_source(s3: Any, tmp_path: Path) -> None:
     assert len(read(tmp_path, place()).table) == 1
 
 
-def test_more_files_than_one_listing_holds_are_all_read_once(s3: Any, tmp_path: Path) -> None:
+def test_more_files_than_fit_into_a_listing_are_all_read_once(s3: Any, tmp_path: Path) -> None:
     for number in range(1_050):
         put(s3, place(name=f"{number:04}.jsonl"))
 
@@ -98,7 +98,7 @@ def test_more_files_than_one_listing_holds_are_all_read_once(s3: Any, tmp_path: 
     assert [each.name for each in found.files] == sorted(each.name for each in found.files)
 
 
-def test_of_a_repeated_record_the_first_by_name_is_used_whichever_folder_is_listed_first(
+def test_the_first_copy_of_a_record_by_name_is_used_in_any_order_of_folders(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(s3, place(variant="a"), record((0.99, 0.01), event_id="same"))
@@ -115,7 +115,7 @@ def test_of_a_repeated_record_the_first_by_name_is_used_whichever_folder_is_list
     assert read(tmp_path).table["scores"][:, 0].tolist() == [0.99]
 
 
-def test_a_second_run_fetches_only_what_is_new(s3: Any, tmp_path: Path, calls: Counter[str]) -> None:
+def test_a_second_run_fetches_only_new_captures(s3: Any, tmp_path: Path, calls: Counter[str]) -> None:
     for number in range(20):
         put(s3, place(name=f"{number}.jsonl"))
     read(tmp_path)
@@ -146,7 +146,7 @@ def test_a_key_cannot_lead_out_of_the_cache(s3: Any, tmp_path: Path) -> None:
     assert all((tmp_path / "deep/cache") in each.parents for each in tmp_path.rglob("*") if each.is_file())
 
 
-def test_photos_in_the_cache_are_for_their_owner_alone(s3: Any, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_photos_in_the_cache(s3: Any, tmp_path: Path) -> None:
     put(s3, place())
 
     read(tmp_path / "cache")
@@ -203,7 +203,7 @@ def test_a_window_leaves_other_days_unlisted_and_other_hours_unfetched(
 
 
 @pytest.mark.parametrize(("failures", "predictions", "skipped"), [(2, 2, {}), (3, 1, {"unreadable": 1})])
-def test_an_answer_that_breaks_off_is_asked_for_again_and_named_in_the_end(
+def test_a_truncated_answer_is_requested_again_and_finally_named(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, predictions: int, skipped: dict[str, int]
 ) -> None:
     put(s3, place(name="a.jsonl"))
@@ -226,7 +226,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again_and_named_in_the_end(
     assert len([each for each in tmp_path.rglob("*") if each.is_file()]) == predictions
 
 
-def test_a_bucket_that_is_not_there_is_one_line(s3: Any, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_one_line(s3: Any, tmp_path: Path) -> None:
     command = ["report", "s3://nowhere-at-all/", "--cache", str(tmp_path), "--output", str(tmp_path / "out")]
 
     result = CliRunner().invoke(main, command)

@@ -1,4 +1,4 @@
-"""Finding captures in a folder: endpoints, variants, hours, and what is left alone."""
+"""Finding captures in a folder: endpoints, variants, hours, and ignored files."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def files(source: Path, window: Window | None = None) -> list[CaptureFile]:
 
 
 @pytest.mark.parametrize("start", ["", "loading-bay", "loading-bay/AllTraffic", "loading-bay/AllTraffic/2026/11"])
-def test_endpoint_variant_and_hour_are_known_wherever_in_the_layout_one_starts(tmp_path: Path, start: str) -> None:
+def test_endpoint_variant_and_hour_are_known_from_any_folder_of_the_layout(tmp_path: Path, start: str) -> None:
     write(tmp_path, place(), lines(record()))
 
     (found,) = files(tmp_path / start)
@@ -51,7 +51,7 @@ def test_outside_the_layout_the_folder_stands_for_the_endpoint(tmp_path: Path) -
     assert (found.endpoint, found.variant, found.hour) == ("endpoint-1", "", None)
 
 
-def test_a_folder_that_only_looks_like_an_hour_is_no_trouble(tmp_path: Path) -> None:
+def test_a_folder_that_only_looks_like_an_hour_is_harmless(tmp_path: Path) -> None:
     write(tmp_path, "loading-bay/AllTraffic/2026/13/45/99/a.jsonl", lines(record()))
 
     (found,) = files(tmp_path, Window(since=HOUR))
@@ -103,7 +103,7 @@ def test_a_source_with_nothing_in_it_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS's file system takes no such name")
-def test_a_name_that_is_no_utf_8_can_be_printed(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_can_be_printed(tmp_path: Path) -> None:
     folder = write(tmp_path, place(), lines(record())).parent
     for suffix in (b".jsonl", b".txt"):
         Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe" + suffix)).write_bytes(lines(record()))
@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     write(tmp_path, "closed/a.jsonl", lines(record()))
     opened = os.scandir
 
-    def refused(folder: str) -> Any:  # root may read every folder, so that taking its rights away refuses nothing
+    def refused(folder: str) -> Any:  # root may read every folder, so removing permissions has no effect
         if str(folder).endswith("closed"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
         return opened(folder)

@@ -1,4 +1,4 @@
-"""A report on a deployed stack knows by itself where captures and decisions lie, its classes and its threshold."""
+"""A report on a deployed stack automatically finds captures, decisions, classes and threshold."""
 
 import json
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def test_a_stack_s_captures_decisions_classes_and_threshold_are_found(session: A
     assert found["decisions"]["counts"]["REVIEW"] == 1
 
 
-def test_an_endpoint_that_captures_nothing_or_is_not_there_is_one_line(session: Any, tmp_path: Path) -> None:
+def test_a_missing_endpoint_or_one_without_captures_is_one_line(session: Any, tmp_path: Path) -> None:
     missing = report(tmp_path)
     assert missing.exit_code == 1
     assert "cannot look at endpoint bay" in missing.output

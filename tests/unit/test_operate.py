@@ -1,4 +1,4 @@
-"""Commands for any stack: a key can neither command the terminal nor forge a line, and a refusal says what to do."""
+"""Commands for any stack: a key can neither command the terminal nor forge a line, and a refusal names a remedy."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_refusal_names_the_command_that_helps(table: Any, command: list[str], 
 
 
 @pytest.mark.usefixtures("deployed")
-def test_an_export_says_of_a_decision_that_can_still_be_undone_that_it_is_too_early(table: Any, tmp_path: Path) -> None:
+def test_an_export_reports_decisions_that_can_still_be_undone_as_too_early(table: Any, tmp_path: Path) -> None:
     reviewed: dict[str, Any] = {"vehicle": "bicycle", "reviewed_by": "ana", "announced_at": "2026-11-25T10:00:00.000Z"}
     # A decision, and the correction of one whose earlier label is there
     put(table, "fresh.jpg", "ROUTED", timedelta(minutes=1), **reviewed, queue="OPEN#0", due_at=1)

@@ -1,4 +1,4 @@
-"""Reducing photos: every accepted format, upright and centred; everything else refused by name."""
+"""Reducing photos: every accepted format is upright and centred; all other files are refused by name."""
 
 import io
 import random
@@ -10,13 +10,13 @@ import pytest
 from PIL import ExifTags, Image
 
 from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
-from functions.photo.image import Photo, central_square
+from functions.photo.image import PreparedPhoto, central_square
 
 pillow_heif.register_heif_opener()
 LIMIT = 50_000_000
 
 
-def reduce(data: bytes, size: int = 32, max_pixels: int = LIMIT) -> Photo:
+def reduce(data: bytes, size: int = 32, max_pixels: int = LIMIT) -> PreparedPhoto:
     return central_square(data, size=size, max_pixels=max_pixels)
 
 
@@ -26,7 +26,7 @@ def encode(image: Image.Image, format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def pixel(photo: Photo, x: int, y: int) -> tuple[int, ...]:
+def pixel(photo: PreparedPhoto, x: int, y: int) -> tuple[int, ...]:
     assert photo.image.mode == "RGB"
     value = photo.image.getpixel((x, y))
     assert isinstance(value, tuple)
@@ -47,7 +47,7 @@ def halves(left: tuple[int, int, int] = RED, right: tuple[int, int, int] = BLUE)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF"])
-def test_every_accepted_format_comes_out_as_the_same_small_picture(format: str) -> None:
+def test_every_accepted_format_becomes_the_same_small_picture(format: str) -> None:
     reduced = reduce(encode(halves(), format))
 
     assert (reduced.format, reduced.width, reduced.height) == (format, 96, 96)
@@ -65,7 +65,7 @@ def test_the_picture_has_the_size_that_the_model_takes(size: int) -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_is_turned_upright(orientation: int, format: str) -> None:
-    # Given a picture with a red quarter at its top left, stored turned in each way that EXIF knows
+    # Given a picture with a red quarter at its top left, stored in each EXIF orientation
     upright = Image.new("RGB", (96, 64), GREEN)
     upright.paste(RED, (0, 0, 48, 32))
     undo = {
@@ -110,7 +110,7 @@ def test_a_large_jpeg_gives_the_same_picture_as_a_full_decode() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "AVIF"])
-def test_what_is_transparent_becomes_white(format: str) -> None:
+def test_transparent_pixels_become_white(format: str) -> None:
     image = Image.new("RGBA", (64, 64), (255, 0, 0, 255))
     image.paste((0, 0, 0, 0), (32, 0, 64, 64))
 
@@ -148,7 +148,7 @@ def test_every_kind_of_pixel_becomes_rgb(image: Image.Image, format: str, expect
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "AVIF"])
-def test_of_an_animation_the_first_frame_is_taken(format: str) -> None:
+def test_an_animation_becomes_its_first_frame(format: str) -> None:
     frames = [Image.new("RGB", (48, 48), colour) for colour in (RED, BLUE, GREEN)]
 
     reduced = reduce(encode(frames[0], format, save_all=True, append_images=frames[1:]))
@@ -172,14 +172,14 @@ def test_other_formats_are_refused(format: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"hello", b"%PDF-1.7", b"<svg/>", bytes(1000)])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_a_file_that_is_not_a_picture_is_refused(data: bytes) -> None:
     with pytest.raises(UnreadablePhoto):
         reduce(data)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
-def test_a_photo_that_is_cut_off_is_refused(format: str, share: float) -> None:
+def test_a_truncated_photo_is_refused(format: str, share: float) -> None:
     noise = Image.frombytes("RGB", (128, 128), random.Random(2).randbytes(128 * 128 * 3))
     whole = encode(noise, format)
 
@@ -204,7 +204,7 @@ def test_a_header_that_promises_a_billion_pixels_is_refused_without_decoding() -
         reduce(bytes(photo))
 
 
-def test_broken_exif_does_not_cost_the_photo() -> None:
+def test_broken_exif_does_not_make_the_photo_fail() -> None:
     photo = encode(halves(), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff" + b"\x01" * 40)
 
     assert close(pixel(reduce(photo), 4, 16), RED)
@@ -212,7 +212,7 @@ def test_broken_exif_does_not_cost_the_photo() -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
 def test_nothing_but_pixels_goes_on_to_the_model(format: str) -> None:
-    # Given a photo with a colour profile as large as some printers' are: more than a state of the workflow may hold
+    # Given a photo with a colour profile as large as some printers': larger than a workflow state may be
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "a driver"
     profile = random.Random(0).randbytes(600_000)
@@ -224,5 +224,5 @@ def test_nothing_but_pixels_goes_on_to_the_model(format: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (31, 33), (3000, 2)])
-def test_photos_of_any_shape_are_taken(size: tuple[int, int]) -> None:
+def test_photos_of_any_shape_are_accepted(size: tuple[int, int]) -> None:
     assert close(pixel(reduce(encode(Image.new("RGB", size, RED), "PNG")), 16, 16), RED)

@@ -1,6 +1,6 @@
-"""Photos as cameras, phones and editors write them: no metadata changes a pixel that it should not, none costs a photo.
+"""Photos from cameras, phones and editors: metadata never changes a pixel wrongly, nor makes a photo fail.
 
-`FUZZ_EXAMPLES` tries the whole family, a part of it otherwise.
+With `FUZZ_EXAMPLES` the whole family is tested, otherwise a part of it.
 """
 
 import io
@@ -38,7 +38,7 @@ def shown(data: bytes) -> NDArray[np.int_]:
 
 
 def as_pillow_reads_it(data: bytes) -> NDArray[np.int_]:
-    """The picture as it is decoded with all that the file says."""
+    """The picture decoded with all metadata of the file."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -52,7 +52,7 @@ def test_metadata_that_decoders_do_not_see_change_no_pixel(member: Member) -> No
 
 
 @pytest.mark.parametrize(("member", "is_whole"), broken_off(), ids=lambda value: getattr(value, "name", ""))
-def test_a_jpeg_is_whole_if_all_of_its_picture_is_there_whatever_its_end(member: Member, is_whole: bool) -> None:
+def test_a_jpeg_with_a_complete_picture_is_whole_with_any_end(member: Member, is_whole: bool) -> None:
     if is_whole:
         assert np.array_equal(shown(member.data), as_pillow_reads_it(jpeg_of(member)))
     else:
@@ -61,7 +61,7 @@ def test_a_jpeg_is_whole_if_all_of_its_picture_is_there_whatever_its_end(member:
 
 
 def jpeg_of(member: Member) -> bytes:
-    """The same JPEG with its end."""
+    """The same JPEG with its end marker."""
     return next(each.data for each, _ in broken_off() if each.name == member.name.rpartition(", ")[0] + ", end")
 
 
@@ -81,7 +81,7 @@ RAW_PROFILE = b"\nexif\n      %d\n" % len(exif(6)) + exif(6).hex().encode()
         png([chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp(6))]),
     ],
 )  # fmt: skip
-def test_a_photo_is_turned_however_its_file_says_so(data: bytes) -> None:
+def test_a_photo_is_turned_by_any_orientation_in_its_file(data: bytes) -> None:
     turned = shown(data)
 
     assert turned.shape == (96, 64, 3)
@@ -114,20 +114,20 @@ def test_exif_takes_precedence_over_xmp() -> None:
         (b"\0\0\0\x18ftypmp42" + bytes(20), "a video"),
     ],
 )  # fmt: skip
-def test_what_arrives_in_place_of_a_photo_is_named(data: bytes, name: str) -> None:
+def test_a_file_in_place_of_a_photo_is_named(data: bytes, name: str) -> None:
     with pytest.raises(UnreadablePhoto, match=f"not a JPEG, PNG, WebP, HEIC or AVIF photo, but {name}"):
         shown(data)
 
 
 @pytest.mark.parametrize(("primaries", "transfer"), [(12, 13), (9, 1), (9, 16), (12, 18)])
-def test_a_heic_that_names_its_colours_looks_as_an_avif_that_does(primaries: int, transfer: int) -> None:
+def test_a_heic_with_a_colour_coding_looks_like_the_same_avif(primaries: int, transfer: int) -> None:
     difference = np.abs(shown(heic(primaries, transfer)) - shown(avif([], primaries, transfer)))
 
     assert difference.mean() < 2
     assert np.abs(shown(heic(primaries, transfer)) - shown(heic(1, 13))).mean() > 5
 
 
-def test_a_webp_whose_size_is_too_large_is_read_if_its_picture_is_whole() -> None:
+def test_a_webp_with_a_size_that_is_too_large_is_read_if_complete() -> None:
     whole = encode(scene(), "WEBP")
     larger = whole[:4] + (len(whole) + 5000).to_bytes(4, "little") + whole[8:]
 
@@ -146,6 +146,6 @@ def test_a_colour_profile_of_more_than_a_megabyte_is_ignored(format: str) -> Non
 
 
 @pytest.mark.parametrize("start", [b"\0\0\0\x10ftypmif3avif", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1"])
-def test_a_kind_of_avif_that_no_decoder_reads_is_still_named_an_avif(start: bytes) -> None:
-    with pytest.raises(UnreadablePhoto, match="the AVIF photo is damaged, or of a kind that is not supported"):
+def test_an_avif_that_no_decoder_reads_is_still_named_an_avif(start: bytes) -> None:
+    with pytest.raises(UnreadablePhoto, match="the AVIF photo is damaged or of an unsupported kind"):
         shown(start + b"\0\0\0\x20mini" + bytes(40))

@@ -1,4 +1,4 @@
-"""One way to prepare a photo: the pipeline, training and the model's server make the same pixels of it."""
+"""The pipeline, training and the model server prepare a photo in the same way, pixel by pixel."""
 
 import io
 import struct
@@ -101,7 +101,7 @@ def piped(photo: bytes) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.uint8]]:
-    """The pixels that training makes of each photo."""
+    """The pixels that training makes from each photo."""
     folder = tmp_path_factory.mktemp("photos")
     for label in ("bicycle", "motorcycle"):
         (folder / label).mkdir()
@@ -112,12 +112,12 @@ def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np
 
 
 @pytest.mark.parametrize("kind", PHOTOS)
-def test_training_prepares_a_photo_as_the_pipeline_does(kind: str, trained_on: dict[str, NDArray[np.uint8]]) -> None:
+def test_training_prepares_a_photo_like_the_pipeline(kind: str, trained_on: dict[str, NDArray[np.uint8]]) -> None:
     assert np.array_equal(trained_on[kind], piped(PHOTOS[kind]))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PHOTOS if kind.startswith(("PNG", "JPEG, "))])
-def test_the_model_s_server_prepares_a_photo_as_the_pipeline_does(kind: str) -> None:
+def test_the_model_server_prepares_a_photo_like_the_pipeline(kind: str) -> None:
     seen = serve.read_pixels(PHOTOS[kind], ("PNG", "JPEG"), 32)
 
     assert np.array_equal(seen, piped(PHOTOS[kind]))
@@ -149,7 +149,7 @@ def test_the_transparent_grey_of_a_png_of_few_bits_becomes_white(depth: int, tra
     assert np.all(piped(png(row, 64, depth, 0, struct.pack(">H", transparent + 1))) == shade)
 
 
-def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
+def test_a_grey_that_results_from_reducing_is_not_transparent() -> None:
     stripes = np.tile(np.array([100, 200], np.uint8), (64, 32))
 
     pixels = piped(encode(Image.fromarray(stripes), "PNG", transparency=150))
@@ -157,7 +157,7 @@ def test_a_grey_that_only_comes_about_by_reducing_is_not_transparent() -> None:
     assert np.all(np.abs(pixels.astype(int) - 150) < 8)
 
 
-def test_colours_of_a_wider_space_are_read_as_what_they_are() -> None:
+def test_colours_of_a_wider_space_are_converted() -> None:
     seen = piped(encode(Image.new("RGB", (64, 64), (120, 160, 130)), "PNG", icc_profile=ADOBE))[16, 16]
 
     light = (np.array([120, 160, 130]) / 255) ** 2.19921875 @ np.array(ADOBE_COLOURS) @ np.linalg.inv(SRGB_COLOURS)

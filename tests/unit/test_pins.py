@@ -1,4 +1,4 @@
-"""The local stack's functions run with the versions that are deployed."""
+"""The local stack's functions run with the deployed versions."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ def pins(lock: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("function", ["serialize", "inference", "threshold", "review"])
-def test_a_function_s_packages_are_those_of_the_environment_it_runs_under_here(function: str) -> None:
+def test_a_function_s_packages_match_the_local_environment(function: str) -> None:
     required = pins(ROOT / "functions" / function / "requirements.txt")
 
     assert required

@@ -1,4 +1,4 @@
-"""Photos that ask for more work than a photo may: refused by their header, by a decoder, or when their time is up."""
+"""Photos that are too expensive to decode are refused by header, by a decoder, or when their time is up."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from functions.photo.image import central_square
 from tests.fuzz.poison import FAMILIES, exif_array
 
 MAX_PIXELS = 20_000_000
-# Of each family, how many of its parts no photo has.
+# For each family, a number of parts that no real photo has.
 TOO_MANY = {"PNG of empty chunks": 20_001, "PNG of texts": 20_001, "PNG of empty data": 20_001, "AVIF that lies": 40}
 
 

@@ -1,4 +1,4 @@
-"""What a presigned upload allows: exactly one key, one type and a bounded size, signed."""
+"""A presigned upload allows exactly one key, one type and a limited size, and is signed."""
 
 import base64
 import json
@@ -73,7 +73,7 @@ def test_two_uploads_never_share_a_key(deployed: Deployed) -> None:
     assert len(keys) == 20
 
 
-def test_it_expires_when_it_says(deployed: Deployed) -> None:
+def test_it_expires_at_its_stated_time(deployed: Deployed) -> None:
     upload = presign_upload(deployed, "driver-7", "image/jpeg", seconds=60)
 
     expiration = datetime.fromisoformat(policy_of(upload)["expiration"])
@@ -81,7 +81,7 @@ def test_it_expires_when_it_says(deployed: Deployed) -> None:
     assert expiration < datetime.now(UTC) + timedelta(seconds=62)
 
 
-def test_it_is_signed_as_buckets_with_a_key_of_their_own_demand_and_tells_no_secret(deployed: Deployed) -> None:
+def test_it_is_signed_for_buckets_with_a_kms_key_and_reveals_no_secret(deployed: Deployed) -> None:
     upload = presign_upload(deployed, "driver-7", "image/jpeg")
 
     assert upload.fields["x-amz-algorithm"] == "AWS4-HMAC-SHA256"
@@ -115,7 +115,7 @@ def test_the_command_prints_the_form_for_an_app_or_a_command_for_a_person(
 
 
 class Store(BaseHTTPRequestHandler):
-    """Answers every upload with the status that its server is told."""
+    """Answers every upload with the status that its server has."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -125,7 +125,7 @@ class Store(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 @pytest.mark.parametrize(("status", "stored"), [(204, True), (307, False), (301, False), (403, False), (503, False)])

@@ -1,4 +1,4 @@
-"""The review page's function: who gets in, its answers and its content policy, on real events of an HTTP API."""
+"""The review page's function: access, answers and content policy, with real events of an HTTP API."""
 
 import base64
 import html
@@ -36,7 +36,7 @@ Call = Callable[..., tuple[int, Any]]
 
 @pytest.fixture(scope="module")
 def function(aws: None) -> Iterator[ModuleType]:  # noqa: F811
-    """Import the function as Lambda does, with its variables set."""
+    """Import the function like Lambda, with its variables set."""
     variables = {
         "DECISIONS_TABLE": TABLE,
         "ANNOUNCE_REVIEW_ARN": WORKFLOW,
@@ -218,11 +218,11 @@ def test_no_script_turns_text_into_markup() -> None:
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/app.py", "/page/main.js", "/index.html", "/api", "/main.js/x"])
-def test_there_is_nothing_else_to_be_had(review: ModuleType, path: str) -> None:
+def test_all_other_paths_are_missing(review: ModuleType, path: str) -> None:
     assert request(review, "GET", path)["statusCode"] == 404
 
 
-def test_the_queue_hands_out_photos_and_says_what_else_goes_on(call: Call, desk: Desk) -> None:  # noqa: F811
+def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> None:  # noqa: F811
     scores = {"motorcycle": "0.4", "bicycle": "0.6"}
     photo = put(desk, "driver-7/one.jpg", order="4711")
     desk.table.dynamodb.update_item(
@@ -272,7 +272,7 @@ def test_a_decision_is_taken_once_undone_and_corrected(call: Call, desk: Desk) -
     assert call("decide", correction)[1]["revision"] == 2
 
 
-def test_what_somebody_else_holds_cannot_be_decided(call: Call, desk: Desk) -> None:  # noqa: F811
+def test_a_photo_that_somebody_else_holds_cannot_be_decided(call: Call, desk: Desk) -> None:  # noqa: F811
     photo = put(desk, lease_by="ben", lease_until=int(time.time()) + 60)
 
     status, answer = call("decide", {"photo": photo, "answer": "bicycle", "review_id": new_id()})
@@ -378,7 +378,7 @@ def test_a_picture_is_an_upright_jpeg_of_bounded_size_without_metadata(
         assert not shown.getexif()
 
 
-def test_the_picture_comes_from_where_the_table_says(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
+def test_the_table_decides_where_the_picture_comes_from(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
     upload(review, "uploads/secret.png", picture())
 
     status, _ = call("picture", {"photo": "s3://inbox/uploads/secret.png", "s3_key": "uploads/secret.png"})
@@ -390,7 +390,7 @@ def test_the_picture_comes_from_where_the_table_says(review: ModuleType, call: C
 @pytest.mark.parametrize(
     ("data", "status"), [(b"<svg onload=alert(1)>", 422), (picture((3000, 2000)), 422), (b"x" * 1_000_001, 422)]
 )
-def test_what_cannot_be_shown_says_why(
+def test_a_picture_that_cannot_be_shown_has_a_reason(
     review: ModuleType,
     call: Call,
     desk: Desk,  # noqa: F811
@@ -413,7 +413,7 @@ def test_a_photo_that_was_overwritten_is_not_shown(review: ModuleType, call: Cal
 
 
 def taken(review: ModuleType, desk: Desk, name: str, hours: float = 0, **changes: Any) -> str:  # noqa: F811
-    """Upload a photo and write its record, `hours` after noon of the day on which it is now; returns its name."""
+    """Upload a photo and write its record, `hours` after today's noon; return its name."""
     number = len(all_decisions(desk.table))
     etag = upload(review, f"uploads/{name}", picture((40 + number, 20)))
     now = datetime.now(UTC) + timedelta(hours=hours)
@@ -425,7 +425,7 @@ def taken(review: ModuleType, desk: Desk, name: str, hours: float = 0, **changes
 WAITS: dict[str, Any] = {"status": "REVIEW", "queue": "REVIEW#0", "due_at": 1, "vehicle": None}
 
 
-def test_the_driver_s_other_photos_of_the_day_stand_beside(
+def test_the_driver_s_other_photos_of_the_day_are_shown(
     review: ModuleType,
     call: Call,
     desk: Desk,  # noqa: F811
@@ -448,7 +448,7 @@ def test_the_driver_s_other_photos_of_the_day_stand_beside(
     assert shown["statusCode"] == 200
 
 
-def test_of_a_busy_driver_the_nearest_photos_stand_beside(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
+def test_the_nearest_photos_of_a_busy_driver_are_shown(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
     photo = taken(review, desk, "driver-8/now.png", **WAITS)
     for number in range(9):
         taken(review, desk, f"driver-8/{number}.png")
@@ -470,12 +470,12 @@ def test_only_the_same_driver_s_photos_of_the_day_can_be_seen_beside_one_in_revi
 
     for stranger in [*strangers, elsewhere, "s3://inbox/uploads/driver-7/nothing.png#0", photo]:
         assert call("picture", {"photo": stranger, "beside": photo})[0] == 404
-    assert call("picture", {"photo": photo, "beside": other})[0] == 404  # which was never in review
+    assert call("picture", {"photo": photo, "beside": other})[0] == 404  # it was never in review
     assert call("picture", {"photo": other})[0] == 404
     assert call("beside", {"photo": other})[0] == 404
 
 
-def test_a_photo_in_nobody_s_folder_stands_alone(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
+def test_a_photo_outside_a_driver_s_folder_is_shown_alone(review: ModuleType, call: Call, desk: Desk) -> None:  # noqa: F811
     photo = taken(review, desk, "now.png", **WAITS)
     taken(review, desk, "other.png")
 

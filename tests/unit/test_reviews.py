@@ -1,4 +1,4 @@
-"""A person's decision is taken once, undone in time, corrected afterwards, under the conditions of moto's table."""
+"""A person's decision counts once, can be undone in time and corrected later, under the conditions of moto's table."""
 
 import json
 import re
@@ -26,7 +26,7 @@ WORKFLOW = "arn:aws:states:us-east-1:123456789012:stateMachine:announce"
 
 
 class Announcements:
-    """Stands for Step Functions: keeps each execution's input under its name, and can be out of reach."""
+    """Replaces Step Functions: keeps each execution's input under its name, and can be unreachable."""
 
     def __init__(self) -> None:
         self.inputs: dict[str, dict[str, str]] = {}
@@ -43,7 +43,7 @@ class Announcements:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[None]:
-    """Let nothing reach AWS; clients made from now on talk to moto."""
+    """Keep all calls from AWS; clients made from now on talk to moto."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield
@@ -51,7 +51,7 @@ def aws() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def dynamodb(aws: None) -> Any:
-    """Return a client of a table that is indexed as the template says."""
+    """Return a client of a table with the template's indexes."""
     client = boto3.client("dynamodb")
     wanted = read_template()["Resources"]["Decisions"]["Properties"]
     taken = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
@@ -68,7 +68,7 @@ def desk(dynamodb: Any) -> Iterator[Desk]:
 
 
 def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
-    """Write the record of a photo that waits; returns its name."""
+    """Write the record of a photo that needs review; return its name."""
     claim = str(uuid.uuid4())
     record = {
         "photo": f"s3://inbox/uploads/{name}#{'0' * 32}",
@@ -91,7 +91,7 @@ def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
 
 
 def close(desk: Desk, photo: str) -> None:
-    """Close the undo window, as the workflow does."""
+    """Close the undo window like the workflow."""
     desk.table.dynamodb.update_item(
         TableName=TABLE,
         Key={"photo": {"S": photo}},
@@ -149,7 +149,7 @@ def test_the_same_decision_again_answers_the_same_and_another_meets_a_conflict(d
     assert refused.value.decision == first
 
 
-def test_a_decision_whose_announcement_cannot_start_is_taken_and_due_for_the_sweep(desk: Desk) -> None:
+def test_a_decision_whose_announcement_cannot_start_is_recorded_and_due_for_run_again(desk: Desk) -> None:
     desk.stepfunctions.reachable = False
 
     decision = decide(desk, put(desk))
@@ -180,7 +180,7 @@ def test_a_late_copy_of_any_undone_decision_does_not_decide_again(desk: Desk) ->
     for review_id in ids:
         with pytest.raises(Conflict, match="was undone"):
             decide(desk, photo, "bicycle", review_id)
-    # A record is bounded, and so are the ids that it can remember
+    # A record has limited size, so it can remember a limited number of ids
     desk.undo(photo, review_id=ids[-1], reviewer="ana")
     last = decide(desk, photo, "motorcycle")
     with pytest.raises(Conflict, match="undone too often"):
@@ -196,7 +196,7 @@ def test_one_id_for_two_photos_announces_both(desk: Desk) -> None:
     assert announced(desk) == [(first, review_id), (second, review_id)]
 
 
-def test_an_item_that_is_not_a_decision_hides_no_other(desk: Desk) -> None:
+def test_an_item_that_is_not_a_decision_does_not_hide_others(desk: Desk) -> None:
     put(desk, "bad.jpg", due_at=1, claimed_at="yesterday")
     put(desk, "worse.jpg", due_at=2, status="LOST")
     photo = put(desk)
@@ -204,7 +204,7 @@ def test_an_item_that_is_not_a_decision_hides_no_other(desk: Desk) -> None:
     assert held(desk, "ana", 3) == [photo]
 
 
-def test_too_late_or_not_ones_own_a_decision_cannot_be_undone(desk: Desk) -> None:
+def test_a_late_decision_or_one_of_somebody_else_cannot_be_undone(desk: Desk) -> None:
     photo, review_id = put(desk), new_id()
     decide(desk, photo, "bicycle", review_id)
     with pytest.raises(Conflict, match="ana's"):
@@ -238,13 +238,13 @@ def test_a_correction_is_the_next_revision(desk: Desk) -> None:
     ("answer", "review_id"),
     [("tank", str(uuid.UUID(int=0))), ("", str(uuid.UUID(int=0))), ("bicycle", "x"), ("bicycle", "../../admin")],
 )
-def test_nonsense_is_no_answer(desk: Desk, answer: str, review_id: str) -> None:
+def test_nonsense_is_an_invalid_answer(desk: Desk, answer: str, review_id: str) -> None:
     with pytest.raises(InvalidAnswer):
         desk.decide(put(desk), answer, review_id=review_id, reviewer="ana")
 
 
 @pytest.mark.parametrize("status", ["CLAIMED", "ROUTED", "REJECTED", "FAILED"])
-def test_of_a_photo_that_was_never_in_review_nothing_is_said(desk: Desk, status: str) -> None:
+def test_a_photo_that_was_never_in_review_is_not_revealed(desk: Desk, status: str) -> None:
     photo = put(desk, status=status, queue=None, due_at=None)
 
     with pytest.raises(UnknownPhoto):
@@ -260,7 +260,7 @@ def test_a_photo_that_is_not_announced_yet_cannot_be_decided(desk: Desk) -> None
         decide(desk, photo)
 
 
-def test_the_oldest_photos_are_handed_out_first_and_to_one_person_each(desk: Desk) -> None:
+def test_the_oldest_photos_come_first_and_each_goes_to_one_person(desk: Desk) -> None:
     photos = [put(desk, f"{number}.jpg", due_at=1795600800 + number) for number in range(5)]
 
     assert held(desk, "ana", 2) == photos[:2]
@@ -274,7 +274,7 @@ def test_the_oldest_photos_are_handed_out_first_and_to_one_person_each(desk: Des
         decide(desk, photos[2], by="ana")
 
 
-def test_a_lease_ends_by_itself_or_when_it_is_given_back(desk: Desk) -> None:
+def test_a_lease_expires_or_is_released(desk: Desk) -> None:
     photo = put(desk)
     assert held(desk, "ana") == [photo]
     release(desk.table, "ben", [photo])

@@ -1,4 +1,4 @@
-"""ClassifyPhoto ends on a second interpreter as it does on the first, with arguments that AWS takes."""
+"""ClassifyPhoto ends on a second interpreter as on the first, with arguments that AWS accepts."""
 
 import json
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def announced(run: Run) -> list[tuple[str, dict[str, Any]]]:
     return [(entry["DetailType"], entry["Detail"]) for entry in entries]
 
 
-def test_a_photo_that_the_model_is_sure_of_is_routed(bay: Interpreter) -> None:
+def test_a_sure_photo_is_routed(bay: Interpreter) -> None:
     run = classify(bay)
 
     assert (run.status, run.states[-1]) == ("SUCCEEDED", "VehicleRouted")
@@ -105,7 +105,7 @@ def test_a_photo_that_the_model_is_sure_of_is_routed(bay: Interpreter) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_what_a_function_raises_is_recorded_and_announced(
+def test_an_error_of_a_function_is_recorded_and_announced(
     bay: Interpreter, function: str, error: Exception, status: str, code: ReasonCode, kind: str
 ) -> None:
     bay.functions[function] = raising(error)

@@ -1,4 +1,4 @@
-"""SerializePhoto: the picture that goes on to the endpoint, and the order that a photo was uploaded with."""
+"""SerializePhoto: the picture for the endpoint, and the order in a photo's metadata."""
 
 import base64
 import importlib
@@ -75,13 +75,13 @@ def noise(size: tuple[int, int]) -> Image.Image:
 
 
 def checks(size: tuple[int, int]) -> Image.Image:
-    """Pixels of opposite colours side by side, which JPEG is worst at."""
+    """Neighbouring pixels of opposite colours, the worst case for JPEG."""
     colours = np.array([[255, 0, 255], [0, 255, 0]], np.uint8)
     return Image.fromarray(colours[np.indices(size[::-1]).sum(0) % 2])
 
 
 def test_the_whole_photo_goes_on_upright_as_a_jpeg(serialize: Serialize) -> None:
-    # Given a photo that a phone stored lying on its side, red above and blue below
+    # Given a photo that a phone stored on its side, red above and blue below
     upright = Image.new("RGB", (600, 1200), "red")
     upright.paste("blue", (0, 600, 600, 1200))
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""The endpoint, over HTTP as SageMaker would call it, with the model that ships."""
+"""The endpoint over HTTP, called like SageMaker, with the model that ships."""
 
 import http.client
 import io
@@ -144,18 +144,18 @@ def test_an_upside_down_photo_is_turned_by_its_exif(port: int) -> None:
     )
 
 
-def test_the_same_image_gets_the_same_answer_whoever_else_asks(port: int) -> None:
+def test_concurrent_requests_do_not_change_an_answer(port: int) -> None:
     alone = call(port, "POST", "/invocations", picture("PNG"))
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: call(port, "POST", "/invocations", picture("PNG")), range(40)))
     assert answers == [alone] * 40
 
 
-def test_ping_says_what_pictures_the_model_takes(app: Starlette, port: int) -> None:
+def test_ping_returns_the_models_picture_size(app: Starlette, port: int) -> None:
     assert served_size(f"http://127.0.0.1:{port}") == app.state.input_size
 
 
-def test_ping_answers_while_images_are_worked_on(port: int) -> None:
+def test_ping_answers_while_images_are_classified(port: int) -> None:
     with ThreadPoolExecutor(4) as pool:
         working = [pool.submit(call, port, "POST", "/invocations", picture("PNG", (4000, 3000))) for _ in range(4)]
         started = time.monotonic()
@@ -176,13 +176,13 @@ def test_ping_answers_while_images_are_worked_on(port: int) -> None:
 )
 def test_a_stalled_connection_is_closed(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "REQUEST_SECONDS", 0.2)
-    with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:  # an idle one stays open for longer
+    with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:  # idle ones stay open for longer
         connection.sendall(sent)
         while connection.recv(65_536):
             pass
 
 
-def test_a_slow_request_that_comes_in_whole_is_answered(port: int) -> None:
+def test_a_slow_but_complete_request_is_answered(port: int) -> None:
     body = picture("PNG")
     head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
@@ -197,7 +197,7 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
         serve.create_app(tmp_path / "nothing.onnx")
 
 
-def test_the_command_line_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_names_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         serve.main(["serve", "--model", str(tmp_path / "nothing.onnx")])
     assert capsys.readouterr().err == f"there is no model at {tmp_path / 'nothing.onnx'}\n"

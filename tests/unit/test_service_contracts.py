@@ -1,4 +1,4 @@
-"""What AWS's services ask of the template beyond its schema: policies they honour, metrics that can be compared."""
+"""Requirements of AWS services beyond the template's schema: effective policies, comparable metrics."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ def test_eventbridge_may_publish_to_the_topic_without_conditions() -> None:
     assert "Condition" not in statement
 
 
-def test_eventbridge_may_use_the_key_whatever_account_it_says_it_comes_from() -> None:
+def test_eventbridge_may_use_the_key_without_an_account_condition() -> None:
     """https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html knows no aws:SourceAccount for EventBridge."""
     (statement,) = statements_for("events.amazonaws.com", RESOURCES["Key"]["Properties"]["KeyPolicy"])
 
@@ -35,8 +35,8 @@ def test_eventbridge_may_use_the_key_whatever_account_it_says_it_comes_from() ->
     assert not re.search(r"aws:Source(Account|Arn)", str(statement.get("Condition", "")))
 
 
-def test_no_alarm_subtracts_what_is_counted_at_another_moment() -> None:
-    """A function's metrics are stamped when they are flushed, AWS's own when a run starts or when it ends."""
+def test_no_alarm_subtracts_counts_of_different_times() -> None:
+    """A function's metrics get the time when they are flushed, AWS metrics the start or end of a run."""
     for name, resource in RESOURCES.items():
         if resource["Type"] == "AWS::CloudWatch::Alarm":
             for metric in resource["Properties"].get("Metrics", []):

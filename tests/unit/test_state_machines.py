@@ -1,4 +1,4 @@
-"""Rules for state machines that cfn-lint does not check: targets, substitutions, retries, expressions, variables."""
+"""Checks of state machines beyond cfn-lint: targets, substitutions, retries, expressions, variables."""
 
 import json
 import re
@@ -12,12 +12,12 @@ from statelint.linter import Linter
 from .definitions import DEFINITIONS, definition_of, machine_of, machines, read, states_of, strings_in
 from .expressions import uses
 
-# Documented fields of a distributed Map that the linter does not know yet.
+# Documented fields of a distributed Map that the linter does not know.
 NEWER_FIELDS = re.compile(r'Field "(Label|InputType)" not allowed|ExecutionType|(Seconds|MaxConcurrency) is "{%')
 SUBSTITUTES = {"Partition": "aws", "RunPhoto": "arn:aws:states:::states:startExecution.sync:2"}
 PERMANENT = {"PhotoNotFound", "PhotoTooLarge", "UnreadablePhoto", "InvalidPrediction", "LowConfidence"}
 PERMANENT |= {"DynamoDB.ConditionalCheckFailedException", "S3.NoSuchKeyException"}
-# A photo that failed inside a batch is not worth another try, and on AWS its error has the name of any failed task.
+# A photo that failed in a batch is not worth another try, and on AWS its error has the name of any failed task.
 RUNS_A_WORKFLOW = {"ClassifyListed", "ClassifyNamed", "ClassifyInventoried"}
 
 every_definition = pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.name)
@@ -28,7 +28,7 @@ def declared_substitutions(path: Path) -> set[str]:
 
 
 @every_definition
-def test_the_definition_is_valid_and_every_target_exists_and_is_reached(path: Path) -> None:
+def test_the_definition_is_valid_and_every_state_is_reachable(path: Path) -> None:
     text = re.sub(r"\$\{(Partition|RunPhoto)\}", lambda name: SUBSTITUTES[name[1]], json.dumps(read(path)))
 
     problems = Linter().validate(json.loads(text))
@@ -77,14 +77,14 @@ def test_every_task_has_a_time_out(path: Path) -> None:
 
 
 def expressions_in(value: Any) -> list[str]:
-    """The expressions, read where a substitution stands for a number or for part of a text."""
+    """The expressions, with substitutions for numbers and for parts of text."""
     texts = [text for text in strings_in(value) if "{%" in text]
     assert all(text.startswith("{% ") and text.endswith(" %}") for text in texts)
     return [re.sub(r"\$\{\w+\}", "1", text[3:-3]) for text in texts]
 
 
 @every_definition
-def test_an_expression_reaches_its_input_through_states_alone(path: Path) -> None:
+def test_an_expression_reads_its_input_only_through_states(path: Path) -> None:
     """AWS refuses a bare name, `$` and `$$` at the top of an expression: UNSUPPORTED_JSONATA_EXPRESSION."""
     expressions = expressions_in(read(path))
 
@@ -94,7 +94,7 @@ def test_an_expression_reaches_its_input_through_states_alone(path: Path) -> Non
 
 @every_definition
 def test_an_expression_is_one_line_of_bounded_length(path: Path) -> None:
-    """AWS's own validator takes no line break in an expression; a reader takes no more than this."""
+    """The AWS validator rejects line breaks in an expression; readers reject longer expressions."""
     expressions = [text for text in strings_in(read(path)) if "{%" in text]
 
     assert [expression for expression in expressions if "\n" in expression or len(expression) > 600] == []
@@ -110,7 +110,7 @@ def test_an_expression_is_one_line_of_bounded_length(path: Path) -> None:
         ("*", {"*"}),
     ],
 )
-def test_a_name_without_states_is_noticed(expression: str, bare: set[str]) -> None:
+def test_a_name_outside_states_is_noticed(expression: str, bare: set[str]) -> None:
     assert uses(expression).bare == bare
 
 
@@ -133,7 +133,7 @@ def edges_of(state: dict[str, Any]) -> Iterator[Edge]:
 def scopes_of(
     machine: dict[str, Any], known: frozenset[str] = frozenset()
 ) -> Iterator[tuple[dict[str, Any], dict[str, set[str]]]]:
-    """Each scope (the machine, each Map's processor), with the variables that surely exist when a state begins."""
+    """Each scope (the machine, each Map's processor), with the variables that certainly exist when a state begins."""
     states = machine["States"]
     begin: dict[str, set[str]] = {machine["StartAt"]: set(known)}
     waiting = [machine["StartAt"]]
@@ -148,7 +148,7 @@ def scopes_of(
     for name, state in states.items():
         for inner in [state.get("ItemProcessor"), *state.get("Branches", [])]:
             if inner:
-                # A distributed Map's children are executions of their own, which see nothing of their parent.
+                # A distributed Map's children are separate executions, which do not see their parent's variables.
                 distributed = inner.get("ProcessorConfig", {}).get("Mode") == "DISTRIBUTED"
                 yield from scopes_of(inner, frozenset() if distributed else frozenset(begin[name]))
 
@@ -158,7 +158,7 @@ def assigned_in(machine: dict[str, Any]) -> set[str]:
 
 
 def twice_assigned(machine: dict[str, Any], outside: frozenset[str] = frozenset()) -> set[str]:
-    """Variables that are assigned in a scope and in one around it, which AWS refuses."""
+    """Variables that are assigned in a scope and also in an outer scope, which AWS refuses."""
     here = assigned_in(machine)
     found = here & outside
     for state in machine["States"].values():
@@ -175,7 +175,7 @@ def test_no_variable_is_assigned_in_a_scope_and_in_one_around_it(path: Path) -> 
 
 
 def read_too_early(machine: dict[str, Any]) -> set[tuple[str, str]]:
-    """The states that read a variable which need not be assigned yet, with the variable."""
+    """The states that read a variable before it is certainly assigned, with the variable."""
     found = set()
     for scope, begin in scopes_of(machine):
         for name, state in scope["States"].items():
@@ -223,7 +223,7 @@ def test_results_and_errors_are_read_only_where_they_exist(path: Path) -> None:
             assert not any(each.startswith("result") for each in uses(expression).states), name
 
 
-def test_every_way_through_the_photo_s_workflow_ends_in_a_named_end() -> None:
+def test_every_path_through_the_photo_s_workflow_ends_in_a_named_state() -> None:
     states = definition_of("ClassifyPhoto")["States"]
     ends = {name: state.get("Error") for name, state in states.items() if state["Type"] in {"Succeed", "Fail"}}
 

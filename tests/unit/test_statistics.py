@@ -1,4 +1,4 @@
-"""The reports' statistics, against SciPy's."""
+"""The reports' statistics, against SciPy."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from loading_bay.statistics import binomial_test, chi_squared, exceeding, fisher
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 1), (1, 1), (0, 40), (3, 40), (40, 40), (1, 1_000), (431_002, 999_999)])
-def test_the_interval_of_a_share_is_scipys(count: int, of: int) -> None:
+def test_the_interval_of_a_share_matches_scipy(count: int, of: int) -> None:
     expected = stats.binomtest(count, of).proportion_ci(method="wilson")
 
     found = share(count, of)
@@ -30,7 +30,7 @@ def test_the_interval_of_a_share_is_scipys(count: int, of: int) -> None:
         (7, 7, 1),
     ],
 )
-def test_the_binomial_test_is_scipys(count: int, of: int, expected: float) -> None:
+def test_the_binomial_test_matches_scipy(count: int, of: int, expected: float) -> None:
     assert binomial_test(count, of, expected) == pytest.approx(stats.binomtest(count, of, expected).pvalue, rel=1e-8)
 
 
@@ -38,7 +38,7 @@ def test_the_binomial_test_is_scipys(count: int, of: int, expected: float) -> No
     ("count", "of", "other_count", "other_of"),
     [(0, 5, 0, 9), (5, 5, 9, 9), (8, 10, 1, 6), (30, 400, 12, 50), (3, 3, 0, 400), (100_000, 1_000_000, 62, 400)],
 )
-def test_the_test_of_two_shares_is_scipys(count: int, of: int, other_count: int, other_of: int) -> None:
+def test_the_test_of_two_shares_matches_scipy(count: int, of: int, other_count: int, other_of: int) -> None:
     expected = stats.fisher_exact([[count, of - count], [other_count, other_of - other_count]]).pvalue
 
     assert fisher_test(count, of, other_count, other_of) == pytest.approx(expected, rel=1e-8)
@@ -46,7 +46,7 @@ def test_the_test_of_two_shares_is_scipys(count: int, of: int, other_count: int,
 
 @pytest.mark.parametrize("sizes", [(100, 400), (400, 400), (5_000, 400), (1_000_000, 1_000)])
 @pytest.mark.parametrize("shift", [0, 0.05, 0.1, 0.3])
-def test_the_chance_of_a_distance_is_scipys_within_what_is_promised(sizes: tuple[int, int], shift: float) -> None:
+def test_the_probability_of_a_distance_matches_scipy(sizes: tuple[int, int], shift: float) -> None:
     chance = np.random.default_rng(0)
     expected = stats.ks_2samp(chance.normal(size=sizes[0]), chance.normal(shift, size=sizes[1]), method="auto")
 
@@ -56,13 +56,11 @@ def test_the_chance_of_a_distance_is_scipys_within_what_is_promised(sizes: tuple
 @pytest.mark.parametrize("freedom", [1, 2, 5, 19])
 @pytest.mark.parametrize("noncentrality", [0.5, 5, 10, 20, 100, 500])
 @pytest.mark.parametrize("level", [0.05, 0.0125])
-def test_the_power_of_the_stability_index_is_scipys_within_what_is_promised(
-    level: float, freedom: int, noncentrality: float
-) -> None:
+def test_the_power_of_the_stability_index_matches_scipy(level: float, freedom: int, noncentrality: float) -> None:
     expected = stats.ncx2.sf(stats.chi2.isf(level, freedom), freedom, noncentrality)
 
     assert exceeding(chi_squared(level, freedom), freedom, noncentrality) == pytest.approx(expected, abs=0.015)
 
 
-def test_p_values_are_corrected_for_their_number_and_keep_their_order() -> None:
+def test_p_values_are_corrected_for_multiple_tests_and_keep_their_order() -> None:
     assert holm([0.04, 0.01, 0.03, 0.9]) == pytest.approx([0.09, 0.04, 0.09, 0.9])

@@ -1,4 +1,4 @@
-"""The steps of a long command, as a terminal and a pipe show them."""
+"""The steps of a long command, in a terminal and in a pipe."""
 
 import io
 import re

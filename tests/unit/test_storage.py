@@ -1,4 +1,4 @@
-"""Fetching a photo: the very one that was meant, never a too large one, every failure under its name."""
+"""Fetching a photo: exactly the named one, never one that is too large, and every failure under its name."""
 
 import io
 from collections.abc import Callable
@@ -82,17 +82,17 @@ def test_a_photo_that_is_too_large_is_refused_before_its_transfer(stub: Stubber)
         ("AccessDenied", 403, ClientError, "AccessDenied"),
     ],
 )
-def test_every_refusal_of_s3_has_its_name(
+def test_every_s3_error_has_its_name(
     stub: Stubber, code: str, status: int, error: type[Exception], message: str
 ) -> None:
-    for _ in range(2):  # botocore itself tries twice where that may help
+    for _ in range(2):  # botocore itself tries twice if that may help
         stub.add_client_error("get_object", code, http_status_code=status)
 
     with pytest.raises(error, match=message):
         fetch(stub)
 
 
-def test_no_answer_from_s3_is_worth_another_try(monkeypatch: pytest.MonkeyPatch, stub: Stubber) -> None:
+def test_a_missing_answer_from_s3_is_worth_another_try(monkeypatch: pytest.MonkeyPatch, stub: Stubber) -> None:
     def unreachable(**_: object) -> Callable[..., None]:
         raise EndpointConnectionError(endpoint_url="https://s3.invalid")
 

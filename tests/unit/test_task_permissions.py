@@ -1,6 +1,6 @@
-"""Every role grants what its state machine's tasks and its function's calls need, and nothing beside.
+"""Every role grants exactly the permissions that the tasks of its state machine or the calls of its function need.
 
-What is needed is derived: from each task's `Resource` and `Arguments`, from each function's calls of boto3's clients.
+The required permissions are derived from each task's `Resource` and `Arguments`, and from each function's boto3 calls.
 """
 
 import json
@@ -17,12 +17,12 @@ from .definitions import Task, as_text, definition_of, machines, states_of, task
 from .packages import modules_of, packages_of
 
 RESOURCES: dict[str, dict[str, Any]] = read_template()["Resources"]
-# An action on something, both as texts: ("dynamodb:PutItem", "Decisions.Arn").
+# An action on a resource, both as text: ("dynamodb:PutItem", "Decisions.Arn").
 Permission = tuple[str, str]
 
-# The actions that a call takes. https://docs.aws.amazon.com/service-authorization/latest/reference/ and, for Step
-# Functions' own patterns, https://docs.aws.amazon.com/step-functions/latest/dg/service-integration-iam-templates.html
-# A read by version takes an action of its own; without s3:ListBucket a missing object looks like a forbidden one.
+# The actions of a call. https://docs.aws.amazon.com/service-authorization/latest/reference/ and, for the patterns of
+# Step Functions, https://docs.aws.amazon.com/step-functions/latest/dg/service-integration-iam-templates.html
+# Reading a version takes a separate action; without s3:ListBucket, a missing object looks like a forbidden one.
 READ = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
 ACTIONS = {
     "cloudwatch:PutMetricData": {"cloudwatch:PutMetricData"},
@@ -50,7 +50,7 @@ ACTIONS = {
     "stepfunctions:StartExecution": {"states:StartExecution"},
     "stepfunctions:StartSyncExecution": {"states:StartSyncExecution"},
 }
-# To wait for an execution Step Functions follows it, by a rule of its own.
+# To wait for an execution, Step Functions follows it with a managed rule.
 WAIT = {
     "states:DescribeExecution",
     "states:StopExecution",
@@ -58,10 +58,10 @@ WAIT = {
     "events:PutRule",
     "events:DescribeRule",
 }
-# A distributed Map starts executions of its own machine and follows them, reads its items and writes its results.
+# A distributed Map starts and follows executions of the same machine, reads its items and writes its results.
 DISTRIBUTED = {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"}
 WRITE_RESULTS = {"s3:PutObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"}
-# For the key of one's own, for logs and traces; other tests hold these to their lists.
+# For the customer-managed key, for logs and for traces; other tests check their exact lists.
 EVERYBODY = re.compile(r"kms:.*|xray:.*|logs:.*")
 
 
@@ -109,7 +109,7 @@ def needed_by_maps(machine: str) -> set[str]:
 
 
 def named_by(task: Task) -> Iterator[str]:
-    """What of the stack the task's arguments name, as its role's policy writes it."""
+    """The stack resources in the task's arguments, as its role's policy writes them."""
     substitutions = machines()[task.machine]["DefinitionSubstitutions"]
     arguments = json.dumps(task.state["Arguments"])
     index = re.search(r"IndexName\W+(\w+)", arguments)
@@ -132,14 +132,14 @@ def role_of(logical_id: str) -> str:
 
 
 @pytest.mark.parametrize("machine", machines())
-def test_a_state_machine_may_do_what_its_tasks_do_and_nothing_else(machine: str) -> None:
+def test_a_state_machine_has_exactly_the_permissions_of_its_tasks(machine: str) -> None:
     needed = needed_by_maps(machine).union(*(needed_by_task(task) for task in tasks() if task.machine == machine))
 
     assert actions(granted(role_of(machine))) == needed
 
 
 @pytest.mark.parametrize("task", tasks(), ids=str)
-def test_what_a_task_names_is_what_its_role_may_touch(task: Task) -> None:
+def test_a_role_may_use_exactly_the_resources_of_its_tasks(task: Task) -> None:
     allowed = granted(role_of(task.machine))
     for target in named_by(task):
         assert needed_by_task(task) & actions(each for each in allowed if each[1] == target), target
@@ -149,12 +149,12 @@ FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] ==
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_is_deployed_with_what_it_imports_and_nothing_else(function: str) -> None:
+def test_a_function_is_deployed_with_exactly_its_imports(function: str) -> None:
     assert {module.parent.name for module in modules_of(function)} == set(packages_of(function))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_may_do_what_it_calls_and_nothing_else(function: str) -> None:
+def test_a_function_has_exactly_the_permissions_of_its_calls(function: str) -> None:
     modules = modules_of(function)
     needed = set().union(*(ACTIONS[call] for call in calls_of(modules, services_of(modules))))
 
@@ -171,5 +171,5 @@ STARTING = {
 
 
 @pytest.mark.parametrize(("rule", "role", "target"), sorted(STARTING))
-def test_a_rule_may_start_what_it_starts_and_nothing_else(rule: str, role: str, target: str) -> None:
+def test_a_rule_may_start_exactly_its_targets(rule: str, role: str, target: str) -> None:
     assert granted(role) == {("states:StartExecution", target)}, rule

@@ -1,4 +1,4 @@
-"""The template keeps its promises: bounded parameters, exact permissions, encryption, an alarm for every queue."""
+"""The template's guarantees: constrained parameters, exact permissions, encryption, an alarm for every queue."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from loading_bay.stack.template import ROOT, read_definition, read_template
 TEMPLATE = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction", "ReviewFunction", "DriverFunction"]
-# Actions that know no resources; https://docs.aws.amazon.com/service-authorization/latest/reference/
+# Actions without resource-level permissions; https://docs.aws.amazon.com/service-authorization/latest/reference/
 RESOURCELESS = re.compile(
     r"xray:.*|logs:.*LogDeliver.*|logs:.*ResourcePolic.*|logs:DescribeLogGroups|cloudwatch:PutMetricData"
 )
@@ -76,7 +76,7 @@ def test_every_parameter_is_shown_in_a_group_of_the_console() -> None:
         ("", False),
     ],
 )
-def test_classes_are_taken_only_with_their_meaning(classes: str, accepted: bool) -> None:
+def test_classes_need_their_bay_and_orders(classes: str, accepted: bool) -> None:
     pattern = TEMPLATE["Parameters"]["VehicleClasses"]["AllowedPattern"]
 
     assert bool(re.fullmatch(pattern, classes)) is accepted
@@ -93,7 +93,7 @@ def test_the_defaults_fit_their_bounds() -> None:
             assert parameter["MinValue"] <= float(default) <= parameter["MaxValue"], name
 
 
-def test_the_functions_may_do_what_they_do_and_nothing_else() -> None:
+def test_the_functions_have_exactly_the_permissions_that_they_use() -> None:
     objects = json.dumps({"Fn::Sub": "${Inbox.Arn}/*"})
     inbox = json.dumps({"Fn::GetAtt": ["Inbox", "Arn"]})
     key = json.dumps({"Fn::GetAtt": ["Key", "Arn"]})
@@ -163,7 +163,7 @@ def test_every_function_runs_python_logs_json_and_is_traced() -> None:
         assert RESOURCES[function]["Properties"]["Timeout"] <= 30
 
 
-def test_lambda_lets_metrics_and_reports_through_whatever_the_functions_log() -> None:
+def test_lambda_passes_metrics_and_reports_at_any_log_level() -> None:
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: a line of EMF has no level,
     # and counts as INFO, as the reports do.
     logging = TEMPLATE["Globals"]["Function"]["LoggingConfig"]
@@ -172,7 +172,7 @@ def test_lambda_lets_metrics_and_reports_through_whatever_the_functions_log() ->
     assert logging["SystemLogLevel"] == "INFO"
 
 
-def test_a_topic_takes_no_conditions_from_eventbridge_nor_does_the_key() -> None:
+def test_topic_and_key_have_no_conditions_for_eventbridge() -> None:
     # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html and
     # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
     policies = (
@@ -184,7 +184,7 @@ def test_a_topic_takes_no_conditions_from_eventbridge_nor_does_the_key() -> None
         assert "Condition" not in events
 
 
-def test_nothing_is_left_of_an_expired_photo() -> None:
+def test_an_expired_photo_is_deleted_completely() -> None:
     rules = RESOURCES["Inbox"]["Properties"]["LifecycleConfiguration"]["Rules"]
 
     assert [rule["Id"] for rule in rules if rule.get("ExpiredObjectDeleteMarker")] == ["ExpireReplacedVersions"]
@@ -210,7 +210,7 @@ def test_no_arn_names_a_partition() -> None:
     assert not [text for text in texts if re.search(r"arn:aws[:-]", text)]
 
 
-def test_messages_ring_only_when_run_again_cannot_hand_them_on() -> None:
+def test_the_alarm_on_messages_fires_only_if_run_again_cannot_deliver_them() -> None:
     alarm = RESOURCES["UndeliveredEventsAlarm"]["Properties"]
     sweep = RESOURCES["RunAgainRule"]["Properties"]["ScheduleExpression"]
     periods = [each["MetricStat"]["Period"] for each in alarm["Metrics"] if "MetricStat" in each]
@@ -271,7 +271,7 @@ def test_each_partition_has_its_own_hosts(partition: str, region: str, sign_in: 
     ("parameter", "value", "accepted"),
     [
         ("EndpointName", "loading-bay-2", True),
-        ("EndpointName", "Loading-Bay", False),  # SageMaker's ARNs are in lower case, the policy's would not be
+        ("EndpointName", "Loading-Bay", False),  # SageMaker writes ARNs in lower case, but the policy would not
         ("UploadPrefix", "uploads/", True),
         ("UploadPrefix", "labels-of-ann/", True),
         ("UploadPrefix", "labels/", False),
@@ -283,7 +283,7 @@ def test_each_partition_has_its_own_hosts(partition: str, region: str, sign_in: 
         ("Mfa", "OFF", False),
     ],
 )
-def test_a_parameter_takes_no_value_that_could_not_work(parameter: str, value: str, accepted: bool) -> None:
+def test_a_parameter_refuses_values_that_cannot_work(parameter: str, value: str, accepted: bool) -> None:
     assert bool(unmet(TEMPLATE["Parameters"][parameter], value)) is not accepted
 
 
@@ -343,7 +343,7 @@ def test_the_inbox_is_closed_to_the_public_and_keeps_versions() -> None:
             assert rule in rules
 
 
-def test_every_queue_has_an_alarm_and_every_alarm_tells_somebody() -> None:
+def test_every_queue_has_an_alarm_and_every_alarm_notifies_somebody() -> None:
     alarms = of_type("AWS::CloudWatch::Alarm")
     watched = json.dumps(alarms)
     for queue in of_type("AWS::SQS::Queue"):
@@ -365,7 +365,7 @@ def test_every_rule_retries_for_a_day_and_then_keeps_the_event() -> None:
             assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}, name
 
 
-def test_what_people_uploaded_and_what_was_decided_outlives_the_stack() -> None:
+def test_photos_and_decisions_outlive_the_stack() -> None:
     for name in ("Inbox", "Decisions", "Batches", "Key"):
         assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
         assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
@@ -387,7 +387,7 @@ def test_a_claim_outlives_every_execution() -> None:
     assert substitutions["ClaimSeconds"] >= 2 * machine["TimeoutSeconds"]
 
 
-def test_the_local_aws_gets_the_same_stack_but_for_the_runtime_alarms_on_metric_math_and_schemas() -> None:
+def test_the_local_aws_gets_the_same_stack_except_for_runtime_metric_math_alarms_and_schemas() -> None:
     local = render_local(read_template(), {})
 
     schemas = {*of_type("AWS::EventSchemas::Registry"), *of_type("AWS::EventSchemas::Schema")}
@@ -423,14 +423,14 @@ def test_the_inbox_takes_photos_from_the_api_s_own_page_and_from_no_other() -> N
     assert rule["AllowedOrigins"] == [{"Fn::GetAtt": ["ReviewApi", "ApiEndpoint"]}]
 
 
-def test_samconfig_knows_three_environments_with_stacks_of_their_own() -> None:
+def test_samconfig_has_three_environments_with_separate_stacks() -> None:
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
 
     names = [config[name]["deploy"]["parameters"]["stack_name"] for name in ("default", "staging", "prod")]
     assert len(set(names)) == 3
 
 
-def test_the_deploy_output_says_what_to_run_next() -> None:
+def test_the_deploy_output_names_the_next_command() -> None:
     outputs = TEMPLATE["Outputs"]
 
     assert outputs["NextCommand"]["Value"] == {"Fn::Sub": "loading-bay check --stack-name ${AWS::StackName}"}
@@ -446,7 +446,7 @@ def test_reconciliation_takes_a_schedule_of_eventbridge(schedule: str, accepted:
     assert bool(re.fullmatch(pattern, schedule)) is accepted
 
 
-def test_reconciliation_is_a_batch_over_the_upload_prefix_and_only_where_it_is_wanted() -> None:
+def test_reconciliation_is_an_optional_batch_over_the_upload_prefix() -> None:
     for name in ("ReconcileRule", "ReconcileRuleRole"):
         assert RESOURCES[name]["Condition"] == "Reconciles"
     (target,) = RESOURCES["ReconcileRule"]["Properties"]["Targets"]

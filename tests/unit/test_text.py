@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Readable durations."""
 
 import numpy as np
 import pytest
@@ -17,5 +17,5 @@ from loading_bay.stack.text import duration
         (187_200, "2 d 4 h"),
     ],
 )
-def test_a_duration_has_the_units_that_matter_whatever_number_says_it(seconds: float, text: str) -> None:
+def test_a_duration_has_its_largest_units_for_any_number(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -1,4 +1,4 @@
-"""Figures by source and by scale, on photos whose figures are known by hand."""
+"""Figures by source and by scale, on photos with figures calculated by hand."""
 
 import math
 
@@ -20,7 +20,7 @@ def rows(*motorcycle: float) -> np.ndarray:
     return np.stack([1 - second, second], axis=1)
 
 
-def test_each_source_has_figures_of_its_own() -> None:
+def test_each_source_has_its_own_figures() -> None:
     photos = [photo("bicycle", "shop"), photo("motorcycle", "shop"), photo("bicycle", "street")]
     found = breakdown(
         photos,
@@ -38,7 +38,7 @@ def test_each_source_has_figures_of_its_own() -> None:
     assert found.mean_accuracy == 0.5
 
 
-def test_the_worst_class_is_one_of_many_photos() -> None:
+def test_the_worst_class_has_many_photos() -> None:
     photos = [photo("bicycle", "street")] * 60 + [photo("motorcycle", "street")] * 49
     labels = np.array([0] * 60 + [1] * 49)
     scores = rows(*[0.1] * 45, *[0.9] * 15, *[0.1] * 49)
@@ -58,7 +58,7 @@ def test_the_worst_class_is_one_of_many_photos() -> None:
         ("", "whole"),
     ],
 )
-def test_scales_are_said_in_words(scale: str, name: str) -> None:
+def test_scales_have_names(scale: str, name: str) -> None:
     assert scale_name(photo("bicycle", "street", scale)) == name
 
 

@@ -1,4 +1,4 @@
-"""The command line: what a user types, sees and is told when something is missing."""
+"""The model commands: options, output, and messages when something is missing."""
 
 import json
 import os
@@ -88,7 +88,7 @@ def test_own_photos_are_staged_and_uploaded_once(account: Any, photos: Path, tmp
     assert "loading-bay/dataset/train.lst" in keys
 
 
-def test_an_archive_with_another_checksum_is_said_and_used_if_it_is_one(tmp_path: Path) -> None:
+def test_an_archive_with_another_checksum_gives_a_warning_and_is_used_if_valid(tmp_path: Path) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(b"something else")
     result = run("stage", "--archive", str(path), "--output", str(tmp_path / "staged"))
@@ -105,7 +105,7 @@ def test_an_archive_with_another_checksum_is_said_and_used_if_it_is_one(tmp_path
         (["--folder", "x", "--archive", "y"], "exclude each other"),
     ],
 )
-def test_what_stage_lacks_is_said_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_missing_input_of_stage_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     result = run("stage", *arguments, "--output", str(tmp_path / "staged"))
     assert result.exit_code != 0
     assert message in said(result)
@@ -115,7 +115,7 @@ def test_what_stage_lacks_is_said_in_one_line(arguments: list[str], message: str
 @pytest.mark.parametrize(
     ("classes", "message"), [("bicycle", "two or more different classes"), ("bicycle,tram", "has no class tram")]
 )
-def test_classes_that_are_not_there_are_named(photos: Path, tmp_path: Path, classes: str, message: str) -> None:
+def test_missing_classes_are_named(photos: Path, tmp_path: Path, classes: str, message: str) -> None:
     result = run("stage", "--folder", str(photos), "--classes", classes, "--output", str(tmp_path / "staged"))
     assert result.exit_code == 1
     assert message in said(result)
@@ -142,14 +142,14 @@ def test_the_real_archive_is_staged(tmp_path: Path) -> None:
         ([], "Missing option '--recipe'"),
     ],
 )
-def test_what_train_lacks_is_said_in_one_line(staged: Path, arguments: list[str], message: str) -> None:
+def test_a_missing_input_of_train_is_one_line(staged: Path, arguments: list[str], message: str) -> None:
     result = run("train", "--data", str(staged), *arguments)
     assert result.exit_code != 0
     assert message in said(result)
 
 
 @pytest.mark.parametrize("recipe", [["builtin"], ["bundled", "--on-sagemaker"]])
-def test_a_missing_sdk_says_what_to_install(staged: Path, monkeypatch: pytest.MonkeyPatch, recipe: list[str]) -> None:
+def test_a_missing_sdk_names_the_installation(staged: Path, monkeypatch: pytest.MonkeyPatch, recipe: list[str]) -> None:
     for name in ("sagemaker", "sagemaker.core", "sagemaker.core.helper.session_helper"):
         monkeypatch.setitem(sys.modules, name, None)
     result = run(
@@ -159,7 +159,7 @@ def test_a_missing_sdk_says_what_to_install(staged: Path, monkeypatch: pytest.Mo
     assert "install it with make setup-training" in said(result)
 
 
-def test_training_before_staging_says_what_to_run(tmp_path: Path) -> None:
+def test_training_before_staging_names_the_command_to_run(tmp_path: Path) -> None:
     result = run("train", "--recipe", "bundled", "--data", str(tmp_path), "--output", str(tmp_path / "model"))
     assert result.exit_code == 1
     assert "run loading-bay model stage first" in said(result)
@@ -179,7 +179,7 @@ def test_the_shipped_model_is_measured_and_reported(staged: Path, tmp_path: Path
     assert page.count("<svg") == 2 * 5  # each chart for a screen and for a phone
     assert "<title>Evaluation of training/model/model.onnx</title>" in page
     assert "data:image/png;base64," in page
-    # One file, and nothing that a browser would fetch.
+    # One file, and a browser fetches nothing else.
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]+\"", page.replace("xlink:", ""))
 
 
@@ -197,7 +197,7 @@ def test_a_model_of_other_classes_is_refused(photos: Path, tmp_path: Path) -> No
     assert "knows 2 classes, the data set" in said(result)
 
 
-def test_only_one_thing_is_measured_at_a_time(staged: Path) -> None:
+def test_options_for_several_models_exclude_each_other(staged: Path) -> None:
     result = run("evaluate", "--data", str(staged), "--url", "http://127.0.0.1:9", "--endpoint", "bay")
     assert "exclude each other" in said(result)
 
@@ -225,11 +225,11 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("answering")
-def test_deploy_says_the_price_first_and_status_and_cleanup_find_it(account: Any) -> None:
+def test_deploy_shows_the_price_first_and_status_and_cleanup_find_the_endpoint(account: Any) -> None:
     declined = run(*DEPLOY, answer="n\n")
     assert "about $84 to $168 a month" in said(declined)
     assert declined.exit_code == 1
-    assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))
+    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
 
     done = run(*DEPLOY, "--yes")
     assert done.exit_code == 0, done.output
@@ -245,7 +245,7 @@ def test_deploy_says_the_price_first_and_status_and_cleanup_find_it(account: Any
     assert gone.exit_code == 0, gone.output
     assert "deleted endpoint bay" in said(gone)
     assert "deleted 1 captured records" in said(gone)
-    assert "There is nothing of endpoint bay to delete." in said(run("cleanup", "--endpoint", "bay", "--yes"))
+    assert "Endpoint bay has nothing to delete." in said(run("cleanup", "--endpoint", "bay", "--yes"))
 
 
 @pytest.mark.usefixtures("answering")
@@ -253,10 +253,12 @@ def test_captures_can_be_deleted_after_the_endpoint(account: Any) -> None:
     account.put_object(Bucket="photos", Key="captures/bay/AllTraffic/a.jsonl", Body=b"{}")
     result = run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes")
     assert "deleted 1 captured records" in said(result)
-    assert "There is nothing" in said(run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes"))
+    assert "has nothing to delete" in said(
+        run("cleanup", "--endpoint", "bay", "--captures", "--bucket", "photos", "--yes")
+    )
 
 
-def test_a_serverless_endpoint_refuses_capture_and_says_what_to_do() -> None:
+def test_a_serverless_endpoint_refuses_capture_with_a_remedy() -> None:
     result = run(*DEPLOY, "--serverless", "--yes")
     assert result.exit_code == 1
     assert "a serverless endpoint cannot capture data" in said(result)
@@ -264,7 +266,7 @@ def test_a_serverless_endpoint_refuses_capture_and_says_what_to_do() -> None:
 
 
 @pytest.mark.usefixtures("answering")
-def test_a_serverless_endpoint_asks_no_price() -> None:
+def test_a_serverless_endpoint_needs_no_price_confirmation() -> None:
     result = run(*DEPLOY, "--serverless", "--capture-percent", "0")
     assert result.exit_code == 0, result.output
     assert "a month" not in result.output
@@ -282,7 +284,7 @@ def test_a_serverless_endpoint_asks_no_price() -> None:
         (["--bucket", "nowhere"], "aws s3 mb"),
     ],
 )
-def test_what_deploy_lacks_is_said_in_one_line(arguments: list[str], message: str) -> None:
+def test_a_missing_input_of_deploy_is_one_line(arguments: list[str], message: str) -> None:
     result = run(*DEPLOY, "--yes", *arguments)
     assert result.exit_code != 0
     assert message in said(result)
@@ -294,7 +296,7 @@ def test_a_role_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert "nonsense is not a role ARN" in said(run(*DEPLOY[:-2], "--yes"))
 
 
-def test_a_dead_answer_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_endpoint_is_not_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
     def dead(body: bytes) -> list[float]:
         raise UserError("endpoint bay does not answer")
 
@@ -302,9 +304,9 @@ def test_a_dead_answer_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(*DEPLOY, "--yes")
     assert result.exit_code == 1
     assert "does not answer (all taken back)" in said(result)
-    assert "There is nothing of endpoint bay." in said(run("status", "--endpoint", "bay"))
+    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
 
 
-def test_what_the_recipe_takes_for_granted_is_what_the_template_says_and_what_help_tells() -> None:
+def test_the_recipe_the_template_and_the_help_agree_on_defaults() -> None:
     assert float(parameter_default("ConfidenceThreshold")) == THRESHOLD
     assert f"bundled {Settings.epochs}" in said(run("train", "--help"))

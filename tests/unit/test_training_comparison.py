@@ -1,4 +1,4 @@
-"""Two models on the same photos: what is shown, what is only chance, and where they differ."""
+"""Two models on the same photos: significant differences, chance, and photos on which they differ."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NAMES = ["bicycle", "motorcycle"]
 
 
 def measured(right: list[float], outliers: list[float], subject: str) -> Measured:
-    """Return a model that gives each photo's own class this score, and outliers these as bicycles."""
+    """Return a model that gives each photo's true class this score, and outliers these scores as bicycles."""
 
     def photos(count: int, kind: str) -> list[Photo]:
         return [Photo(f"{kind}-{k}.png", "bicycle", np.full((8, 8, 3), k, dtype=np.uint8)) for k in range(count)]
@@ -43,7 +43,7 @@ def verdicts(comparison: Comparison) -> dict[str, str]:
     return {figure.new.key: figure.verdict for figure in comparison.figures}
 
 
-def test_a_model_that_mends_many_mistakes_and_breaks_none_is_better() -> None:
+def test_a_model_that_fixes_many_mistakes_and_breaks_none_is_better() -> None:
     old = measured([0.95] * 80 + [0.05] * 20, [0.6] * 50, "old")
     new = measured([0.95] * 100, [0.6] * 50, "new")
 
@@ -74,13 +74,13 @@ def test_a_difference_of_two_photos_in_a_hundred_is_not_shown() -> None:
     assert verdicts(compared(old, new))["accuracy"] == "no difference shown"
 
 
-def test_mcnemar_s_p_is_that_of_its_binomial() -> None:
+def test_mcnemar_s_p_is_binomial() -> None:
     old = measured([0.95] * 90 + [0.45] * 10, [], "old")
     new = measured([0.45] * 2 + [0.95] * 98, [], "new")
 
     (accuracy,) = (figure for figure in compared(old, new).figures if figure.new.key == "accuracy")
 
-    # Ten mended, two broken: R's binom.test(10, 12)$p.value.
+    # Ten fixed, two broken: binom.test(10, 12)$p.value in R.
     assert accuracy.p == pytest.approx(0.03857, abs=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The data set: what is read, what is dropped, what lands in which split."""
+"""The data set: its images, the dropped ones, and the splits."""
 
 import io
 import os
@@ -32,7 +32,7 @@ def source(count: int = 20, test: int = 0) -> Source:
 
 
 def cifar_archive(path: Path, rows: list[tuple[str, int]], payload: object = None) -> None:
-    """Write a tiny archive of CIFAR-100's layout: the given names and labels as both splits."""
+    """Write a tiny archive with the layout of CIFAR-100: the given names and labels in both splits."""
     data = np.arange(len(rows) * 3072, dtype=np.uint32).astype(np.uint8).reshape(len(rows), 3072)
     split = {
         b"filenames": [name.encode() for name, _ in rows],
@@ -67,7 +67,7 @@ def test_an_archive_is_read_by_class_and_others_become_outliers(tmp_path: Path) 
     assert found.digest.startswith("sha256:")
 
 
-def test_the_order_of_classes_is_the_users(tmp_path: Path) -> None:
+def test_the_user_sets_the_order_of_classes(tmp_path: Path) -> None:
     path = tmp_path / "cifar.tar.gz"
     cifar_archive(path, [("bike_s_1.png", 0), ("moto_s_2.png", 2)])
     assert {item.label for item in dataset.read_cifar(path, ["motorcycle", "bicycle"]).train} == set(CLASSES)
@@ -86,7 +86,7 @@ def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar file"])
-def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(content)
     with pytest.raises(UserError, match="not CIFAR-100's Python archive") as refused:
@@ -265,7 +265,7 @@ def test_all_crops_of_an_original_are_in_one_split_and_those_for_the_figures_onl
     assert given.digest != source(test=4).digest
 
 
-def test_too_few_images_or_outliers_are_said_with_what_to_do() -> None:
+def test_too_few_images_or_outliers_are_reported_with_a_remedy() -> None:
     data = dataset.split(source(count=30, test=3), CLASSES, seed=1)
     bicycle, motorcycle, others = dataset.shortages(data)
     assert "bicycle has 26 images" in bicycle
@@ -276,7 +276,7 @@ def test_too_few_images_or_outliers_are_said_with_what_to_do() -> None:
     assert dataset.shortages(plenty) == []
 
 
-def test_what_a_camera_took_at_about_one_time_stays_together() -> None:
+def test_photos_of_one_camera_and_time_stay_together() -> None:
     groups = {Origin("cctv", "z", "whole", f"z:bike/bike{number}.jpg").group for number in range(20, 40)}
     assert groups == {"z:bike/bike1"}
     assert Origin("street", "z", "whole", "z:00f3a1").group == "z:00f3a1"

@@ -1,4 +1,4 @@
-"""The endpoint on SageMaker: what is asked of AWS, word for word, and what is left after every failure."""
+"""The endpoint on SageMaker: the exact requests to AWS, and the resources that remain after every failure."""
 
 import io
 import json
@@ -29,7 +29,7 @@ STAMPED = re.compile(r"bay-\d{8}-\d{6}")
 
 @dataclass
 class Account:
-    """A pretended AWS account: its clients, and every request they sent as (operation, parameters)."""
+    """A simulated AWS account: its clients, and every request that they sent as (operation, parameters)."""
 
     clients: Clients
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -63,11 +63,11 @@ def account() -> Iterator[Account]:
 
 
 def nothing() -> None:
-    """A probe that is content."""
+    """A probe that always succeeds."""
 
 
 def quiet(line: str) -> None:
-    """A report that nobody reads."""
+    """A report that is discarded."""
 
 
 def deploy(account: Account, hosting: Hosting = HOSTING, probe: Callable[[], None] = nothing) -> list[str]:
@@ -80,7 +80,7 @@ def left(account: Account) -> inventory.Status:
     return inventory.status(account.clients, "bay")
 
 
-# How it is hosted now.
+# The current hosting.
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def left(account: Account) -> inventory.Status:
     [REAL_TIME, RealTime("ml.c5.large", 2, 5, 600, None), Serverless(2048, 5)],
     ids=["captured", "plain", "serverless"],
 )
-def test_how_an_endpoint_is_hosted_can_be_read_back_so_that_another_model_is_hosted_alike(
+def test_the_hosting_of_an_endpoint_can_be_read_back_for_another_model(
     account: Account, variant: RealTime | Serverless
 ) -> None:
     hosting = replace(HOSTING, variant=variant)
@@ -97,7 +97,7 @@ def test_how_an_endpoint_is_hosted_can_be_read_back_so_that_another_model_is_hos
     assert live_endpoint.hosting_of(account.clients, "bay") == hosting
 
 
-def test_an_endpoint_that_is_not_there_cannot_be_read_back(account: Account) -> None:
+def test_a_missing_endpoint_cannot_be_read_back(account: Account) -> None:
     with pytest.raises(UserError, match="cannot look at endpoint bay"):
         live_endpoint.hosting_of(account.clients, "bay")
 
@@ -105,7 +105,7 @@ def test_an_endpoint_that_is_not_there_cannot_be_read_back(account: Account) -> 
 # A new endpoint.
 
 
-def test_a_new_endpoint_is_asked_for_word_for_word(account: Account) -> None:
+def test_a_new_endpoint_has_exactly_these_requests(account: Account) -> None:
     deploy(account)
     (model,) = account.sent("CreateModel")
     name = model["ModelName"]
@@ -184,7 +184,7 @@ def test_the_endpoint_is_probed_before_it_is_scaled_and_called_done(account: Acc
     assert order.index("CreateEndpoint") < order.index("probe") < order.index("RegisterScalableTarget")
 
 
-def test_without_capture_none_is_asked_for(account: Account) -> None:
+def test_without_capture_none_is_requested(account: Account) -> None:
     deploy(account, replace(HOSTING, variant=replace(REAL_TIME, capture=None)))
     assert "DataCaptureConfig" not in account.sent("CreateEndpointConfig")[0]
 
@@ -202,7 +202,7 @@ def test_a_serverless_endpoint_has_no_instances_capture_alarms_or_scaling(accoun
     assert account.sent("PutMetricAlarm") == account.sent("RegisterScalableTarget") == []
 
 
-def test_a_wrong_answer_takes_a_new_endpoint_back(account: Account) -> None:
+def test_a_wrong_answer_removes_a_new_endpoint(account: Account) -> None:
     def wrong() -> None:
         raise UserError("the endpoint knows 3 classes, 2 were expected")
 
@@ -211,7 +211,7 @@ def test_a_wrong_answer_takes_a_new_endpoint_back(account: Account) -> None:
     assert not left(account).exists
 
 
-def test_ctrl_c_takes_a_new_endpoint_back(account: Account) -> None:
+def test_ctrl_c_removes_a_new_endpoint(account: Account) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -220,7 +220,7 @@ def test_ctrl_c_takes_a_new_endpoint_back(account: Account) -> None:
     assert not left(account).exists
 
 
-# Failures that moto does not play: AWS's answers one by one.
+# Failures that moto does not simulate: AWS answers one by one.
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def created(stubs: dict[str, Stubber]) -> None:
 ENDPOINT_ARN = {"EndpointArn": "arn:aws:sagemaker:us-east-1:123456789012:endpoint/bay"}
 
 
-def test_a_failed_endpoint_is_taken_back_with_awss_reason(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_a_failed_endpoint_is_removed_with_the_reason_from_aws(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
     missing(sagemaker)
@@ -293,7 +293,7 @@ def test_a_failed_endpoint_is_taken_back_with_awss_reason(scripted: tuple[Client
         deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
-def test_what_cannot_be_taken_back_is_named(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_resources_that_cannot_be_deleted_are_named(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
     missing(sagemaker)
@@ -308,7 +308,7 @@ def test_what_cannot_be_taken_back_is_named(scripted: tuple[Clients, dict[str, S
         deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
-def test_a_refused_alarm_leaves_no_other(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_a_refused_alarm_leaves_no_other_alarms(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
     missing(sagemaker)
@@ -326,7 +326,7 @@ def test_a_refused_alarm_leaves_no_other(scripted: tuple[Clients, dict[str, Stub
         deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
-def test_a_used_up_quota_says_where_to_ask_for_more(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_a_used_up_quota_names_the_place_to_raise_it(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     sagemaker = stubs["sagemaker"]
     missing(sagemaker)
@@ -498,7 +498,7 @@ def test_an_update_that_answers_wrongly_is_switched_back(scripted: tuple[Clients
         ),
     ],
 )
-def test_an_endpoint_that_cannot_be_updated_is_left_alone(
+def test_an_endpoint_that_cannot_be_updated_is_untouched(
     scripted: tuple[Clients, dict[str, Stubber]], existing: dict[str, Any], message: str
 ) -> None:
     clients, stubs = scripted
@@ -516,7 +516,7 @@ def test_the_probe_wants_a_score_per_class() -> None:
         deployment.probe(lambda body: [0.2, 0.3, 0.5], b"photo", 2)
 
 
-def test_a_packed_model_is_where_the_server_looks_and_packs_the_same_twice(tmp_path: Path) -> None:
+def test_a_packed_model_is_in_the_server_s_path_and_reproducible(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"onnx")
     packed = artifact.pack(path)
@@ -546,7 +546,7 @@ def test_the_shipped_model_is_uploaded_under_its_content(account: Account) -> No
         ("training/model/model.onnx", "image", "nowhere", "aws s3 mb"),
     ],
 )
-def test_what_is_missing_for_a_local_model_is_named(
+def test_a_missing_input_for_a_local_model_is_named(
     account: Account, model: str, image: str | None, bucket: str | None, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -577,7 +577,7 @@ def test_a_job_of_the_builtin_recipe_is_hosted_by_its_own_image(scripted: tuple[
     assert made == artifact.Artifact("aws/image-classification:1", "s3://photos/jobs/model.tar.gz", 2, 32)
 
 
-def test_a_job_of_the_bundled_recipe_needs_our_image(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
+def test_a_job_of_the_bundled_recipe_needs_the_container_image(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
     clients, stubs = scripted
     for _ in range(2):
         stubs["sagemaker"].add_response("describe_training_job", job("Completed", {"classes": "a,b,c"}))
@@ -594,14 +594,14 @@ def test_a_running_job_has_no_model(scripted: tuple[Clients, dict[str, Stubber]]
         artifact.from_job(clients, "job", None)
 
 
-def test_the_price_per_month_is_said_for_the_least_and_the_most() -> None:
+def test_the_price_per_month_is_given_as_a_range() -> None:
     assert cost.sentence("ml.m5.large", 1, 3) == (
         "1 to 3 × ml.m5.large all the time: about $84 to $252 a month (us-east-1 list price)"
     )
     assert "not in our price list" in cost.sentence("ml.p9.huge", 1, 1)
 
 
-# Looking and taking away.
+# Status and cleanup.
 
 
 def test_status_finds_everything_that_belongs_to_an_endpoint(account: Account) -> None:
@@ -623,7 +623,7 @@ def test_cleanup_deletes_all_of_it_and_finds_nothing_the_second_time(account: Ac
     assert inventory.cleanup(account.clients, left(account), poll_seconds=0) == []
 
 
-def test_cleanup_leaves_another_endpoint_of_a_longer_name_alone(account: Account) -> None:
+def test_cleanup_leaves_an_endpoint_with_a_longer_name_untouched(account: Account) -> None:
     deploy(account, replace(HOSTING, endpoint="bay-two"))
     deploy(account)
     inventory.cleanup(account.clients, left(account), poll_seconds=0)
@@ -646,12 +646,12 @@ def test_captures_of_a_whole_bucket_are_found(account: Account) -> None:
     assert len(inventory.captures(account.clients, "s3://photos", "bay")) == 1
 
 
-def test_an_address_that_is_not_of_s3_is_refused(account: Account) -> None:
+def test_an_address_outside_s3_is_refused(account: Account) -> None:
     with pytest.raises(UserError, match="s3://BUCKET/PREFIX"):
         inventory.captures(account.clients, "photos/captures", "bay")
 
 
-def test_no_region_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_region_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
@@ -660,7 +660,7 @@ def test_no_region_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
         Clients.connect(None)
 
 
-# The policy that docs/deploy.md tells the trainer to take.
+# The trainer's policy in docs/deploy.md.
 
 SERVICES = {
     "SageMaker": "sagemaker",
@@ -668,7 +668,7 @@ SERVICES = {
     "CloudWatch": "cloudwatch",
     "S3": "s3",
 }
-# Operations that IAM knows under another name, and those of this test itself.
+# Operations with another name in IAM, and those of this test.
 ACTIONS = {"s3:ListObjectsV2": "s3:ListBucket", "s3:DeleteObjects": "s3:DeleteObject"}
 
 
@@ -681,7 +681,7 @@ def allowed() -> set[str]:
     return actions
 
 
-def test_the_trainers_policy_allows_all_that_is_asked_of_aws(account: Account) -> None:
+def test_the_trainers_policy_allows_all_calls(account: Account) -> None:
     made = artifact.from_file(account.clients, Path("training/model/model.onnx"), "image", "photos")
     deploy(account, replace(HOSTING, artifact=made.uri))
     inventory.cleanup(account.clients, left(account), poll_seconds=0)
@@ -692,5 +692,5 @@ def test_the_trainers_policy_allows_all_that_is_asked_of_aws(account: Account) -
     used = {f"{SERVICES[service]}:{name}" for service, name in account.services}
     used |= {"sagemaker:UpdateEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities", "sagemaker:InvokeEndpoint"}
     assert {ACTIONS.get(action, action) for action in used} <= allowed()
-    # And nothing for everyone.
+    # Nothing is allowed to everyone.
     assert not any("*" in action for action in allowed())

@@ -1,4 +1,4 @@
-"""The download: whole, resumed, wrong, interrupted, against a real HTTP server."""
+"""The download against a real HTTP server: complete, resumed, wrong, interrupted."""
 
 import hashlib
 import shutil
@@ -20,7 +20,7 @@ MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 @dataclass
 class Site:
-    """A server of one file, with what it was asked and how it misbehaves."""
+    """A server of one file, with its requests and its misbehaviour."""
 
     url: str = ""
     ranges: list[str | None] = field(default_factory=list)
@@ -52,7 +52,7 @@ def site() -> Iterator[Site]:
             self.wfile.write(body[: site.cut_after])
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     site.url = f"http://127.0.0.1:{server.server_port}/file"
@@ -82,7 +82,7 @@ def test_a_complete_file_is_not_fetched_again(site: Site, tmp_path: Path) -> Non
     assert len(site.ranges) == 1
 
 
-def test_a_broken_download_goes_on_where_it_stopped(site: Site, tmp_path: Path) -> None:
+def test_a_broken_download_resumes(site: Site, tmp_path: Path) -> None:
     site.cut_after = 300_000
     with pytest.raises(UserError, match="run the command again to go on"):
         fetch(site, tmp_path / "file")
@@ -94,14 +94,14 @@ def test_a_broken_download_goes_on_where_it_stopped(site: Site, tmp_path: Path) 
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_a_server_without_ranges_sends_it_anew(site: Site, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_file_again(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(b"wrong beginning")
     site.knows_ranges = False
     fetch(site, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_a_part_that_is_whole_is_taken(site: Site, tmp_path: Path) -> None:
+def test_a_partial_file_that_is_complete_is_used(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(CONTENT)
     fetch(site, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == CONTENT
@@ -120,7 +120,7 @@ def test_a_refusing_server_is_named(site: Site, tmp_path: Path) -> None:
         fetch(site, tmp_path / "file")
 
 
-def test_no_server_is_named(tmp_path: Path) -> None:
+def test_a_missing_server_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not be fetched"):
         download.download("http://127.0.0.1:9/file", tmp_path / "file", MD5, lambda done, total: None)
 

@@ -1,4 +1,4 @@
-"""Figures of merit, on predictions whose figures are known by hand."""
+"""Figures of merit, on predictions with figures calculated by hand."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_an_interval_holds_its_share_and_stays_within_0_and_1(counts: tuple[int,
     assert found.value - 1e-12 <= found.high <= 1
 
 
-def test_a_share_of_nothing_is_no_number() -> None:
+def test_a_share_of_nothing_is_nan() -> None:
     assert math.isnan(share(0, 0).value)
     assert percent(math.nan) == "–"
 
@@ -65,7 +65,7 @@ def test_figures_of_four_photos_and_two_outliers() -> None:
     assert metrics.log_loss == pytest.approx(-np.log([0.98, 0.4, 0.95, 0.01]).mean())
 
 
-def test_without_outliers_their_share_is_no_number() -> None:
+def test_without_outliers_their_share_is_nan() -> None:
     metrics = evaluate(rows(0.1, 0.9), np.array([0, 1]), NOBODY, NAMES, 0.9)
     assert math.isnan(metrics.outliers_accepted.value)
 

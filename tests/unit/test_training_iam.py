@@ -1,4 +1,4 @@
-"""The policies that docs/deploy.md hands out allow what training does, in every partition."""
+"""The policies in docs/deploy.md allow all calls of training, in every partition."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def allowed(name: str) -> set[str]:
     return {action for each in actions for action in ([each] if isinstance(each, str) else each)}
 
 
-def test_the_trainer_may_do_to_sagemaker_all_that_training_does() -> None:
+def test_the_trainer_may_make_all_sagemaker_calls_of_training() -> None:
     called = calls_of(MODULES, ["sagemaker", "application-autoscaling", "cloudwatch"])
 
     assert "sagemaker:CreateEndpoint" in called
@@ -35,6 +35,6 @@ def test_the_execution_role_lets_sagemaker_see_the_alarms_that_roll_an_update_ba
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
-def test_a_policy_names_no_partition_account_or_bucket_of_its_own(path: Any) -> None:
+def test_a_policy_hard_codes_no_partition_account_or_bucket(path: Any) -> None:
     for arn in re.findall(r'"(arn:[^"]*)"', path.read_text()):
         assert re.match(r"arn:PARTITION:[a-z0-9-]+:\*?:(ACCOUNT|\*)?:", arn), arn

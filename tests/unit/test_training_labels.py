@@ -1,4 +1,4 @@
-"""Labels: what people decided, fetched from the bucket that keeps it, some learned, some held out for good."""
+"""Labels: people's decisions, fetched from the bucket; some are learned, some are always held out."""
 
 import io
 from collections.abc import Iterator
@@ -95,7 +95,7 @@ def held(found: Labels) -> set[str]:
     return {photo.name for photo in [*found.held_out, *found.held_out_outliers]}
 
 
-def test_a_third_is_held_out_and_stays_so_when_more_arrive(labels: Path) -> None:
+def test_a_third_is_held_out_and_stays_held_out_with_more_labels(labels: Path) -> None:
     first = read_labels(labels, NAMES, 32)
     for k in range(120, 240):
         (labels / (*NAMES, "neither")[k % 3] / f"{k}.png").write_bytes(png(k))
@@ -107,7 +107,7 @@ def test_a_third_is_held_out_and_stays_so_when_more_arrive(labels: Path) -> None
     assert sum(learned + held_out for _, learned, held_out in second.counts()) == 240
 
 
-def test_what_is_learned_joins_the_data_and_leaves_the_test_alone(labels: Path, tmp_path: Path) -> None:
+def test_labels_join_the_training_data_but_not_the_test_data(labels: Path, tmp_path: Path) -> None:
     def photos(start: int) -> list[Photo]:
         return [Photo(f"{k}.png", NAMES[k % 2], picture(k)) for k in range(start, start + 4)]
 
@@ -117,7 +117,7 @@ def test_what_is_learned_joins_the_data_and_leaves_the_test_alone(labels: Path, 
     base = Dataset(NAMES, photos(1000), photos(1010), photos(1020), others(1030), others(1040), others(1050), 0, "d", 1)
     staging.write(base, tmp_path / "staged")
     found = read_labels(labels, NAMES, 32)
-    # A driver's second photo of the same scene, a little brighter, was held out: the first must not be learned.
+    # A driver's second, slightly brighter photo of the same scene was held out, so the first must not be learned.
     twin = found.learned[0]
     brighter = Photo("twin.png", twin.label, np.clip(twin.pixels.astype(int) + 9, 0, 255).astype(np.uint8))
     found.held_out.append(brighter)

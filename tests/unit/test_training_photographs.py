@@ -1,4 +1,4 @@
-"""Photographs from the street: fetched and cut out by the manifest, or read of an archive; and what is refused."""
+"""Street photographs: fetched and cropped by the manifest, or read from an archive, or refused."""
 
 import csv
 import hashlib
@@ -54,7 +54,7 @@ def test_a_source_of_unknown_licence_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar file"])
-def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "some.tar.gz"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"some\.tar\.gz is no archive of photographs"):
@@ -63,7 +63,7 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> N
 
 @pytest.fixture
 def published(tmp_path: Path) -> Iterator[Path]:
-    """A site that publishes one photograph whole and one in sixteen tiles; its folder."""
+    """The folder of a site that publishes one photograph whole and one in sixteen tiles."""
     folder = tmp_path / "site"
     folder.mkdir()
     whole = Image.new("RGB", (300, 200), "green")
@@ -77,7 +77,7 @@ def published(tmp_path: Path) -> Iterator[Path]:
             super().__init__(*arguments, directory=str(folder))
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -111,7 +111,7 @@ def test_originals_are_fetched_checked_and_cut_out_by_the_manifest(published: Pa
         assert abs(int(motorcycle.pixels[place, place, 0]) - 10 * tile) < 8
 
 
-def test_an_original_with_wider_colours_is_cut_out_as_the_pipeline_would_show_it(tmp_path: Path) -> None:
+def test_an_original_with_wider_colours_is_cropped_like_in_the_pipeline(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), (120, 160, 130)).save(buffer, "JPEG", quality=95, icc_profile=ADOBE)
     checksum = hashlib.sha256(buffer.getvalue()).hexdigest()
@@ -126,7 +126,7 @@ def test_an_original_with_wider_colours_is_cut_out_as_the_pipeline_would_show_it
     assert shown[0, 0, 0] < 110
 
 
-def test_what_is_there_is_not_fetched_again_and_the_rest_is(published: Path, tmp_path: Path) -> None:
+def test_only_missing_photographs_are_fetched_again(published: Path, tmp_path: Path) -> None:
     originals = photographs.read_manifest(tmp_path / "photographs.csv", tmp_path / "sources.csv")
     photographs.fetch(originals, tmp_path / "fetched", lambda done, total: None)
     (published / "whole.jpg").unlink()
@@ -136,7 +136,7 @@ def test_what_is_there_is_not_fetched_again_and_the_rest_is(published: Path, tmp
     assert missing.is_file()
 
 
-def test_an_original_that_is_no_longer_what_it_was_is_refused(published: Path, tmp_path: Path) -> None:
+def test_a_changed_original_is_refused(published: Path, tmp_path: Path) -> None:
     originals = photographs.read_manifest(tmp_path / "photographs.csv", tmp_path / "sources.csv")
     Image.new("RGB", (300, 200), "blue").save(published / "whole.jpg")
     with pytest.raises(UserError, match=r"whole\.jpg arrived with sha256"):

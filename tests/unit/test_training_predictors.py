@@ -1,4 +1,4 @@
-"""What answers with probabilities: a file, an address, an endpoint; and what does not."""
+"""Predictors from a file, an address or an endpoint, and their errors."""
 
 import io
 import threading
@@ -32,7 +32,7 @@ def address() -> Iterator[str]:
             self.wfile.write(answer)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -48,7 +48,7 @@ def test_the_shipped_file_answers() -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"not a model"])
-def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_model_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "m.onnx"
     if content is not None:
         path.write_bytes(content)
@@ -95,7 +95,7 @@ def test_a_sagemaker_endpoint_answers() -> None:
         b"[0.5, [1]]",
     ],
 )
-def test_an_answer_that_is_no_list_of_probabilities_is_shown(answer: bytes) -> None:
+def test_an_answer_that_is_not_a_list_of_probabilities_is_shown(answer: bytes) -> None:
     with pytest.raises(UserError, match="not a list of probabilities"):
         predictors.parse_probabilities(answer)
 

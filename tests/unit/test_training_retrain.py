@@ -1,6 +1,6 @@
-"""Retraining from the command line: what is said beforehand, and when a new model replaces the one in service.
+"""Retraining from the command line: its plan, and the condition for replacing the model in service.
 
-The training itself, which takes PyTorch, is stood in for by a model file that is there already.
+An existing model file replaces the training, which needs PyTorch.
 """
 
 import json
@@ -54,7 +54,7 @@ def said(result: Result) -> str:
 
 @pytest.fixture
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a retraining of a staged data set and 60 labels, whose new model is the shipped one again."""
+    """Return a retraining of a staged data set and 60 labels, whose new model is the shipped model."""
     generator = np.random.default_rng(0)
     for folder, count in (("photos", 20), ("labels", 30)):
         for label in ("bicycle", "motorcycle"):
@@ -76,7 +76,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["retrain", "--labels", str(tmp_path / "labels"), *output]
 
 
-def test_a_dry_run_says_what_would_be_learned_and_changes_nothing(arguments: list[str], tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_plan_and_changes_nothing(arguments: list[str], tmp_path: Path) -> None:
     result = run(*arguments, "--dry-run")
 
     assert result.exit_code == 0, result.output
@@ -85,7 +85,7 @@ def test_a_dry_run_says_what_would_be_learned_and_changes_nothing(arguments: lis
     assert list((tmp_path / "retrained").iterdir()) == []
 
 
-def test_the_new_model_is_judged_on_the_test_and_on_labels_that_it_never_learned(
+def test_the_new_model_is_measured_on_the_test_split_and_on_held_out_labels(
     arguments: list[str], tmp_path: Path
 ) -> None:
     result = run(*arguments)
@@ -107,7 +107,7 @@ def serving(sagemaker: Any) -> str:
     return name
 
 
-def test_a_model_that_is_no_better_is_not_deployed(arguments: list[str], account: Any) -> None:
+def test_a_model_that_is_not_better_is_not_deployed(arguments: list[str], account: Any) -> None:
     assert run(*DEPLOY).exit_code == 0
     before = serving(account)
 
@@ -118,7 +118,7 @@ def test_a_model_that_is_no_better_is_not_deployed(arguments: list[str], account
     assert serving(account) == before
 
 
-def test_a_better_model_is_deployed_as_the_one_before_was_hosted(
+def test_a_better_model_is_deployed_with_the_same_hosting(
     arguments: list[str], account: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def judged(*_: object) -> list[Comparison]:
@@ -154,7 +154,7 @@ def test_a_worse_model_is_not_deployed(arguments: list[str], account: Any, monke
         (["--labels", "/nonexistent"], "is not a folder"),
     ],
 )
-def test_what_retrain_lacks_is_said_in_one_line(arguments: list[str], options: list[str], message: str) -> None:
+def test_a_missing_option_of_retrain_is_one_line(arguments: list[str], options: list[str], message: str) -> None:
     result = run("retrain", *arguments[3:], *options)
 
     assert result.exit_code != 0

@@ -63,7 +63,7 @@ def test_images_keep_their_names_and_pixels(folder: Path) -> None:
     assert (folder / "train/bicycle/bike_s_1.png").is_file()
 
 
-def test_images_keep_their_origin_wherever_their_files_go(tmp_path: Path) -> None:
+def test_images_keep_their_origin_in_any_folder(tmp_path: Path) -> None:
     origin = Origin("street", "openimages", "1.5", "openimages:00f3a1")
     train = [replace(item, origin=origin) for item in data().train]
     manifest = staging.write(replace(data(), train=train), tmp_path / "staged")
@@ -71,7 +71,7 @@ def test_images_keep_their_origin_wherever_their_files_go(tmp_path: Path) -> Non
     assert {item.origin for item in staging.read_split(tmp_path / "staged/train")} == {origin}
 
 
-def test_two_photos_of_one_stem_both_stay(folder: Path) -> None:
+def test_two_photos_with_the_same_stem_are_both_kept(folder: Path) -> None:
     assert {path.name for path in (folder / "train/bicycle").iterdir()} == {
         "bike_s_1.png",
         "a b+c.png",
@@ -79,7 +79,7 @@ def test_two_photos_of_one_stem_both_stay(folder: Path) -> None:
     }
 
 
-def test_lists_are_what_sagemaker_reads(folder: Path) -> None:
+def test_lists_have_the_format_of_sagemaker(folder: Path) -> None:
     lines = (folder / "train.lst").read_text().splitlines()
     rows = [line.split("\t") for line in lines]
     assert [int(row[0]) for row in rows] == [0, 1, 2, 3]
@@ -89,7 +89,7 @@ def test_lists_are_what_sagemaker_reads(folder: Path) -> None:
     assert {path.name for path in folder.glob("*.lst")} == {"train.lst", "validation.lst", "test.lst"}
 
 
-def test_the_manifest_says_what_is_there(folder: Path) -> None:
+def test_the_manifest_describes_the_data_set(folder: Path) -> None:
     manifest = staging.read_manifest(folder)
     assert manifest.class_names == ["bicycle", "motorcycle"]
     assert manifest.counts == {
@@ -103,21 +103,21 @@ def test_the_manifest_says_what_is_there(folder: Path) -> None:
     assert (manifest.dropped, manifest.digest, manifest.seed) == (3, "sha256:0", 1)
 
 
-def test_staging_again_replaces_what_was_staged(folder: Path) -> None:
+def test_staging_again_replaces_the_old_data_set(folder: Path) -> None:
     staging.write(replace(data(), train=data().validation), folder)
     assert not (folder / "train/bicycle/a b+c.png").exists()
     assert len(staging.read_split(folder / "train")) == 2
     assert [path.name for path in folder.parent.iterdir()] == ["staged"]
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("ten years of work")
     with pytest.raises(UserError, match="no staged data set: give another --output"):
         staging.write(data(), tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_an_unstaged_folder_says_what_to_run(tmp_path: Path) -> None:
+def test_an_unstaged_folder_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="loading-bay model stage"):
         staging.read_manifest(tmp_path)
 
@@ -135,7 +135,7 @@ def test_upload_mirrors_the_folder(s3: Any, folder: Path) -> None:
     assert "cifar/train/bicycle/a b+c.png" in files
 
 
-def test_a_second_upload_sends_only_what_changed(s3: Any, folder: Path) -> None:
+def test_a_second_upload_sends_only_changes(s3: Any, folder: Path) -> None:
     upload(s3, folder)
     assert upload(s3, folder) == 0
     (folder / "train.lst").write_text("0\t0\tbicycle/bike_s_1.png\n")
@@ -153,7 +153,7 @@ def test_a_missing_bucket_says_how_to_make_one(s3: Any, folder: Path) -> None:
         staging.upload(s3, folder, "nowhere", "cifar", lambda done, total: None)
 
 
-def test_missing_credentials_say_what_to_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_name_the_command_to_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")

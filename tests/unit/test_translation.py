@@ -1,4 +1,4 @@
-"""What AWS is given: the template as SAM's own translator writes it, for every environment and several regions."""
+"""The template after translation by SAM, for every environment and several regions."""
 
 import json
 import re
@@ -15,11 +15,11 @@ from samtranslator.translator.translator import Translator
 
 from loading_bay.stack.template import ROOT, read_template
 
-# One of each partition, and the two that are used most.
+# One of each partition, and the two most used.
 REGIONS = ["us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1"]
 ENVIRONMENTS = tomllib.loads((ROOT / "samconfig.toml").read_text())
 NAMES = [name for name in ENVIRONMENTS if name != "version"]
-# Which part of a state machine, a function and so on their names must fit into; CloudFormation names the rest itself.
+# The limits on names by resource type; CloudFormation generates all other names.
 LONGEST_STACK_NAME = 74  # docs/limits.md
 LONGEST = {
     ("AWS::StepFunctions::StateMachine", "StateMachineName"): 80,
@@ -48,9 +48,9 @@ def overrides(environment: str) -> dict[str, str]:
 
 
 def packaged() -> dict[str, Any]:
-    """The template as `sam package` leaves it: code and definitions lie in S3."""
+    """The template as `sam package` writes it: code and definitions are in S3."""
     template = read_template()
-    uploaded = {"Bucket": "what-sam-uploaded", "Key": "0123456789abcdef"}
+    uploaded = {"Bucket": "uploaded-by-sam", "Key": "0123456789abcdef"}
     template["Globals"]["Function"].pop("CodeUri")
     for resource in template["Resources"].values():
         for name in {"DefinitionS3Location", "CodeUri"} & set(resource.get("Properties", {})):
@@ -68,7 +68,7 @@ def translated(environment: str, region: str = "us-east-1") -> dict[str, Any]:
         metrics=Metrics("translator", DummyMetricsPublisher()),
     )
     template: dict[str, Any] = translator.translate(packaged(), parameter_values=overrides(environment))
-    # What the environment gives is what the linter takes for the parameters' values.
+    # The linter takes the environment's parameters as values.
     for name, value in overrides(environment).items():
         parameter = template["Parameters"][name]
         parameter["Default"] = json.loads(value) if parameter["Type"] == "Number" else value
@@ -76,12 +76,12 @@ def translated(environment: str, region: str = "us-east-1") -> dict[str, Any]:
 
 
 def one_of(value: Any) -> set[str]:
-    """What a property may be, where it depends on a condition."""
+    """The possible values of a property that depends on a condition."""
     return set(value["Fn::If"][1:]) if isinstance(value, dict) else {value}
 
 
 def holds(condition: Any, template: dict[str, Any], partition: str) -> bool:
-    """Whether a condition of the template holds with its parameters' values, in this partition."""
+    """Whether a condition of the template holds for the parameters' values, in this partition."""
     if isinstance(condition, str):
         return holds(template["Conditions"][condition], template, partition)
     ((function, given),) = condition.items()
@@ -98,14 +98,14 @@ def holds(condition: Any, template: dict[str, Any], partition: str) -> bool:
 
 
 def is_left_out(match: Any, template: dict[str, Any]) -> bool:
-    """Whether the linter misses a type of resource where a condition leaves the resource out, which it does not see."""
+    """Whether the linter misses a resource type because it ignores that a condition leaves the resource out."""
     condition = template["Resources"][match.path[1]].get("Condition")
     partition = "aws-cn" if "'cn-" in match.message else "aws"
     return match.rule.id == "E3006" and condition is not None and not holds(condition, template, partition)
 
 
 @every_environment
-def test_what_sam_makes_of_the_template_is_valid_in_every_partition(environment: str) -> None:
+def test_the_translated_template_is_valid_in_every_partition(environment: str) -> None:
     template = translated(environment)
 
     found = lint(json.dumps(template), config=ManualArgs(regions=REGIONS))
@@ -114,7 +114,7 @@ def test_what_sam_makes_of_the_template_is_valid_in_every_partition(environment:
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_the_partition_makes_no_difference_but_in_names(region: str) -> None:
+def test_partitions_differ_only_in_names(region: str) -> None:
     assert translated("default", region)["Resources"].keys() == translated("default")["Resources"].keys()
 
 
@@ -133,7 +133,7 @@ def test_an_environment_gives_parameters_within_their_bounds(environment: str) -
 
 @every_environment
 def test_the_functions_metrics_are_never_filtered_away(environment: str) -> None:
-    """Lambda counts a metric's line as INFO, whatever the function logs.
+    """Lambda treats a metric's line as INFO, at any log level of the function.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
     """
@@ -154,7 +154,7 @@ def test_no_name_is_too_long_for_any_stack() -> None:
             value = resource.get("Properties", {}).get(field) if resource["Type"] == kind else None
             if isinstance(value, dict) and {"Fn::Sub", "Ref"} & set(value):
                 text = value.get("Fn::Sub") or f"${{{value['Ref']}}}"
-                if isinstance(text, list):  # what it is filled with is no stack's name, but an id of 36 characters
+                if isinstance(text, list):  # it is filled not with a stack name but with an id of 36 characters
                     text = text[0].replace("${Id}", "i" * 36)
                 filled = re.sub(r"\$\{AWS::StackName\}", stack_name, text)
                 assert len(filled) <= longest, f"{name} may get a name of {len(filled)} characters"

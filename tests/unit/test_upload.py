@@ -1,4 +1,4 @@
-"""Which files `loading-bay upload` takes for photos, and under which names."""
+"""The files that `loading-bay upload` recognises as photos, and their names."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def copy(sample: str, *targets: Path) -> None:
         shutil.copy(SAMPLES / sample, target)
 
 
-def test_of_a_folder_only_photos_are_taken_and_the_rest_is_counted() -> None:
+def test_only_photos_of_a_folder_are_taken_and_other_files_are_counted() -> None:
     photos, left_out = photos_below([SAMPLES])
 
     assert "photos/bicycle-road.jpg" in photos
@@ -52,13 +52,13 @@ def test_the_folder_here_has_its_name(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
 )
 @pytest.mark.parametrize("name", ["0b9f6f3e-6a2c-4c7b", "photo.jfif", "photo.jpg.tmp", "photo.HIF"])
-def test_a_photo_is_known_by_its_content(tmp_path: Path, sample: str, name: str) -> None:
+def test_a_photo_is_recognised_by_its_content(tmp_path: Path, sample: str, name: str) -> None:
     copy(sample, tmp_path / "in" / name)
 
     assert photos_below([tmp_path / "in"]) == ({f"in/{name}": tmp_path / "in" / name}, Counter())
 
 
-def test_files_about_files_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_metadata_files_are_left_out_and_counted(tmp_path: Path) -> None:
     kept = tmp_path / "in" / "driver" / "1.jpg"
     hidden = ["._1.jpg", ".ipynb_checkpoints/1.jpg", "@eaDir/1.jpg/thumb.jpg", "__MACOSX/driver/1.jpg", ".git/1.jpg"]
     copy("bicycle-road.jpg", kept, *(tmp_path / "in" / name for name in hidden))
@@ -72,7 +72,7 @@ def test_files_about_files_are_left_out_and_counted(tmp_path: Path) -> None:
     assert left_out == Counter({"hidden": 5, "not a file": 2, "empty": 1})
 
 
-def test_two_photos_of_one_name_are_refused_and_both_named(tmp_path: Path) -> None:
+def test_two_photos_with_one_name_are_refused_and_both_named(tmp_path: Path) -> None:
     copy("bicycle-road.jpg", tmp_path / "phone1/DCIM/1.jpg", tmp_path / "phone2/DCIM/1.jpg")
 
     with pytest.raises(UserError) as refused:

@@ -1,4 +1,4 @@
-"""The live state in the terminal and in a pipe: counts, waiting photos, the newest decisions."""
+"""The live state in a terminal and in a pipe: counts, waiting photos, the newest decisions."""
 
 import io
 import re
@@ -27,7 +27,7 @@ def shown(decisions: list[Decision], width: int = 100, height: int = 24) -> str:
     return console.file.getvalue()
 
 
-def test_the_counts_stay_in_sight_however_many_photos_there_are() -> None:
+def test_the_counts_stay_visible_with_any_number_of_photos() -> None:
     many = [decision(f"uploads/{number}.jpg") for number in range(1200)]
 
     lines = shown([*many, decision("uploads/doubt.jpg", "REVIEW")]).splitlines()
@@ -43,7 +43,7 @@ def test_the_newest_come_first() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_every_width_tells_two_drivers_apart(width: int) -> None:
+def test_two_drivers_differ_at_every_width(width: int) -> None:
     keys = [f"uploads/2026/11/driver-{number}/0d2ab9f4-6c1e-4f4e-9d0e-{number:012}.jpg" for number in (7, 17)]
     long: dict[str, Any] = {"vehicle": "motorcycle", "confidence": 0.9731, "bay": "2", "order_range": "far"}
 
@@ -56,7 +56,7 @@ def test_every_width_tells_two_drivers_apart(width: int) -> None:
     assert all(len(line) <= width for line in listed.splitlines())
 
 
-def test_a_photo_that_a_person_has_routed_still_counts_as_one_that_the_model_did_not() -> None:
+def test_a_photo_that_a_person_routed_still_counts_as_reviewed() -> None:
     decisions = [decision(f"{number}.jpg", vehicle="bicycle") for number in range(8)]
     decisions += [decision("waiting.jpg", "REVIEW"), decision("seen.jpg", reviewed_by="ann")]
 
@@ -69,7 +69,7 @@ def test_the_oldest_photo_in_review_is_named_with_its_age() -> None:
     assert "oldest in review: 3 d, uploads/old.jpg" in shown(waiting)
 
 
-def test_no_photo_is_no_trouble() -> None:
+def test_an_empty_table_is_fine() -> None:
     assert "0 photos\nreview rate: nothing classified yet" in shown([])
 
 
@@ -88,7 +88,7 @@ def test_a_key_can_neither_command_the_terminal_nor_forge_a_line(terminal: bool)
     assert "\x1b[2J" not in written
 
 
-def test_in_a_pipe_each_decision_is_a_line_of_its_own_once_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_pipe_each_new_decision_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     claimed = decision("uploads/second.jpg", "CLAIMED")
     more: dict[str, Any] = {"confidence": 0.9731, "bay": "1", "order_range": "near", "order": "4711"}

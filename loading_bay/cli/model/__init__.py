@@ -1,1 +1,1 @@
-"""Commands for the model, one module per stage of its life."""
+"""Commands for the model, one module per stage of its life cycle."""

@@ -1,4 +1,4 @@
-"""Evaluate: a model or an endpoint measured, or two compared on the same photos."""
+"""Evaluate: measures a model or an endpoint, or compares two on the same photos."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -30,15 +30,15 @@ OUTPUT = Path("evaluation")
     examples=["", "--endpoint loading-bay", "--compare training/model/model.onnx data/model/model.onnx"],
 )
 @options.staged("A staged data set.")
-@click.option("--model", type=Path, help="An ONNX file; by default the one that ships.")
+@click.option("--model", type=Path, help="An ONNX file.  [default: the model that ships]")
 @click.option("--url", help="A running endpoint, http://HOST:PORT.")
-@click.option("--endpoint", help="A SageMaker endpoint's name.")
+@click.option("--endpoint", help="The name of a SageMaker endpoint.")
 @click.option(
     "--compare",
     "pair",
     nargs=2,
     metavar="OLD NEW",
-    help="Two of these, side by side: each a model file, http://HOST:PORT, or an endpoint's name.",
+    help="Compare two of these: model file, http://HOST:PORT, or endpoint name.",
 )
 @options.region
 @options.threshold
@@ -46,9 +46,9 @@ OUTPUT = Path("evaluation")
     "--wanted-accuracy",
     type=click.FloatRange(0, 1),
     default=0.98,
-    help="Of the accepted; a threshold that reaches it is recommended.",
+    help="Accuracy of the accepted photos to recommend a threshold for.",
 )
-@options.output(OUTPUT, "Gets evaluation.html and evaluation.json, or comparison.html and comparison.json.")
+@options.output(OUTPUT, "Folder for evaluation.html and .json, or comparison.html and .json.")
 def evaluate_command(
     *,
     staged: Path,
@@ -88,7 +88,7 @@ def evaluate_command(
 
 
 def named(subject: str, region: str | None) -> Predictor:
-    """Return what answers for a model file, an address, or else an endpoint's name."""
+    """Return a predictor for a model file, an address, or else the name of an endpoint."""
     if subject.startswith(("http://", "https://")):
         return predictors.url_predictor(subject)
     if Path(subject).suffix == ".onnx":
@@ -103,7 +103,7 @@ def measured(
     split: str,
     prepare: Callable[[Pixels], Pixels] = lambda pixels: pixels,
 ) -> Measured:
-    """Classify a split, each image prepared first, with a progress bar."""
+    """Prepare and classify the images of a split, with a progress bar."""
     with options.progress() as bar:
         return measure(
             predictor,
@@ -118,7 +118,7 @@ def measured(
 def report_evaluation(
     test: Measured, metrics: Metrics, recommended: Recommendation | None, staged: Path, output: Path
 ) -> None:
-    """Print the main figures, write the page and the file, and remember them."""
+    """Print the main figures, and write the page and the JSON file."""
     from loading_bay.model.evaluation_page import evaluation_page  # noqa: PLC0415 - matplotlib takes a second to import
 
     table = Table("figure", "value", "95 % interval", title=test.subject, title_justify="left")
@@ -141,8 +141,8 @@ def report_evaluation(
 
 
 def part_table(title: str, parts: Sequence[Part]) -> Table:
-    """Return the figures of some parts of the photos as a table for the terminal."""
-    # Sources of one collection differ in the end of their names, which an ellipsis would take away.
+    """Return the figures for parts of the photos as a table for the terminal."""
+    # Sources of one collection differ at the end of their names, which an ellipsis would remove.
     name = Column(title, overflow="fold")
     table = Table(name, "photos", "right", "accepted", "of these right", "others", "accepted")
     for part in parts:
@@ -158,7 +158,7 @@ def part_table(title: str, parts: Sequence[Part]) -> Table:
 
 
 def report_comparison(comparisons: Sequence[Comparison], output: Path) -> None:
-    """Print both models' figures side by side, and write the page and the file."""
+    """Print the figures of both models side by side, and write the page and the JSON file."""
     from loading_bay.model.comparison_page import comparison_page  # noqa: PLC0415 - matplotlib takes a second to import
 
     console.print(f"old: {comparisons[0].old.subject}\nnew: {comparisons[0].new.subject}", highlight=False)

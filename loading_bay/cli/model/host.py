@@ -1,4 +1,4 @@
-"""Host: an endpoint deployed, looked at, and deleted."""
+"""Host: deploys, shows and deletes an endpoint."""
 
 import re
 from pathlib import Path
@@ -26,21 +26,21 @@ MEMORY_SIZES = ("1024", "2048", "3072", "4096", "5120", "6144")
     cls=Command, examples=["--image IMAGE --bucket BUCKET --role ROLE", "--job JOB --bucket BUCKET --role ROLE"]
 )
 @options.endpoint
-@click.option("--job", help="A finished training job, whose model is hosted.")
-@click.option("--model", type=Path, help="A local model file, instead; by default the one that ships.")
-@click.option("--image", help="Our image in ECR; a job of the built-in recipe needs none.")
-@click.option("--bucket", help="For the model file and the captures.")
+@click.option("--job", help="Host the model of this finished training job.")
+@click.option("--model", type=Path, help="Host this model file.  [default: the model that ships]")
+@click.option("--image", help="The container image in ECR; not needed for a job of the built-in recipe.")
+@click.option("--bucket", help="Bucket for the model file and the captures.")
 @options.role("endpoint")
-@click.option("--instance-type", default="ml.m5.large", help="What the endpoint runs on.")
-@click.option("--min-instances", type=click.IntRange(1), default=1, help="Never fewer.")
-@click.option("--max-instances", type=click.IntRange(1), default=2, help="Never more.")
-@click.option("--calls-per-instance", type=click.IntRange(1), default=1000, help="A minute; more add an instance.")
-@click.option("--capture-percent", type=click.IntRange(0, 100), default=100, help="Of calls captured; 0: none.")
-@click.option("--capture-prefix", default=CAPTURE_PREFIX, help="Where in the bucket.")
-@click.option("--serverless", is_flag=True, help="No instance while nobody calls; no data capture.")
-@click.option("--memory", type=click.Choice(MEMORY_SIZES), default="2048", help="Megabytes, serverless.")
-@click.option("--concurrency", type=click.IntRange(1, 200), default=5, help="Calls at once, serverless.")
-@click.option("--photo", type=Path, help="A PNG to try the endpoint with; by default a plain grey one.")
+@click.option("--instance-type", default="ml.m5.large", help="Instance type of the endpoint.")
+@click.option("--min-instances", type=click.IntRange(1), default=1, help="Fewest instances.")
+@click.option("--max-instances", type=click.IntRange(1), default=2, help="Most instances.")
+@click.option("--calls-per-instance", type=click.IntRange(1), default=1000, help="Calls per minute that scale out.")
+@click.option("--capture-percent", type=click.IntRange(0, 100), default=100, help="Percentage of calls to capture.")
+@click.option("--capture-prefix", default=CAPTURE_PREFIX, help="Prefix of the captures in the bucket.")
+@click.option("--serverless", is_flag=True, help="Pay per call instead of per hour; no data capture.")
+@click.option("--memory", type=click.Choice(MEMORY_SIZES), default="2048", help="Megabytes of memory (serverless).")
+@click.option("--concurrency", type=click.IntRange(1, 200), default=5, help="Concurrent calls (serverless).")
+@click.option("--photo", type=Path, help="A PNG to test the endpoint with.  [default: a plain grey one]")
 @options.yes
 @options.region
 def deploy(
@@ -64,11 +64,11 @@ def deploy(
     yes: bool,
     region: str | None,
 ) -> None:
-    """Host a model: a new endpoint, or an existing one moved to it by canary."""
+    """Host a model: create an endpoint, or move an existing one to the model by canary."""
     if job and model:
         raise click.UsageError("--job and --model exclude each other")
     if not re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,46}", endpoint):
-        raise UserError(f"{endpoint} cannot name an endpoint: use letters, digits and hyphens, 47 at most")
+        raise UserError(f"{endpoint} cannot name an endpoint: use letters, digits and hyphens, at most 47")
     role = options.role_arn(role)
     variant: RealTime | Serverless
     if serverless:
@@ -99,28 +99,28 @@ def deploy(
 
 
 def require_no_capture(percent: int) -> None:
-    """Check that no data capture is asked of a serverless endpoint.
+    """Check that a serverless endpoint is not asked to capture data.
 
     Raises:
-        UserError: it is; the message says what to choose.
+        UserError: capture is requested; the message lists the alternatives.
     """
     if percent:
         raise UserError(
-            "a serverless endpoint cannot capture data: AWS leaves capture out there, so monitoring would see "
+            "a serverless endpoint cannot capture data on AWS, so monitoring would see "
             "nothing. Give --capture-percent 0 and watch the decisions table, or deploy without --serverless"
         )
 
 
 def captured(percent: int, bucket: str | None, prefix: str) -> Capture | None:
-    """Return where calls are captured, or None where none are."""
+    """Return the capture settings, or None if no calls are captured."""
     if not percent:
         return None
-    bucket = options.required(bucket, "--bucket", "where captures go, or --capture-percent 0")
+    bucket = options.required(bucket, "--bucket", "the bucket for captures, or --capture-percent 0")
     return Capture(percent, f"s3://{bucket}/{prefix}")
 
 
 def probe_photo(path: Path | None) -> bytes:
-    """Return the PNG that a new endpoint is tried with."""
+    """Return the PNG for testing a new endpoint."""
     if path is None:
         side = dataset.IMAGE_SIDE
         return predictors.encode(np.full((side, side, 3), 128, dtype=np.uint8))
@@ -134,10 +134,10 @@ def probe_photo(path: Path | None) -> bytes:
 @options.endpoint
 @options.region
 def status(*, endpoint: str, region: str | None) -> None:
-    """Show an endpoint and everything that belongs to it."""
+    """Show an endpoint and all its resources."""
     found = inventory.status(Clients.connect(region), endpoint)
     if not found.exists:
-        console.print(f"There is nothing of endpoint {endpoint}.")
+        console.print(f"Endpoint {endpoint} does not exist, and has no resources.")
         return
     table = Table(show_header=False, title=f"Endpoint {endpoint}", title_justify="left")
     for label, value in found.rows():
@@ -147,9 +147,9 @@ def status(*, endpoint: str, region: str | None) -> None:
 
 @click.command(cls=Command, examples=["", "--captures --yes"])
 @options.endpoint
-@click.option("--captures", is_flag=True, help="Delete its captured records in S3 too.")
-@click.option("--bucket", help="Where captures are, once the endpoint's configuration is gone.")
-@click.option("--capture-prefix", default=CAPTURE_PREFIX, help="Where in the bucket.")
+@click.option("--captures", is_flag=True, help="Also delete its captured records in S3.")
+@click.option("--bucket", help="Bucket of the captures, if the endpoint's configuration is gone.")
+@click.option("--capture-prefix", default=CAPTURE_PREFIX, help="Prefix of the captures in the bucket.")
 @options.yes
 @options.region
 def cleanup(
@@ -160,10 +160,10 @@ def cleanup(
     found = inventory.status(clients, endpoint)
     uri = f"s3://{bucket}/{capture_prefix}" if bucket else found.capture_uri
     if captures and not uri and found.exists:
-        raise UserError(f"endpoint {endpoint} has no data capture configured: give --bucket to say where they are")
+        raise UserError(f"endpoint {endpoint} has no data capture configured: name their bucket with --bucket")
     keys = inventory.captures(clients, uri, endpoint) if captures and uri else []
     if not found.exists and not keys:
-        console.print(f"There is nothing of endpoint {endpoint} to delete.")
+        console.print(f"Endpoint {endpoint} has nothing to delete.")
         return
     for label, value in found.rows():
         console.print(f"{label}: {value}")

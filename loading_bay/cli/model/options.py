@@ -1,4 +1,4 @@
-"""Options that several commands share, and how what a user types is read."""
+"""Options that several commands share, and their parsers."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from loading_bay.stack.errors import UserError
 from loading_bay.stack.template import ROOT, parameter_default
 from training.container.settings import MODEL_FILE, SeedList, Settings, seeds_text
 
-# What the pipeline asks of the model, as the template has it.
+# The pipeline's requirements of the model, from the template.
 CLASSES = tuple(parse_classes(parameter_default("VehicleClasses")))
 THRESHOLD = float(parameter_default("ConfidenceThreshold"))
 ENDPOINT = parameter_default("EndpointName")
@@ -37,25 +37,28 @@ def class_list(ctx: click.Context, parameter: click.Parameter, value: str) -> li
 
 region: Decorator = region_option
 classes: Decorator = click.option(
-    "--classes", callback=class_list, default=",".join(CLASSES), help="In the order of the model's answers."
+    "--classes", callback=class_list, default=",".join(CLASSES), help="Class names, in the order of the model's scores."
 )
 threshold: Decorator = click.option(
-    "--threshold", type=click.FloatRange(0, 1), default=THRESHOLD, help="From this confidence on a photo is accepted."
+    "--threshold", type=click.FloatRange(0, 1), default=THRESHOLD, help="Lowest confidence of accepted photos."
 )
-endpoint: Decorator = click.option("--endpoint", default=ENDPOINT, help="The endpoint's name.")
+endpoint: Decorator = click.option("--endpoint", default=ENDPOINT, help="Name of the endpoint.")
 seeds: Decorator = click.option(
     "--seeds",
     type=SeedList(),
     default=seeds_text(Settings.seeds),
-    help="What is trained; the model is the average of several.",
+    help="Seeds to train; the model is the average of all.",
 )
-yes: Decorator = click.option("--yes", is_flag=True, help="Do not ask.")
+yes: Decorator = click.option("--yes", is_flag=True, help="Skip the confirmation.")
 
 
 def role(whose: str) -> Decorator:
     """Return the option `--role` for the job or the endpoint."""
     return click.option(
-        "--role", envvar="SAGEMAKER_ROLE", show_envvar=True, help=f"The {whose}'s role, arn:aws:iam::ACCOUNT:role/NAME."
+        "--role",
+        envvar="SAGEMAKER_ROLE",
+        show_envvar=True,
+        help=f"Role of the {whose}: arn:aws:iam::ACCOUNT:role/NAME.",
     )
 
 
@@ -70,7 +73,7 @@ def output(default: Path, what: str) -> Decorator:
 
 
 def progress(*more: ProgressColumn) -> Progress:
-    """Return a progress bar that fits 80 columns: what is done, how much of it, the time that is left."""
+    """Return a progress bar that fits 80 columns: the task, its progress, the remaining time."""
     counted = more or (MofNCompleteColumn(),)
     return Progress(TextColumn("{task.description}"), BarColumn(20), *counted, TimeRemainingColumn(), console=console)
 
@@ -79,7 +82,7 @@ def required(value: str | None, option: str, meaning: str) -> str:
     """Return an option's value.
 
     Raises:
-        UserError: it was not given; the message says what it is for.
+        UserError: it was not given; the message explains its purpose.
     """
     if not value:
         raise UserError(f"give {option}, {meaning}")
@@ -90,7 +93,7 @@ def role_arn(value: str | None) -> str:
     """Return a role's ARN.
 
     Raises:
-        UserError: no role was given, or not as an ARN.
+        UserError: the role is missing, or is not an ARN.
     """
     arn = required(value, "--role", "an IAM role that SageMaker may assume (docs/training.md shows how to make it)")
     if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", arn):

@@ -1,4 +1,4 @@
-"""Retrain: what people decided joins the data, and the new model is judged beside the one in service."""
+"""Retrain: adds people's decisions to the data, and compares the new model with the one in service."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,14 +35,14 @@ OUTPUT = DATA / "retrained"
 @click.option("--labels", help="Photos that people decided: a folder <folder>/<class>/, or s3://BUCKET/labels/.")
 @stack_options
 @options.staged("The staged data set of the model in service.")
-@click.option("--model", type=Path, help="The model in service; by default the one that ships.")
-@options.output(OUTPUT, "Gets the labels, the joined data, the new model and the comparison.")
+@click.option("--model", type=Path, help="The model in service.  [default: the model that ships]")
+@options.output(OUTPUT, "Folder for labels, joined data, new model and comparison.")
 @options.seeds
-@click.option("--epochs", type=click.IntRange(1), help="By default what the recipe says.")
+@click.option("--epochs", type=click.IntRange(1), help="Training epochs.  [default: the recipe's]")
 @options.threshold
-@click.option("--deploy", "promote", is_flag=True, help="Host the new model if it is better, by canary.")
+@click.option("--deploy", "promote", is_flag=True, help="Host the new model by canary if it is better.")
 @options.endpoint
-@click.option("--dry-run", is_flag=True, help="Say what would be learned and deployed; train and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; train and change nothing.")
 @options.yes
 def retrain(
     *,
@@ -61,7 +61,7 @@ def retrain(
     yes: bool,
     region: str | None,
 ) -> None:
-    """Train on what people decided, and judge the new model beside the one in service.
+    """Train on people's decisions, and compare the new model with the one in service.
 
     Both are measured on the same test photos and on a third of the labels, which no retraining learns. --deploy
     hosts the new model only if it is worse on no figure and better on one.
@@ -74,9 +74,9 @@ def retrain(
     clients = Clients.connect(region) if promote else None
     hosting = live_endpoint.hosting_of(clients, endpoint) if clients else None
     if hosting:
-        console.print(f"Better, it replaces the model of endpoint {endpoint} by canary.")
+        console.print(f"If it is better, it replaces the model of endpoint {endpoint} by canary.")
     if dry_run:
-        console.print(f"Nothing was trained or changed: {len(seeds)} seeds would be, in {output}.")
+        console.print(f"Nothing was trained or changed. Without --dry-run, {len(seeds)} seeds are trained in {output}.")
         return
     staging.write(joined(staged, found), output / "staged")
     train_here(output / "staged", output / "model", seeds, epochs)
@@ -91,10 +91,10 @@ def retrain(
 
 
 def label_folder(labels: str | None, stack_name: str, local: bool, region: str | None, kept: Path) -> Path:
-    """Return the folder that holds the labels; those in S3 are fetched into `kept` first.
+    """Return the folder of the labels; labels in S3 are first fetched into `kept`.
 
     Raises:
-        UserError: there are none, or AWS refuses.
+        UserError: there are no labels, or AWS refuses access.
     """
     if labels is not None and local:
         raise click.UsageError("give --labels or --local, not both")
@@ -110,23 +110,23 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
 
 
 def show_labels(labels: Labels) -> None:
-    """Print how many labels are learned and held out.
+    """Print the number of labels to learn and to hold out.
 
     Raises:
-        UserError: they are too few to learn from and judge by.
+        UserError: there are too few labels to learn from and compare by.
     """
-    table = Table("label", "learned", "held out", title="Photos that people decided", title_justify="left")
+    table = Table("label", "learned", "held out", title="Photos decided by people", title_justify="left")
     for label, learned, held_out in labels.counts():
         table.add_row(label, str(learned), str(held_out))
     console.print(table)
     if not labels.learned or not labels.held_out:
-        raise UserError("these are too few labels: some are learned, some held out to judge by")
+        raise UserError("there are too few labels to train on some and compare models by the others")
 
 
 def promote_model(
     clients: Clients, hosting: Hosting, model: Path, class_count: int, yes: bool, region: str | None
 ) -> None:
-    """Move an endpoint to a model, hosted as the one before."""
+    """Move an endpoint to a model, with the same hosting as before."""
     if not yes:
         click.confirm(f"Move endpoint {hosting.endpoint} to {shown(model)}?", abort=True)
     made = artifact.from_file(clients, model, hosting.image, Address.parse(hosting.artifact).bucket)

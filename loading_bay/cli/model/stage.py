@@ -1,4 +1,4 @@
-"""Stage: images fetched, split, written, and uploaded for a job."""
+"""Stage: fetches, splits, writes and uploads images for training."""
 
 from pathlib import Path
 
@@ -16,24 +16,26 @@ from .options import DATA, DATASET_PREFIX, STAGED, console
 
 
 @click.command(cls=Command, examples=["", "--folder photos --classes bicycle,motorcycle", "--bucket BUCKET"])
-@click.option("--archive", type=Path, help="CIFAR-100's Python archive, instead of downloading it.")
-@click.option("--folder", type=Path, help="Your own photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
+@click.option("--archive", type=Path, help="The Python archive of CIFAR-100, if it is already downloaded.")
+@click.option("--folder", type=Path, help="Your photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
-@click.option("--photographs", "fetch_photographs", is_flag=True, help="Fetch photographs from the street (0.9 GB).")
+@click.option("--photographs", "fetch_photographs", is_flag=True, help="Fetch street photographs (0.9 GB).")
 @click.option(
     "--photographs-archive",
     "photograph_archives",
     type=Path,
     multiple=True,
-    help="Crops of such photographs, an archive with an index.csv, instead; may be given several times.",
+    help="An archive of crops of such photographs, with an index.csv, instead; repeatable.",
 )
 @options.classes
-@options.output(STAGED, "Where the images are written.")
-@click.option("--image-size", type=click.IntRange(32), default=dataset.IMAGE_SIDE, help="Side of the model's input.")
-@click.option("--outlier-limit", type=click.IntRange(0), default=5000, help="Outliers kept of each source at most.")
-@click.option("--seed", type=int, default=1, help="Of the split.")
-@click.option("--bucket", help="Upload to this S3 bucket too.")
-@click.option("--prefix", default=DATASET_PREFIX, help="Where in the bucket.")
+@options.output(STAGED, "Folder for the images.")
+@click.option(
+    "--image-size", type=click.IntRange(32), default=dataset.IMAGE_SIDE, help="Side of the model's input (pixels)."
+)
+@click.option("--outlier-limit", type=click.IntRange(0), default=5000, help="Most outliers to keep from each source.")
+@click.option("--seed", type=int, default=1, help="Seed of the split.")
+@click.option("--bucket", help="Also upload to this S3 bucket.")
+@click.option("--prefix", default=DATASET_PREFIX, help="Prefix in the bucket.")
 @options.region
 def stage(
     *,
@@ -76,7 +78,7 @@ def stage(
         table.add_row(name, str(count))
     console.print(table)
     if manifest.dropped:
-        console.print(f"{manifest.dropped} training images left out: they all but repeat a test image.")
+        console.print(f"{manifest.dropped} training images left out as near-duplicates of test images.")
     for line in dataset.shortages(data):
         console.print(f"Warning: {line}.", style="yellow", highlight=False)
     if bucket:
@@ -84,7 +86,7 @@ def stage(
 
 
 def fetched(archive: Path | None) -> Path:
-    """Return the archive's path: the user's file, with a word if it is not the published one, or the download.
+    """Return the path of the user's archive (with a warning if it is not the published one) or of the download.
 
     Raises:
         UserError: there is no such file, or it cannot be fetched.
@@ -108,10 +110,10 @@ def fetched(archive: Path | None) -> Path:
 
 
 def fetched_photographs(image_size: int) -> photographs.Photographs:
-    """Fetch every original of the manifest, but those that are there, and cut out its crops.
+    """Fetch every missing original of the manifest, and cut out its crops.
 
     Raises:
-        UserError: one cannot be fetched or read.
+        UserError: an original cannot be fetched or read.
     """
     originals, folder = photographs.read_manifest(), DATA / "photographs"
     with options.progress() as bar:
@@ -121,7 +123,7 @@ def fetched_photographs(image_size: int) -> photographs.Photographs:
 
 
 def upload(folder: Path, bucket: str, prefix: str, region: str | None) -> None:
-    """Upload a staged data set, and say how much of it was new."""
+    """Upload a staged data set, and print the number of new files."""
     with options.progress() as bar:
         task = bar.add_task("uploading", total=None)
         sent = staging.upload(

@@ -1,4 +1,4 @@
-"""Train: the bundled recipe here or as a job, the built-in algorithm as a job."""
+"""Train: runs the bundled recipe here or as a job, or the built-in algorithm as a job."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,23 +23,23 @@ BUILTIN_EPOCHS = 60
 @click.option("--recipe", type=click.Choice(list(JOB_INSTANCES)), required=True)
 @click.option("--on-sagemaker", is_flag=True, help="Run the bundled recipe as a SageMaker job, not here.")
 @options.staged("A staged data set.")
-@options.output(DATA / "model", "Where the model trained here is written.")
+@options.output(DATA / "model", "Folder for a model that is trained here.")
 @options.seeds
 @click.option(
     "--epochs",
     type=click.IntRange(1),
-    help=f"By default what the recipe says: builtin {BUILTIN_EPOCHS}, bundled {Settings.epochs}.",
+    help=f"Training epochs.  [default: {BUILTIN_EPOCHS} for builtin, {Settings.epochs} for bundled]",
 )
 @click.option("--batch", type=click.IntRange(1), default=32, help="Photos per batch of the built-in recipe.")
-@click.option("--bucket", help="Where stage put the images, for a job.")
-@click.option("--prefix", default=DATASET_PREFIX, help="Where in the bucket.")
+@click.option("--bucket", help="Bucket that stage uploaded the images to, for a job.")
+@click.option("--prefix", default=DATASET_PREFIX, help="Prefix of the images in the bucket.")
 @options.role("job")
 @click.option(
     "--instance-type",
-    help="By default " + ", ".join(f"{kind} for {recipe}" for recipe, kind in JOB_INSTANCES.items()) + ".",
+    help=f"[default: {', '.join(f'{kind} for {recipe}' for recipe, kind in JOB_INSTANCES.items())}]",
 )
-@click.option("--spot", is_flag=True, help="Use spot instances: cheaper, may wait.")
-@click.option("--max-minutes", type=click.IntRange(1), default=120, help="A job is stopped after that.")
+@click.option("--spot", is_flag=True, help="Use spot instances, which are cheaper but may have to wait.")
+@click.option("--max-minutes", type=click.IntRange(1), default=120, help="Stop the job after this many minutes.")
 @options.region
 def train(
     *,
@@ -64,7 +64,7 @@ def train(
         return
     manifest = staging.read_manifest(staged)
     settings = jobs.JobSettings(
-        bucket=options.required(bucket, "--bucket", "the one that stage uploaded to"),
+        bucket=options.required(bucket, "--bucket", "the bucket that stage uploaded to"),
         prefix=prefix,
         role=options.role_arn(role),
         region=region,
@@ -85,7 +85,7 @@ def train(
 
 
 def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
-    """Train every seed with a progress bar of its own, average them, and say what came out."""
+    """Train every seed with a progress bar, average the models, and print the results."""
     with options.progress(TextColumn("{task.completed} of {task.total} epochs")) as bars:
         tasks = {seed: bars.add_task(f"seed {seed}", total=epochs or Settings.epochs) for seed in seeds}
 
