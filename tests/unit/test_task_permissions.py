@@ -114,6 +114,8 @@ def named_by(task: Task) -> Iterator[str]:
     arguments = json.dumps(task.state["Arguments"])
     index = re.search(r"IndexName\W+(\w+)", arguments)
     for name in re.findall(r"\$\{(\w+)\}", arguments):
+        if "Fn::If" in json.dumps(substitutions[name]):
+            continue  # a text that depends on a parameter
         logical_id = as_text(substitutions[name]).removesuffix(".Arn")
         kind = RESOURCES.get(logical_id, {}).get("Type")
         if kind == "AWS::DynamoDB::Table":
