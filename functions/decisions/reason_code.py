@@ -6,7 +6,7 @@ from enum import StrEnum
 class ReasonCode(StrEnum):
     """The codes in records, events and the API. A new code can be added at any time; none changes its meaning."""
 
-    # What the photo shows
+    # The photo's subject
     NO_VEHICLE = "NO_VEHICLE"
     SEVERAL_VEHICLES = "SEVERAL_VEHICLES"
     TOO_SMALL = "TOO_SMALL"
@@ -15,7 +15,7 @@ class ReasonCode(StrEnum):
     UNREADABLE = "UNREADABLE"
     TOO_LARGE = "TOO_LARGE"
     NOT_FOUND = "NOT_FOUND"
-    # What failed; the photo is classified again
+    # Failures, after which the photo is classified again
     ENDPOINT_UNAVAILABLE = "ENDPOINT_UNAVAILABLE"
     INVALID_PREDICTION = "INVALID_PREDICTION"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"

@@ -1,6 +1,6 @@
 """Signs the upload of one photo, of bounded size and type, below its driver's folder, and nothing else.
 
-A presigned POST: its policy is signed, and S3 itself refuses whatever departs from it.
+This is a presigned POST: its policy is signed, and S3 refuses any upload that violates it.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-# What the photo reader takes, and how a file of each kind is named.
+# The content types that the photo reader accepts, with their suffixes.
 CONTENT_TYPES = {
     "image/jpeg": "jpg",
     "image/png": "png",
@@ -52,10 +52,11 @@ def sign_upload(
 
     The client's configuration holds `SIGNING`.
 
-    Whoever has it can repeat it until it expires, and so replace this photo, but no other. Keys sort by time.
+    Anyone who has the signed upload can repeat it until it expires, and so replace this photo, but not another one.
+    Keys sort by time.
 
     Raises:
-        InvalidUpload: a name could lead out of the driver's folder, or the content type is no photo's.
+        InvalidUpload: a name could lead out of the driver's folder, or the content type is not accepted.
     """
     if not NAME.fullmatch(driver):
         raise InvalidUpload(f"{driver!r} is not a driver's name: use 1 to 64 letters, digits, underscores and hyphens")

@@ -81,7 +81,7 @@ def photo(name: str) -> dict[str, Any]:
     """Return the outcome of one photo of the driver who calls."""
     found = own.one(_driver(), name)
     if found is None:
-        raise NotFoundError("there is no such photo")
+        raise NotFoundError("this photo does not exist")
     return found.outcome(REASONS)
 
 

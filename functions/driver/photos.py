@@ -1,4 +1,4 @@
-"""A driver's own photos: those in the driver's folder of the uploads, and what was decided about them."""
+"""A driver's photos, which are in the driver's folder of the uploads, and their outcomes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ class StorageUnavailable(Exception):
 
 @dataclass(frozen=True)
 class OwnPhoto:
-    """A photo by its name in the driver's folder, when it was uploaded, and what the table holds of it so far."""
+    """A photo: its name in the driver's folder, the time of its upload, and its record if there is one."""
 
     name: str
     uploaded_at: datetime
     decision: Decision | None
 
     def outcome(self, reasons: dict[str, str]) -> dict[str, Any]:
-        """Return what the driver may know; `reasons` holds a sentence for each code.
+        """Return the outcome in the form of the API; `reasons` holds a sentence for each code.
 
         An outcome counts once it is announced: until then a person can undo a decision, and a run can be repeated.
         """

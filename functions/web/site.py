@@ -1,4 +1,4 @@
-"""What the pages have in common: their files and headers, who may call their API, and the form of a call's body."""
+"""Common parts of the pages: files, headers, access to the API, and the bodies of calls."""
 
 import base64
 import html
@@ -23,10 +23,10 @@ Form = TypeVar("Form")
 
 @dataclass(frozen=True)
 class SignIn:
-    """Where people sign in, the client and scope that their tokens must name, and the group that they must be in.
+    """Where people sign in, the client and scope that their tokens must name, and the group that they must belong to.
 
-    Without a `client_id` the tokens are of an identity provider of the operator's: API Gateway has checked issuer,
-    audience and scope, and nothing more is asked.
+    Without a `client_id` the tokens come from the operator's identity provider: API Gateway has checked issuer and
+    audience, so only the scope is checked again.
     """
 
     url: str
@@ -98,7 +98,7 @@ def serve(app: APIGatewayHttpResolver, folder: Path, place: str, sign_in: SignIn
     @app.get(f"{place}/<name>")
     def asset(name: str) -> Response[str]:
         if name not in files:
-            raise NotFoundError("there is no such page")
+            raise NotFoundError("this page does not exist")
         return Response(200, TYPES[files[name].suffix], files[name].read_text("utf-8"))
 
 

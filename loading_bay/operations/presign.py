@@ -20,7 +20,7 @@ def presign_upload(
     """Sign an upload of one photo, of at most `max_bytes` bytes or as many as the stack reads; see `sign_upload`.
 
     Raises:
-        UserError: a name could lead out of the driver's prefix, or the content type is no photo's.
+        UserError: a name could lead out of the driver's prefix, or the content type is not accepted.
     """
     inbox = Address.parse(deployed.outputs["UploadUri"])
     s3 = deployed.client("s3", **SIGNING)

@@ -32,7 +32,7 @@ def add_reviewer(deployed: Deployed, name: str, email: str, group: str = REVIEWE
     On AWS, Cognito mails a temporary password. The local AWS does not send mail, so there the password is permanent.
 
     Raises:
-        UserError: the stack has no pages, or the name is not valid or taken.
+        UserError: the stack serves no page, the name is not valid, or it is taken.
     """
     pool = _pool(deployed)
     if not NAMES[group].fullmatch(name):
@@ -64,7 +64,7 @@ def reviewers(deployed: Deployed, group: str = REVIEWERS) -> Iterator[Reviewer]:
     """Yield the members of a group.
 
     Raises:
-        UserError: the stack has no pages.
+        UserError: the stack serves no page.
     """
     pages = deployed.client("cognito-idp").get_paginator("list_users_in_group")
     for page in pages.paginate(UserPoolId=_pool(deployed), GroupName=group):
@@ -77,7 +77,7 @@ def remove_reviewer(deployed: Deployed, name: str, group: str = REVIEWERS) -> No
     """Revoke a person's access; a running session ends within 15 minutes.
 
     Raises:
-        UserError: there is no such person, or the stack has no pages.
+        UserError: the group has no such person, or the stack serves no page.
     """
     cognito, pool = deployed.client("cognito-idp"), _pool(deployed)
     if name not in {each.name for each in reviewers(deployed, group)}:
@@ -88,5 +88,5 @@ def remove_reviewer(deployed: Deployed, name: str, group: str = REVIEWERS) -> No
 
 def _pool(deployed: Deployed) -> str:
     if "ReviewersPool" not in deployed.outputs:
-        raise UserError("this stack has no pages; deploy it with Pages=both")
+        raise UserError("this stack serves no page; deploy it with Pages=both")
     return deployed.outputs["ReviewersPool"]

@@ -1,4 +1,4 @@
-"""The drivers' page in a real browser, on the real stack: from the camera to the bay, and what can go wrong between."""
+"""The drivers' page in a real browser, on the real stack: from the camera to the bay, also on a bad connection."""
 
 import io
 import json
@@ -234,7 +234,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     chooser.value.set_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture("red")})
 
     assert answer(page) == "Bay 1 · near orders"
-    assert page.get_attribute("#answer", "role") == "status"  # what a screen reader says aloud
+    assert page.get_attribute("#answer", "role") == "status"  # a screen reader reads it aloud
 
 
 def test_a_reviewer_is_no_driver(

@@ -1,4 +1,4 @@
-"""The drivers' function: who gets in, what is signed, what a driver learns of a photo, and the page's texts."""
+"""The drivers' function: access, signed uploads, outcomes in the API, and the page's texts."""
 
 import base64
 import importlib
@@ -78,7 +78,7 @@ def call(app: ModuleType, desk: Desk) -> Call:  # noqa: F811
 
 
 def upload(app: ModuleType, name: str = "driver-7/one.jpg", data: bytes = b"photo") -> dict[str, str]:
-    """Upload a photo; returns what its record says of its name."""
+    """Upload a photo; return the attributes of its record that name it."""
     key = f"uploads/{name}"
     etag = app.s3.put_object(Bucket="inbox", Key=key, Body=data)["ETag"].strip('"')
     return {"photo": f"s3://inbox/{key}#{etag}", "s3_key": key, "etag": etag}

@@ -35,7 +35,7 @@ def test_an_event_of_another_form_is_a_breach(detail_type: str, change: dict[str
 
 
 def content_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """The content of a schema in the template, with what it takes from the mappings."""
+    """Return the content of a schema in the template, with the mappings filled in."""
     content = schema["Properties"]["Content"]
     text, values = content["Fn::Sub"] if isinstance(content, dict) else (content, {})
     for name, value in values.items():

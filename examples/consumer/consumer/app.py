@@ -1,4 +1,4 @@
-"""Acts once for each decision that Loading Bay announces, however often and in whatever order the events arrive."""
+"""Acts once for each decision of Loading Bay, even if its event arrives twice or late."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class Decision(BaseModel):
 
 
 def tell_dispatch(decision: dict[str, Any]) -> None:
-    """Replace this by what your dispatch does; a decision of a higher revision replaces a lower one's."""
+    """Replace this with a call of your dispatch; a decision with a higher revision replaces one with a lower."""
     logger.info("decided", extra=decision)
 
 

@@ -41,8 +41,8 @@ export async function reduced(file) {
 }
 
 /**
- * Send a photo; returns its id. An answer that is lost is looked up before the photo is sent again, and then to the same
- * key; only a signed upload that has ended is replaced, once it is known that the photo did not arrive by it.
+ * Send a photo; returns its id. After a lost answer the server is asked first whether the photo has arrived; if not, the
+ * photo is sent to the same key again. An expired form is replaced only if nothing has arrived by it.
  *
  * @param {Session} session
  * @param {Blob} photo

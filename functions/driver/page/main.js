@@ -76,7 +76,7 @@ function gate(heading, hint) {
   $('sign-in').focus();
 }
 
-/** A new photo takes the place of the one before: what comes of that one later shows only in the list. */
+/** A new photo replaces the previous one on screen; the outcome of that one appears only in the list. */
 function newTurn() {
   const mine = ++turn;
   return (/** @type {() => void} */ act) => {
