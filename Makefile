@@ -58,8 +58,7 @@ lint: setup ## style, types, template, figures in the docs
 
 lint-page: .tools/node/installed
 	.tools/node/node_modules/.bin/biome check --config-path=.ci/biome.json functions
-	.tools/node/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target es2024 --module esnext \
-		--moduleResolution bundler --lib es2024,dom,dom.iterable functions/*/page/main.js
+	.tools/node/node_modules/.bin/tsc --project .ci/tsconfig.json
 
 proof: setup .tools/node/installed ## definitions, expressions and permissions on AWS's validator and others' (Node)
 	$(BIN)/python -m tests.proof.cases .local/proof

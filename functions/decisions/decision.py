@@ -38,6 +38,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     due_at: int | None = None
     execution_arn: str | None = None
     uploaded_at: _Moment | None = None
+    driver: str | None = None
     order: str | None = None
     decided_at: _Moment | None = None
     announced_at: _Moment | None = None
@@ -51,6 +52,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     order_range: str | None = None
     error: str | None = None
     reason: str | None = None
+    reason_code: str | None = None  # a ReasonCode, or one of a later version
     lease_by: str | None = None
     lease_until: int | None = None
     review_id: str | None = None
@@ -58,6 +60,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     reviewed_at: _Moment | None = None
     revision: int | None = None
     unsure_reason: str | None = None
+    unsure_code: str | None = None
     undone_ids: tuple[str, ...] = ()
     label: str | None = None
     label_etag: str | None = None
@@ -76,6 +79,11 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     def place(self) -> str:
         """Where the driver goes and which orders to take, or an empty string."""
         return f"{self.bay} ({self.order_range})" if self.bay else ""
+
+    @property
+    def whose(self) -> str:
+        """The driver and the order that the photo belongs to, as far as they are known."""
+        return ", ".join(filter(None, (self.driver, f"order {self.order}" if self.order else "")))
 
     @property
     def why(self) -> str:

@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from .classes import NEITHER, VehicleClass
 from .decision import Decision, timestamp
+from .reason_code import ReasonCode
 from .table import Conflict, DecisionsTable, UnknownPhoto
 
 LABELS = "labels/"  # AnnounceReview keeps a copy of each decided photo here
@@ -29,8 +30,8 @@ MOST_UNDONE = 50  # of one photo: the ids of undone decisions are kept, and a re
 REVIEW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Attributes of a record. A write that leaves a state behind removes its attributes.
-OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason")
-SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision", "unsure_reason")
+OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason", "reason_code")
+SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision", "unsure_reason", "unsure_code")
 LABEL = ("label", "label_etag", "replaced_label")
 LEASE = ("lease_by", "lease_until")
 
@@ -105,7 +106,7 @@ class Desk:
         decision = self.read(photo)
         changes = self._outcome(answer) | _signature(decision, review_id, reviewer, revision=1)
         changes |= _label(decision, answer, review_id)
-        changes |= {"unsure_reason": decision.reason, **dict.fromkeys(LEASE)}
+        changes |= {"unsure_reason": decision.reason, "unsure_code": decision.reason_code, **dict.fromkeys(LEASE)}
         when = NEEDS_REVIEW & free_for(reviewer, time.time()) & never_undone(review_id)
         return self._take(decision, changes, when, lambda stored: _why_not_decided(stored, review_id))
 
@@ -123,6 +124,7 @@ class Desk:
             "status": "REVIEW",
             "error": "LowConfidence",
             "reason": decision.unsure_reason or "",
+            "reason_code": decision.unsure_code,
             "queue": decision.shard_of("REVIEW"),
             "due_at": int(decision.claimed_at.timestamp()),
             "undone_ids": [*decision.undone_ids, review_id],
@@ -171,7 +173,12 @@ class Desk:
     def _outcome(self, answer: str) -> dict[str, Any]:
         chosen = self.classes.get(answer)
         if chosen is None:
-            outcome = {"status": "REJECTED", "error": "NoVehicle", "reason": "a person sees none of the vehicles"}
+            outcome = {
+                "status": "REJECTED",
+                "error": "NoVehicle",
+                "reason": "a person sees none of the vehicles",
+                "reason_code": ReasonCode.NO_VEHICLE,
+            }
         else:
             outcome = {"status": "ROUTED", "vehicle": answer, "bay": chosen.bay, "order_range": chosen.order_range}
         return dict.fromkeys(OUTCOME) | outcome

@@ -151,7 +151,7 @@ class _Process:
         # package's path is named, because an editable installation finds the package without a path.
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env["PYTHONPATH"] = os.pathsep.join(
-            str(Path(folder).resolve()) for folder in (Path(__file__).parents[2], *sys.path)
+            str(Path(folder).resolve()) for folder in [str(Path(__file__).parents[2]), *sys.path]
         )
         with theirs, _shareable() as file:
             self._shared = mmap.mmap(file.fileno(), SHARED_BYTES)

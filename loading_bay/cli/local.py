@@ -41,7 +41,7 @@ DEMO_SECONDS = 600  # ten times as long as a busy machine needs
 FUNCTIONS = {"serialize": "SerializeFunction", "inference": "InferenceFunction", "threshold": "ThresholdFunction"}
 WORKFLOWS = {"photo": "StateMachineArn", "batch": "BatchStateMachineArn"}
 # Source of log lines → name of the function in the functions' log.
-LOGS = {"functions": "", **{name: f"{name.title()}Function" for name in (*FUNCTIONS, "review")}}
+LOGS = {"functions": "", **{name: f"{name.title()}Function" for name in (*FUNCTIONS, "review", "driver")}}
 
 console = Console(highlight=False)
 
@@ -83,7 +83,7 @@ def read_options(model: Path, capture_percentage: int, parameters: Sequence[str]
     cls=Command,
     examples=["", "--demo", "--parameter ConfidenceThreshold=0.95", "--model data/model/model.onnx"],
 )
-@click.option("--demo", "with_samples", is_flag=True, help="Upload the sample photos for review, and open the page.")
+@click.option("--demo", "with_samples", is_flag=True, help="Upload the sample photos for review, and open both pages.")
 @up_options
 def up(with_samples: bool, **options: Any) -> None:
     """Start the stack on this machine.
@@ -108,11 +108,12 @@ def up(with_samples: bool, **options: Any) -> None:
         samples = enumerate(demo_photos.sample_photos(), 1)
         files = {f"driver-{number}/{photo.name}": photo.data for number, photo in samples}
         _upload(stack, Address.parse(stack.outputs["UploadUri"]), files)
-    if page := stack.outputs.get("ReviewUrl"):
-        reviewer = stack.reviewer
-        click.echo(f"\nReview page: {page}\nsign in as {reviewer['name']} with the password {reviewer['password']}")
-        if with_samples and console.is_terminal:
-            click.launch(page)
+    for title, output, group in (("Review page", "ReviewUrl", "reviewers"), ("Drivers' page", "DriverUrl", "drivers")):
+        if page := stack.outputs.get(output):
+            person = stack.people[group]
+            click.echo(f"\n{title}: {page}\nsign in as {person['name']} with the password {person['password']}")
+            if with_samples and console.is_terminal:
+                click.launch(page)
 
 
 def _start(folder: Path, options: Options) -> Stack:
@@ -358,8 +359,7 @@ def _show_demo(decisions: Sequence[Decision]) -> None:
     for line in reasons(decisions):
         click.echo(line)
     console.print(counts(decisions))
-    if any(decision.status == "REVIEW" for decision in decisions):
-        click.echo(f"some need review: {command('up', '--demo')} opens the page on which a person decides")
+    click.echo(f"{command('up', '--demo')} opens the pages on which drivers send photos and people decide")
     file = HOME / "decisions.json"
     file.write_text(json.dumps(msgspec.to_builtins(decisions), indent=2) + "\n")
     click.echo(f"decisions are in {file}, captured predictions in {DEMO / 'capture'}")

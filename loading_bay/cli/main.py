@@ -28,6 +28,7 @@ SECTIONS = {
         "replay": ("operate", "Run unfinished photos and messages again."),
         "review": ("review", "Decide the photos that the model was unsure of."),
         "reviewers": ("review", "Manage who may sign in to the review page."),
+        "drivers": ("review", "Manage who may sign in to the drivers' page."),
         "presign": ("operate", "Sign an upload of one photo by DRIVER, and print its curl command."),
         "check": ("operate", "Prove that the stack works."),
         "report": (

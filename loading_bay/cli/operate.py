@@ -12,10 +12,11 @@ from rich.markup import escape
 
 from functions.decisions.decision import Decision, separated
 from functions.decisions.table import DecisionsTable
+from functions.decisions.uploads import CONTENT_TYPES
 from loading_bay.operations.check import COST, Check
 from loading_bay.operations.definitions import validate
 from loading_bay.operations.explain import explain as explain_photo
-from loading_bay.operations.presign import CONTENT_TYPES, curl, presign_upload
+from loading_bay.operations.presign import curl, presign_upload
 from loading_bay.operations.replay import find_unfinished, run_again
 from loading_bay.operations.result import Result
 from loading_bay.operations.watch import counts, state
@@ -72,14 +73,23 @@ def _shown(results: Iterable[Result], as_json: bool) -> list[Result]:
     return shown
 
 
-@click.command(cls=Command, examples=["--local", "--hours 1", "--once > decisions.txt"])
+@click.command(cls=Command, examples=["--local", "--driver driver-7 --hours 1", "--once > decisions.txt"])
 @with_stack
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, help="How far back to look.")
+@click.option("--driver", help="Show the photos of one driver only.")
 @click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between updates.")
 @click.option("--seconds", type=float, help="Stop after this many seconds.  [default: at Ctrl-C]")
 @click.option("--once", is_flag=True, help="Show the current state and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the current decisions as JSON and exit.")
-def watch(deployed: Deployed, hours: float, every: float, seconds: float | None, once: bool, as_json: bool) -> None:
+def watch(
+    deployed: Deployed,
+    hours: float,
+    driver: str | None,
+    every: float,
+    seconds: float | None,
+    once: bool,
+    as_json: bool,
+) -> None:
     """Show the newest decisions, live.
 
     Shows the counts, the review rate and the newest decisions; in a pipe, one line per decision.
@@ -90,13 +100,14 @@ def watch(deployed: Deployed, hours: float, every: float, seconds: float | None,
 
     def read() -> list[Decision]:
         window = Window(since=datetime.now(UTC) - timedelta(hours=hours))
-        decisions[:] = separated(decisions_in_table(table, window))[0]
+        found = separated(decisions_in_table(table, window))[0]
+        decisions[:] = [decision for decision in found if driver in {None, decision.driver}]
         return decisions
 
     if as_json:
         echo_json(read())
         return
-    title = f"{deployed.outputs['StackName']}, the last {hours:g} hours"
+    title = ", ".join(filter(None, (deployed.outputs["StackName"], driver, f"the last {hours:g} hours")))
     with suppress(KeyboardInterrupt):
         watch_photos(read, console, title=title, every=every, until=lambda _: time.monotonic() >= deadline)
     if console.is_terminal:
@@ -120,7 +131,7 @@ def explain(deployed: Deployed, photo: str, as_json: bool) -> None:
         return
     decision = account.decision
     outcome = " ".join(filter(None, (decision.status, decision.vehicle, decision.place))) + f"  {decision.why}".rstrip()
-    for line in filter(None, (decision.photo, outcome, decision.execution_arn)):
+    for line in filter(None, (decision.photo, decision.whose, outcome, decision.execution_arn)):
         click.echo(printable(line))
     for step in account.steps:
         took = "" if step.took is None else f"{step.took:.3f} s"
@@ -149,9 +160,10 @@ def replay(deployed: Deployed, dry_run: bool, as_json: bool) -> None:
     click.echo(f"{len(unfinished)} {'to run again' if dry_run else 'run again'}", err=as_json)
 
 
-@click.command(cls=Command, examples=["driver-7 --local", "driver-7 --content-type image/heic --json"])
+@click.command(cls=Command, examples=["driver-7 --order 4711 --local", "driver-7 --content-type image/heic --json"])
 @click.argument("driver")
 @with_stack
+@click.option("--order", help="The order that the photo belongs to, fixed in what is signed.")
 @click.option("--content-type", type=click.Choice(list(CONTENT_TYPES)), default="image/jpeg", help="Type of the photo.")
 @click.option(
     "--max-bytes", type=click.IntRange(1, 104_857_600), help="Largest upload.  [default: the stack's MaxPhotoBytes]"
@@ -159,10 +171,16 @@ def replay(deployed: Deployed, dry_run: bool, as_json: bool) -> None:
 @click.option("--seconds", type=click.IntRange(1, 3600), default=300, help="How long the upload stays valid.")
 @json_option
 def presign(
-    deployed: Deployed, driver: str, content_type: str, max_bytes: int | None, seconds: int, as_json: bool
+    deployed: Deployed,
+    driver: str,
+    order: str | None,
+    content_type: str,
+    max_bytes: int | None,
+    seconds: int,
+    as_json: bool,
 ) -> None:
     """Sign an upload of one photo by DRIVER, and print its curl command."""
-    upload = presign_upload(deployed, driver, content_type, max_bytes=max_bytes, seconds=seconds)
+    upload = presign_upload(deployed, driver, content_type, order=order, max_bytes=max_bytes, seconds=seconds)
     if as_json:
         echo_json(upload)
         return

@@ -284,8 +284,8 @@ class Check:
         return set(self.photos) <= {each["s3_key"] for each in self.listener.events()} or None
 
     def notifications(self) -> str:
-        """What needs a person, or was rejected, leaves the topic."""
-        expected = [key for key, photo in self.photos.items() if photo.status in {"REVIEW", "REJECTED"}]
+        """Each rejection leaves the topic; photos that need review may be told of later, in one mail."""
+        expected = [key for key, photo in self.photos.items() if photo.status == "REJECTED"]
         left = _await(lambda: self.listener.notified(expected) or None, HEARD_SECONDS)
         if left is None:
             raise UserError(

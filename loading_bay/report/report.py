@@ -49,7 +49,7 @@ def make_report(
         TEMPLATE,
         plots,
         figures=figures,
-        gallery=choose(predictions, question.threshold, {each.claim: each.key for each in found if each.claim}),
+        gallery=choose(predictions, question.threshold, {each.claim: _name(each) for each in found if each.claim}),
         skipped=predictions.skipped[:LONGEST_LIST],
         skipped_in_all=len(predictions.skipped),
         made_at=datetime.now(UTC),
@@ -78,3 +78,7 @@ def _plots(figures: Figures, predictions: Predictions, decisions: Sequence[Decis
         latencies = [each.latency for each in decisions if each.status != "CLAIMED" and each.latency is not None]
         plots += decision_plots(figures.decisions, np.array([each for each in latencies if each >= 0]))
     return plots
+
+
+def _name(decision: Decision) -> str:
+    return f"{decision.key} · order {decision.order}" if decision.order else decision.key

@@ -223,7 +223,7 @@ def test_too_late_to_undo_a_decision_is_corrected_and_the_label_with_it(bay: Bay
     dialog.get_by_role("button", name="Motorcycle").click()
 
     revisions = wait_for(
-        lambda: [event["detail"]["revision"] for event in bay.announced(key) if "revision" in event["detail"]][1:]
+        lambda: [event["detail"]["revision"] for event in bay.announced(key) if event["detail"]["revision"]][1:]
     )
     assert revisions == [2]
     wait_for(lambda: bay.outcome(key).label_etag)

@@ -202,7 +202,16 @@ def test_reviewers_are_added_listed_and_removed(operate: Operate) -> None:
     assert "dora@example.com" in operate("reviewers", "list").output
     assert "can no longer sign in" in operate("reviewers", "remove", "dora").output
     assert "dora" not in operate("reviewers", "list").output
-    assert "there is no reviewer dora" in operate("reviewers", "remove", "dora").output
+    assert "dora is not one of the reviewers" in operate("reviewers", "remove", "dora").output
+
+
+def test_drivers_are_managed_apart_from_reviewers(operate: Operate) -> None:
+    assert "/driver with" in operate("drivers", "add", "driver-9", "driver-9@example.com").output
+    assert "not a sign-in name" in operate("drivers", "add", "driver.9", "d@example.com").output
+    assert "driver-9@example.com" in operate("drivers", "list").output
+    assert "driver-9" not in operate("reviewers", "list").output
+    assert "driver-9 is not one of the reviewers" in operate("reviewers", "remove", "driver-9").output
+    assert "can no longer sign in" in operate("drivers", "remove", "driver-9").output
 
 
 def test_a_person_rejects_a_photo_of_another_vehicle(bay: Bay, operate: Operate, tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ def variables_of(claim: str, execution: Execution, without: str) -> dict[str, An
     states = {"context": {"State": {"EnteredTime": NOW}}}
     variables = {"decision": decision, "failure_announced": execution.failure_announced, "states": states}
     if execution.status == "FAILED":
-        variables["failure"] = {"Error": "EndpointUnavailable", "Cause": "it does not answer"}
+        code = {"error": "EndpointUnavailable", "reason_code": "ENDPOINT_UNAVAILABLE"}
+        variables["failure"] = code | {"reason": "it does not answer"}
         variables["decision"] = evaluated(state_of("PhotoFailed", without)["Assign"]["decision"], variables)
     return variables
 
@@ -280,7 +281,7 @@ def announce_request(state: str, review_id: str) -> dict[str, Any]:
     known = {":review_id": review_id, ":open": "OPEN#", ":due_at": NOW_MILLIS // 1000 + 600}
     values = asked["ExpressionAttributeValues"]
     if isinstance(values, str):
-        context = {"states": {"context": {"State": {"EnteredTime": NOW}}}}
+        context: dict[str, Any] = {"states": {"context": {"State": {"EnteredTime": NOW}}}}
         context |= {"decision": {"review_id": review_id}, "label_etag": "etag"}
         return {name: evaluated(value, context) for name, value in asked.items()}
     asked["ExpressionAttributeValues"] = {name: TypeSerializer().serialize(known.get(name, NOW)) for name in values}

@@ -243,7 +243,7 @@ def test_guidelines_unless_given_suit_the_classes(
 
 def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> None:  # noqa: F811
     scores = {"motorcycle": "0.4", "bicycle": "0.6"}
-    photo = put(desk, "driver-7/one.jpg")
+    photo = put(desk, "driver-7/one.jpg", order="4711")
     desk.table.dynamodb.update_item(
         TableName=TABLE,
         Key={"photo": {"S": photo}},
@@ -259,6 +259,7 @@ def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> 
             "photo": photo,
             "key": "uploads/driver-7/one.jpg",
             "driver": "driver-7",
+            "order": "4711",
             "since": "2026-11-25T10:00:00.000Z",
             "scores": {"bicycle": 0.6, "motorcycle": 0.4},
         }
@@ -449,9 +450,9 @@ def test_the_driver_s_other_photos_of_the_day_are_shown(
     desk: Desk,  # noqa: F811
 ) -> None:
     photo = taken(review, desk, "driver-7/now.png", **WAITS)
-    earlier = taken(review, desk, "driver-7/earlier.png", -2)
+    earlier = taken(review, desk, "driver-7/today/earlier.png", -2)
     rejected = taken(review, desk, "driver-7/later.png", 1, status="REJECTED", vehicle=None)
-    for name, hours in [("driver-7/sub/x.png", 0), ("driver-70/x.png", 0), ("x.png", 0), ("driver-7/old.png", -13)]:
+    for name, hours in [("driver-70/x.png", 0), ("x.png", 0), ("driver-7/old.png", -13)]:
         taken(review, desk, name, hours)
     upload(review, "uploads/driver-7/no-record.png", picture())
 
@@ -482,7 +483,7 @@ def test_only_the_same_driver_s_photos_of_the_day_can_be_seen_beside_one_in_revi
     photo, other = taken(review, desk, "driver-7/now.png", **WAITS), taken(review, desk, "driver-7/other.png")
     strangers = [
         taken(review, desk, name, hours)
-        for name, hours in [("driver-8/x.png", 0), ("driver-7/old.png", -13), ("x.png", 0), ("driver-7/sub/x.png", 0)]
+        for name, hours in [("driver-8/x.png", 0), ("driver-7/old.png", -13), ("x.png", 0)]
     ]
     elsewhere = put(desk, photo=f"s3://inbox/elsewhere/driver-7/x.png#{'0' * 32}", status="ROUTED")
 

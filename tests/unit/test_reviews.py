@@ -74,6 +74,7 @@ def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
         "photo": f"s3://inbox/uploads/{name}#{'0' * 32}",
         "s3_bucket": "inbox",
         "s3_key": f"uploads/{name}",
+        "driver": name.partition("/")[0] if "/" in name else "",
         "etag": "0" * 32,
         "claim": claim,
         "claimed_at": "2026-11-25T10:00:00.000Z",
@@ -82,6 +83,7 @@ def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
         "due_at": 1795600800,
         "error": "LowConfidence",
         "reason": "bicycle 0.5000, motorcycle 0.5000: none reaches 0.9",
+        "reason_code": "UNSURE",
     } | changes
     item = {key: TypeSerializer().serialize(value) for key, value in record.items() if value is not None}
     desk.table.dynamodb.put_item(TableName=TABLE, Item=item)
@@ -124,7 +126,7 @@ def test_a_vehicle_routes_the_photo_and_starts_its_announcement(desk: Desk) -> N
     assert (decision.reviewed_by, decision.review_id, decision.revision) == ("ana", review_id, 1)
     assert decision.in_queue("OPEN")
     assert (decision.due_at or 0) > datetime.now(UTC).timestamp() + 60
-    assert (decision.error, decision.reason) == (None, None)
+    assert (decision.error, decision.reason, decision.reason_code) == (None, None, None)
     assert announced(desk) == [(photo, review_id)]
     assert held(desk, "ana") == []
 
@@ -133,6 +135,7 @@ def test_neither_rejects_the_photo(desk: Desk) -> None:
     decision = decide(desk, put(desk), "neither")
 
     assert (decision.status, decision.error, decision.vehicle) == ("REJECTED", "NoVehicle", None)
+    assert decision.reason_code == "NO_VEHICLE"
 
 
 def test_the_same_decision_again_answers_the_same_and_another_meets_a_conflict(desk: Desk) -> None:

@@ -6,28 +6,17 @@ from typing import Any
 
 import pytest
 
+from functions.decisions.reason_code import ReasonCode
+from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction
+from functions.photo.errors import DecoderFailed, PhotoNotFound, PhotoTooLarge, StorageUnavailable, UnreadablePhoto
+from functions.threshold.confidence import LowConfidence
+
 from .second_interpreter import Interpreter, Run, interpreter
 from .service_models import problems
 
 KEY = 'uploads/Kim\'s "best" photo + a ü.jpg'
 ETAG = "0123456789abcdef0123456789abcdef"
 EVENT = {"bucket": {"name": "inbox"}, "object": {"key": KEY, "etag": ETAG, "version-id": "v1"}}
-
-
-class UnreadablePhoto(Exception):
-    """As SerializeFunction raises it."""
-
-
-class LowConfidence(Exception):
-    """As ThresholdFunction raises it."""
-
-
-class InvalidPrediction(Exception):
-    """As InferenceFunction raises it."""
-
-
-class EndpointUnavailable(Exception):
-    """As InferenceFunction raises it."""
 
 
 def raising(error: Exception) -> Any:
@@ -103,17 +92,21 @@ def test_a_sure_photo_is_routed(bay: Interpreter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "error", "status", "kind"),
+    ("function", "error", "status", "code", "kind"),
     [
-        ("SerializeFunctionArn", UnreadablePhoto("no photo"), "REJECTED", "Photo Rejected"),
-        ("ThresholdFunctionArn", LowConfidence("0.52 < 0.9"), "REVIEW", "Photo Needs Review"),
-        ("InferenceFunctionArn", InvalidPrediction("nonsense"), "FAILED", "Classification Failed"),
-        ("InferenceFunctionArn", EndpointUnavailable("no endpoint"), "FAILED", "Classification Failed"),
+        ("SerializeFunctionArn", PhotoNotFound("gone"), "REJECTED", "NOT_FOUND", "Photo Rejected"),
+        ("SerializeFunctionArn", PhotoTooLarge("60 MB"), "REJECTED", "TOO_LARGE", "Photo Rejected"),
+        ("SerializeFunctionArn", UnreadablePhoto("no photo"), "REJECTED", "UNREADABLE", "Photo Rejected"),
+        ("SerializeFunctionArn", StorageUnavailable("S3"), "FAILED", "STORAGE_UNAVAILABLE", "Classification Failed"),
+        ("SerializeFunctionArn", DecoderFailed("killed"), "FAILED", "UNEXPECTED", "Classification Failed"),
+        ("ThresholdFunctionArn", LowConfidence("0.52 < 0.9"), "REVIEW", "UNSURE", "Photo Needs Review"),
+        ("InferenceFunctionArn", InvalidPrediction("no"), "FAILED", "INVALID_PREDICTION", "Classification Failed"),
+        ("InferenceFunctionArn", EndpointUnavailable("no"), "FAILED", "ENDPOINT_UNAVAILABLE", "Classification Failed"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 def test_an_error_of_a_function_is_recorded_and_announced(
-    bay: Interpreter, function: str, error: Exception, status: str, kind: str
+    bay: Interpreter, function: str, error: Exception, status: str, code: ReasonCode, kind: str
 ) -> None:
     bay.functions[function] = raising(error)
 
@@ -121,8 +114,42 @@ def test_an_error_of_a_function_is_recorded_and_announced(
 
     assert run.status == "FAILED"
     assert (record(bay)["status"], record(bay)["error"]) == (status, type(error).__name__)
-    assert record(bay)["reason"] == str(error)
-    assert [each for each, _ in announced(run)] == [kind]
+    assert (record(bay)["reason"], record(bay)["reason_code"]) == (str(error), ReasonCode(code))
+    ((told, detail),) = announced(run)
+    assert (told, detail["reason_code"]) == (kind, code)
+
+
+@pytest.mark.parametrize(
+    ("key", "driver"),
+    [
+        ("uploads/driver-7/photo.jpg", "driver-7"),
+        ("uploads/driver-7/2026/11/photo.jpg", "driver-7"),
+        ("uploads/photo.jpg", ""),
+        ("uploads//photo.jpg", ""),
+        ("uploads/../photo.jpg", ".."),
+        ("uploads/a\n\"'<b>\u202e/photo.jpg", "a\n\"'<b>\u202e"),
+        ("backfill/driver-7/photo.jpg", ""),
+        ("backfill/uploads/driver-7/photo.jpg", ""),
+    ],
+)
+def test_the_driver_is_the_first_folder_below_the_upload_prefix(bay: Interpreter, key: str, driver: str) -> None:
+    bay.values["UploadPrefix"] = "uploads/"
+
+    run = classify(bay, {"s3_key": key, "etag": ETAG})
+
+    assert record(bay)["driver"] == driver
+    ((_, detail),) = announced(run)
+    assert (detail["driver"], detail["order"]) == (driver, "")
+
+
+def test_the_order_that_a_photo_was_uploaded_with_is_recorded_and_announced(bay: Interpreter) -> None:
+    read = bay.functions["SerializeFunctionArn"]
+    bay.functions["SerializeFunctionArn"] = lambda given: read(given) | {"order": "4711"}
+
+    run = classify(bay)
+
+    assert record(bay)["order"] == "4711"
+    assert [detail["order"] for _, detail in announced(run)] == ["4711"]
 
 
 def test_the_second_event_of_a_photo_finds_it_claimed(bay: Interpreter) -> None:

@@ -14,7 +14,7 @@ from loading_bay.stack.template import ROOT, read_definition, read_template
 
 TEMPLATE = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction", "ReviewFunction"]
+FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction", "ReviewFunction", "DriverFunction"]
 # Actions without resource-level permissions; https://docs.aws.amazon.com/service-authorization/latest/reference/
 RESOURCELESS = re.compile(
     r"xray:.*|logs:.*LogDeliver.*|logs:.*ResourcePolic.*|logs:DescribeLogGroups|cloudwatch:PutMetricData"
@@ -118,6 +118,13 @@ def test_the_functions_have_exactly_the_permissions_that_they_use() -> None:
             ("s3:GetObjectVersion", objects),
             ("s3:ListBucket", inbox),
             ("states:StartExecution", json.dumps({"Ref": "AnnounceReview"})),
+            ("kms:Decrypt", key),
+            ("kms:GenerateDataKey", key),
+        },
+        "DriverFunction": {
+            ("dynamodb:BatchGetItem", table),
+            ("s3:ListBucket", inbox),
+            ("s3:PutObject", json.dumps({"Fn::Sub": "${Inbox.Arn}/${UploadPrefix}*"})),
             ("kms:Decrypt", key),
             ("kms:GenerateDataKey", key),
         },
@@ -380,10 +387,11 @@ def test_a_claim_outlives_every_execution() -> None:
     assert substitutions["ClaimSeconds"] >= 2 * machine["TimeoutSeconds"]
 
 
-def test_the_local_aws_gets_the_same_stack_except_for_runtime_and_metric_math_alarms() -> None:
+def test_the_local_aws_gets_the_same_stack_except_for_runtime_metric_math_alarms_and_schemas() -> None:
     local = render_local(read_template(), {})
 
-    missing = set(RESOURCES) - set(local["Resources"])
+    schemas = {*of_type("AWS::EventSchemas::Registry"), *of_type("AWS::EventSchemas::Schema")}
+    missing = set(RESOURCES) - set(local["Resources"]) - schemas
     assert missing == {
         "ClassificationFailedAlarm",
         "FunctionThrottlesAlarm",
@@ -394,6 +402,25 @@ def test_the_local_aws_gets_the_same_stack_except_for_runtime_and_metric_math_al
     changed = {name for name in local["Resources"] if local["Resources"][name] != RESOURCES[name]}
     assert changed == set(of_type("AWS::StepFunctions::StateMachine"))
     assert local["Globals"]["Function"]["Runtime"] == "provided.al2023"
+
+
+def test_the_drivers_api_is_for_tokens_alone_and_throttled() -> None:
+    routes = {
+        each["Properties"]["RouteKey"]: each["Properties"] for each in of_type("AWS::ApiGatewayV2::Route").values()
+    }
+    for route in ("POST /uploads", "GET /photos", "GET /photos/{name}"):
+        assert routes[route]["AuthorizationType"] == "JWT"
+        assert routes[route]["AuthorizationScopes"] == ["driver/upload"]
+    stage = RESOURCES["ReviewStage"]["Properties"]["DefaultRouteSettings"]
+    assert 0 < stage["ThrottlingRateLimit"] <= stage["ThrottlingBurstLimit"] <= 100
+
+
+def test_the_inbox_takes_photos_from_the_api_s_own_page_and_from_no_other() -> None:
+    ((_, cors, _),) = [RESOURCES["Inbox"]["Properties"]["CorsConfiguration"]["Fn::If"]]
+    (rule,) = cors["CorsRules"]
+
+    assert rule["AllowedMethods"] == ["POST"]
+    assert rule["AllowedOrigins"] == [{"Fn::GetAtt": ["ReviewApi", "ApiEndpoint"]}]
 
 
 def test_samconfig_has_three_environments_with_separate_stacks() -> None:

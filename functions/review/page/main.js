@@ -1,11 +1,11 @@
 // @ts-check
 // The review page: signs a person in, shows the photo that has waited longest, and sends the decision.
 
+import { $, showIcon } from './dom.js';
 import { Queue } from './queue.js';
 import { Refused, Session, SignedOut, SignInFailed, Unreachable } from './session.js';
 import * as view from './view.js';
 
-const { $ } = view;
 const RETRY_MS = 4_000;
 
 /** @type {HTMLMetaElement | null} */
@@ -89,7 +89,7 @@ function pressed(event) {
 }
 
 showKeys();
-view.showIcon();
+showIcon();
 view.zoomByPointer();
 $('skip').onclick = () => queue.skip();
 $('undo').onclick = () => queue.undo();

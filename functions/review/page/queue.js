@@ -4,11 +4,12 @@
 // A decision is made the moment a key is pressed: the next photo, fetched ahead, is there at once, and the answer goes
 // out behind it, as often as it takes, under an id that makes it count once. An undo takes the same way.
 
+import { clean, pause } from './dom.js';
 import { Refused, SignedOut, Unreachable } from './session.js';
-import { clean, label, plural, sentence, title } from './words.js';
+import { label, plural, sentence, title } from './words.js';
 
 /**
- * @typedef {{ photo: string, key: string, driver: string, since: string, scores: Record<string, number> }} Waiting
+ * @typedef {{ photo: string, key: string, driver: string, order: string, since: string, scores: Record<string, number> }} Waiting
  * @typedef {{ photo: string, at: string, outcome: string, picture?: HTMLImageElement }} Other A driver's other photo.
  * @typedef {Waiting & {
  *   picture?: Promise<void>, ready?: HTMLImageElement, broken?: string, askedOthers?: boolean, others?: Other[],
@@ -37,13 +38,6 @@ const RETRY_SECONDS = 2;
 const SLOWEST_RETRY_SECONDS = 30;
 const GLANCE_SECONDS = 0.7; // a photo that is decided sooner needs no others beside it
 const OUTBOX = 'outbox'; // session storage
-
-/** @param {number} seconds The longest wait; it is over as soon as the browser is online again. */
-const pause = (seconds) =>
-  new Promise((resolve) => {
-    setTimeout(resolve, 1000 * seconds);
-    addEventListener('online', resolve, { once: true, signal: AbortSignal.timeout(1000 * seconds) });
-  });
 
 const midnight = () => {
   const day = new Date();

@@ -1,16 +1,10 @@
 // @ts-check
 // Shows the queue. Text from outside only ever becomes text.
 
-import { ago, clean, clock, label, percent, plural, title } from './words.js';
+import { $, clean, element } from './dom.js';
+import { ago, clock, label, percent, plural, title } from './words.js';
 
 /** @typedef {import('./queue.js').Queue} Queue */
-
-/**
- * @template {HTMLElement} [T=HTMLElement]
- * @param {string} id
- * @returns {T}
- */
-export const $ = (id) => /** @type {T} */ (document.getElementById(id));
 
 const LISTED = 8;
 const ZOOM = 2.5;
@@ -18,26 +12,6 @@ const ZOOM = 2.5;
 /** @type {HTMLDialogElement} */
 const correction = $('correction');
 const state = document.body.dataset;
-
-/**
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} name
- * @param {Partial<HTMLElementTagNameMap[K]>} properties
- * @param {(string | Node)[]} children
- */
-function element(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
-/** The content policy admits no picture but the scripts' own, so the tab's icon is one of them. */
-export function showIcon() {
-  const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0b6b5b"/>
-<path d="M9 17l5 5 9-11" fill="none" stroke="#fff" stroke-width="4" stroke-linecap="round" stroke-linejoin="round"/></svg>`;
-  const href = URL.createObjectURL(new Blob([icon], { type: 'image/svg+xml' }));
-  document.head.append(element('link', { rel: 'icon', href }));
-}
 
 // ---------------------------------------------------------------------------------------------------------- messages ---
 

@@ -104,10 +104,10 @@ export class Session {
   }
 
   /**
-   * Call the page's API with a JSON body; returns its answer.
+   * Call the page's API, by POST with a JSON body or else by GET; returns its answer.
    *
    * @param {string} path
-   * @param {unknown} body
+   * @param {unknown} [body]
    * @param {'json' | 'blob'} form
    * @throws {Refused}
    * @throws {SignedOut}
@@ -117,7 +117,8 @@ export class Session {
     for (let renewed = false; ; renewed = true) {
       if (renewed || Date.now() > this.#tokenEnds) await this.#renew();
       const headers = { authorization: `Bearer ${this.#token}`, 'content-type': 'application/json' };
-      const answer = await reach(path, { method: 'POST', headers, body: JSON.stringify(body) });
+      const method = body === undefined ? 'GET' : 'POST';
+      const answer = await reach(path, { method, headers, body: JSON.stringify(body) });
       if (answer.ok) return await answer[form]().catch(lost);
       if (answer.status !== 401) {
         const { message } = await answer.json().catch(() => ({}));
@@ -186,12 +187,13 @@ function lost() {
  *
  * @param {string} url
  * @param {RequestInit} request
+ * @param {number} [milliseconds] How long the answer may take.
  * @throws {Unreachable}
  */
-async function reach(url, request) {
+export async function reach(url, request, milliseconds = TIMEOUT_MS) {
   let answer;
   try {
-    answer = await fetch(url, { ...request, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    answer = await fetch(url, { ...request, signal: AbortSignal.timeout(milliseconds) });
   } catch {
     return lost();
   }
