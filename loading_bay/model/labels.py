@@ -15,6 +15,7 @@ from loading_bay.stack.labels import HELD_OUT_SHARE
 from .dataset import PHOTO_SUFFIXES, Photo, photos_digest, read_folder
 
 FETCHES_AT_ONCE = 16
+CLAIM = 36  # characters; the name of a label begins with it
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def chance(photo: Photo, purpose: str) -> float:
 def fetch(s3: Any, labels: Address, folder: Path, named: Collection[str] | None = None) -> int:
     """Bring a folder in line with the labels in S3, and return how many there are.
 
-    A file is named by its object's name and ETag, so that nothing is fetched twice, and a corrected label keeps its
-    name; what was corrected or taken back in S3 is removed here. Of the objects, only those `named` count, if given.
+    A file is named by the photo's claim and the object's ETag, so nothing is fetched twice, and a photo stays held out
+    when its label is corrected. Labels that were corrected or taken back in S3 are removed here; files that this
+    function did not fetch stay. Only the objects in `named` count, if given.
 
     Raises:
         UserError: AWS refuses.
@@ -83,12 +85,16 @@ def fetch(s3: Any, labels: Address, folder: Path, named: Collection[str] | None 
                     continue
                 if named is not None and item["Key"] not in named:
                     continue
-                identity = hashlib.sha256(f"{name} {item['ETag']}".encode()).hexdigest()[:16]
+                identity = hashlib.sha256(f"{name[:CLAIM]} {item['ETag']}".encode()).hexdigest()[:16]
                 suffix = Path(name).suffix.lower()
-                kind = suffix if suffix in PHOTO_SUFFIXES else ".photo"  # what it is, its content says
+                kind = suffix if suffix in PHOTO_SUFFIXES else ".photo"  # the content tells the format
                 wanted[folder / label / f"{identity}{kind}"] = item["Key"]
-    for stale in set(folder.glob("*/*")) - set(wanted):
-        stale.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / ".fetched"
+    fetched = {folder / name for name in record.read_text().splitlines()} if record.exists() else set()
+    for stale in fetched - set(wanted):
+        stale.unlink(missing_ok=True)
+    record.write_text("".join(f"{path.relative_to(folder)}\n" for path in sorted(wanted)))
     missing = [path for path in wanted if not path.exists()]
 
     def get(path: Path) -> None:

@@ -77,6 +77,36 @@ def test_a_key_cannot_lead_out_of_the_folder(s3: Any, tmp_path: Path, key: str) 
     assert [path.parent.name for path in tmp_path.rglob("*.png")] == ["bicycle"]
 
 
+def test_files_that_were_not_fetched_stay(s3: Any, tmp_path: Path) -> None:
+    (tmp_path / "bicycle").mkdir()
+    (tmp_path / "bicycle/mine.png").write_bytes(png(7))
+    (tmp_path / "notes.txt").write_text("mine")
+    s3.put_object(Bucket="inbox", Key="labels/bicycle/claim-1", Body=png(1))
+    fetch(s3, LABELS, tmp_path)
+    s3.delete_object(Bucket="inbox", Key="labels/bicycle/claim-1")
+    s3.put_object(Bucket="inbox", Key="labels/motorcycle/claim-2", Body=png(2))
+
+    fetch(s3, LABELS, tmp_path)
+
+    assert names(tmp_path) == {"bicycle/.png", "motorcycle/.photo"}
+    assert (tmp_path / "bicycle/mine.png").exists()
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_a_photo_whose_label_is_corrected_keeps_its_name(s3: Any, tmp_path: Path) -> None:
+    claim = "0f0e0d0c-0b0a-4908-8706-050403020100"
+    s3.put_object(Bucket="inbox", Key=f"labels/bicycle/{claim}-decided", Body=png(1))
+    fetch(s3, LABELS, tmp_path)
+    (before,) = (tmp_path / "bicycle").iterdir()
+    s3.delete_object(Bucket="inbox", Key=f"labels/bicycle/{claim}-decided")
+    s3.put_object(Bucket="inbox", Key=f"labels/motorcycle/{claim}-corrected", Body=png(1))
+
+    fetch(s3, LABELS, tmp_path)
+
+    (after,) = (tmp_path / "motorcycle").iterdir()
+    assert (after.name, before.exists()) == (before.name, False)
+
+
 def test_a_bucket_without_labels_says_how_they_are_made(s3: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="people make them by deciding photos in review"):
         fetch(s3, LABELS, tmp_path)
