@@ -119,6 +119,9 @@ def test_a_replay_announces_a_person_s_pending_decision(bay: Bay, operate: Opera
         ":ann": {"S": "ann"},
         ":id": {"S": str(uuid.uuid4())},
         ":revision": {"N": "1"},
+        ":bay": {"S": "2"},
+        ":orders": {"S": "far"},
+        ":label": {"S": f"labels/motorcycle/{waiting.claim}"},
         ":queue": {"S": f"OPEN#{(waiting.claim or '')[0]}"},
         ":past": {"N": "1"},
     }
@@ -126,7 +129,8 @@ def test_a_replay_announces_a_person_s_pending_decision(bay: Bay, operate: Opera
         TableName=bay.table,
         Key={"photo": {"S": waiting.photo}},
         UpdateExpression="SET #status = :routed, vehicle = :vehicle, reviewed_by = :ann, review_id = :id,"
-        " revision = :revision, queue = :queue, due_at = :past",
+        " revision = :revision, label = :label, queue = :queue, due_at = :past,"
+        " bay = :bay, order_range = :orders",
         ExpressionAttributeNames={"#status": "status"},
         ExpressionAttributeValues=decided,
     )
