@@ -22,7 +22,6 @@ from loading_bay.model import bundled, staging
 from loading_bay.model.dataset import Dataset, Photo, Pixels
 from loading_bay.operations.review import decide
 from loading_bay.stack.decisions import all_decisions
-from training import history
 
 NAMES = ["bicycle", "motorcycle"]
 OPTIONS = ["--epochs", "2", "--steps-per-epoch", "30", "--network-side", "32", "--threads", "2"]
@@ -118,7 +117,6 @@ def test_peoples_decisions_correct_the_models_mistakes(
         bundled.train(staged, output, seeds, OPTIONS, lambda epoch: None)
 
     monkeypatch.setattr(retrain, "train_here", quickly)
-    monkeypatch.setattr(history, "HISTORY", tmp_path / "history.jsonl")
     monkeypatch.setattr(console, "width", 200)
     for name, value in stack.environment().items():
         monkeypatch.setenv(name, value)
