@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
 from training.container.augment import Augmenter
 from training.container.examples import Examples, Origin, draw_weights, validation_weights
@@ -52,10 +54,6 @@ def test_validation_counts_classes_alike_and_no_single_photo_for_a_whole_look() 
     for label in (0, 1):
         assert weights[found.labels == label].sum().item() == pytest.approx(0.5)
     assert weights[40].item() < 0.05
-
-
-from torch import Tensor
-from torch.nn import functional
 
 
 def sharpness(images: Tensor) -> Tensor:
