@@ -93,8 +93,9 @@ def test_or_each_is_told_with_its_scores(express_bay: Bay) -> None:
         (picture("red") + bytes(26214400), "PhotoTooLarge", "more than 26,214,400 are accepted"),
         (picture("red", "PNG", (10_000, 6_000)), "PhotoTooLarge", "10000 × 6000 pixels"),
         (FAMILIES["JPEG of empty scans"](3_000), "UnreadablePhoto", "more than 100 scans"),
+        (FAMILIES["HEIC of one large tile many times"](500), "PhotoTooLarge", "tiles have 537 megapixels"),
     ],
-    ids=["text", "cut off", "empty", "too many bytes", "too many pixels", "too many scans"],
+    ids=["text", "cut off", "empty", "too many bytes", "too many pixels", "too many scans", "too many tiles"],
 )
 def test_an_unusable_photo_is_rejected_with_a_reason(
     bay: Bay, endpoint: Endpoint, data: bytes, error: str, reason: str
