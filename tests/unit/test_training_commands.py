@@ -337,7 +337,7 @@ def test_a_dead_endpoint_is_not_a_success(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: dead)
     result = run(*DEPLOY, "--yes")
     assert result.exit_code == 1
-    assert "does not answer (all taken back)" in said(result)
+    assert "does not answer (all rolled back)" in said(result)
     assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
 
 
