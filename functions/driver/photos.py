@@ -1,4 +1,4 @@
-"""A driver's photos, which are in the driver's folder of the uploads, and their outcomes."""
+"""A driver's photos, which are in the driver's folder of the inbox, and their outcomes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ LATEST = 20
 
 
 class StorageUnavailable(Exception):
-    """S3 or DynamoDB did not answer; worth another try."""
+    """S3 or DynamoDB did not answer; a retry may succeed."""
 
 
 @dataclass(frozen=True)
 class OwnPhoto:
-    """A photo: its name in the driver's folder, the time of its upload, and its record if there is one."""
+    """A photo: its name in the driver's folder, the time of its upload, and its record once it has one."""
 
     name: str
     uploaded_at: datetime
@@ -48,7 +48,7 @@ class OwnPhoto:
 
 @dataclass(frozen=True)
 class OwnPhotos:
-    """The uploads below `prefix` of a bucket, each driver's in a folder, and the table of decisions."""
+    """The uploads below `prefix` of a bucket, in one folder per driver, and the table of decisions."""
 
     s3: Any
     dynamodb: Any
@@ -57,7 +57,7 @@ class OwnPhotos:
     table: str
 
     def one(self, driver: str, name: str) -> OwnPhoto | None:
-        """Return a photo of the driver's, if there is one of this name.
+        """Return the driver's photo of this name, or None.
 
         Raises:
             StorageUnavailable: S3 or DynamoDB did not answer.
@@ -67,7 +67,7 @@ class OwnPhotos:
         return next(iter(self._read(each for each in listed if each["Key"] == key)), None)
 
     def since(self, driver: str, moment: str) -> list[OwnPhoto]:
-        """Return the driver's latest photos, newest first; names that are made here begin with their time.
+        """Return the driver's latest photos, newest first; generated names begin with their time.
 
         Raises:
             StorageUnavailable: S3 or DynamoDB did not answer.
