@@ -31,7 +31,7 @@ def from_job(clients: Clients, job: str, image: str | None) -> Artifact:
     `image`, the container built from this repository.
 
     Raises:
-        UserError: the job does not exist or has no model, or the image is missing.
+        UserError: the job does not exist or did not complete, or the image is missing.
     """
     with explained(f"look at training job {job}"):
         description = clients.sagemaker.describe_training_job(TrainingJobName=job)

@@ -1,4 +1,4 @@
-"""Asks AWS whether it takes the workflows' definitions: this costs nothing and needs no stack."""
+"""Validates the workflows' definitions on AWS: free, and without a stack."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from .result import Result
 
 
 def validate(stepfunctions: Any) -> Iterator[Result]:
-    """Yield AWS's verdict on each definition, as the template deploys it; a warning is named and is no failure.
+    """Yield the AWS verdict on each definition, as the template deploys it; a warning is shown but does not fail.
 
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_ValidateStateMachineDefinition.html
 
@@ -34,4 +34,4 @@ def validate(stepfunctions: Any) -> Iterator[Result]:
         )
         taken = answer["result"] == "OK"
         seconds = round(time.monotonic() - started, 1)
-        yield Result(machine.name, "ok" if taken else "failed", seconds, found or "AWS takes it")
+        yield Result(machine.name, "ok" if taken else "failed", seconds, found or "AWS accepts it")

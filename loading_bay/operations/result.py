@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Status = Literal["ok", "failed", "not checked"]
 
 @dataclass(frozen=True)
 class Result:
-    """What one check saw, or why it failed and what to do."""
+    """One check's finding, or the reason for its failure with a remedy."""
 
     check: str
     status: Status

@@ -257,7 +257,7 @@ def test_a_stack_without_its_endpoint_or_record_does_not_run_and_down_ends_the_r
     ("command", "said"),
     [
         ((LOADING_BAY, "status"), "no local stack is running; start one with: loading-bay up"),
-        ((LOADING_BAY, "up", "--model", "nothing.onnx"), "there is no model at"),
+        ((LOADING_BAY, "up", "--model", "nothing.onnx"), "no model at"),
         ((LOADING_BAY, "up", "--parameter", "nonsense"), "--parameter needs NAME=VALUE"),
         ((LOADING_BAY, "up", "--parameter", "ConfidenceThreshold=2"), "a number from 0 to 1"),
         ((LOADING_BAY, "upload", "no-such-photo.jpg"), "does not exist"),

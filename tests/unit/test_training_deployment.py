@@ -583,8 +583,8 @@ def test_a_job_of_the_bundled_recipe_needs_the_container_image(scripted: tuple[C
         stubs["sagemaker"].add_response("describe_training_job", job("Completed", {"classes": "a,b,c"}))
     with pytest.raises(UserError, match="give --image"):
         artifact.from_job(clients, "job", None)
-    made = artifact.from_job(clients, "job", "ours")
-    assert (made.image, made.classes) == ("ours", 3)
+    made = artifact.from_job(clients, "job", "bundled:1")
+    assert (made.image, made.classes) == ("bundled:1", 3)
 
 
 def test_a_running_job_has_no_model(scripted: tuple[Clients, dict[str, Stubber]]) -> None:
