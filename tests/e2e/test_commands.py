@@ -81,7 +81,7 @@ def no_stack(run: Run) -> None:
 
 def test_two_commands_do_not_start_one_stack(up: Up) -> None:
     assert up.while_busy.returncode == 1
-    assert "another command is at work on the stack" in up.while_busy.stderr
+    assert "another command is using the stack" in up.while_busy.stderr
 
 
 def test_up_on_a_stack_that_runs_says_so(up: Up, run: Run) -> None:
