@@ -17,7 +17,7 @@ from botocore.config import Config
 from functions.decisions.uploads import NAME, SIGNING, InvalidUpload, sign_upload
 from functions.web.site import SignIn, body_of, guarded, serve
 
-from .photos import OwnPhotos, StorageUnavailable
+from .photos import OwnPhotos, PhotosUnavailable
 
 SECONDS = 300  # the validity of a signed upload
 SINCE = re.compile(r"\d{8}T\d{6}Z")
@@ -42,7 +42,7 @@ sign_in = SignIn(os.environ["SIGN_IN_URL"], os.environ["CLIENT_ID"], scope="driv
 target = urlsplit(s3.generate_presigned_post(inbox, "any")["url"])
 app = APIGatewayHttpResolver()
 serve(app, PAGE, "/driver", sign_in)
-drivers_only = guarded(sign_in, {InvalidUpload: 400, StorageUnavailable: 503})
+drivers_only = guarded(sign_in, {InvalidUpload: 400, PhotosUnavailable: 503})
 
 
 @logger.inject_lambda_context

@@ -12,7 +12,7 @@ from functions.decisions.decision import Decision, decision_of, plain_item, time
 LATEST = 20
 
 
-class StorageUnavailable(Exception):
+class PhotosUnavailable(Exception):
     """S3 or DynamoDB did not answer; a retry may succeed."""
 
 
@@ -60,7 +60,7 @@ class OwnPhotos:
         """Return the driver's photo of this name, or None.
 
         Raises:
-            StorageUnavailable: S3 or DynamoDB did not answer.
+            PhotosUnavailable: S3 or DynamoDB did not answer.
         """
         key = f"{self.prefix}{driver}/{name}"
         listed = self._listed(Prefix=key, MaxKeys=1)
@@ -70,7 +70,7 @@ class OwnPhotos:
         """Return the driver's latest photos, newest first; generated names begin with their time.
 
         Raises:
-            StorageUnavailable: S3 or DynamoDB did not answer.
+            PhotosUnavailable: S3 or DynamoDB did not answer.
         """
         folder = f"{self.prefix}{driver}/"
         listed = self._listed(Prefix=folder, StartAfter=folder + moment)
@@ -80,7 +80,7 @@ class OwnPhotos:
         try:
             found: list[dict[str, Any]] = self.s3.list_objects_v2(Bucket=self.bucket, **which).get("Contents", [])
         except (ClientError, BotoCoreError) as error:
-            raise StorageUnavailable("the photos cannot be listed now") from error
+            raise PhotosUnavailable("the photos cannot be listed now") from error
         return found
 
     def _read(self, objects: Iterable[dict[str, Any]]) -> list[OwnPhoto]:
@@ -91,7 +91,7 @@ class OwnPhotos:
         try:
             items = self.dynamodb.batch_get_item(RequestItems=wanted)["Responses"].get(self.table, [])
         except (ClientError, BotoCoreError) as error:
-            raise StorageUnavailable("the decisions cannot be read now") from error
+            raise PhotosUnavailable("the decisions cannot be read now") from error
         read = [decision_of(plain_item(item)) for item in items]
         decisions = {each.photo: each for each in read if isinstance(each, Decision)}
         return [
