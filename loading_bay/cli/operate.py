@@ -18,7 +18,7 @@ from loading_bay.operations.definitions import validate
 from loading_bay.operations.explain import explain as explain_photo
 from loading_bay.operations.presign import curl, presign_upload
 from loading_bay.operations.replay import find_unfinished, run_again
-from loading_bay.operations.result import Result
+from loading_bay.operations.result import CheckResult
 from loading_bay.operations.watch import counts, state
 from loading_bay.operations.watch import watch as watch_photos
 from loading_bay.stack.decisions import decisions_in_table
@@ -59,7 +59,7 @@ def check(local: bool, stack_name: str, region: str | None, definitions: bool, a
         sys.exit(1)
 
 
-def _shown(results: Iterable[Result], as_json: bool) -> list[Result]:
+def _shown(results: Iterable[CheckResult], as_json: bool) -> list[CheckResult]:
     """Print each result as soon as it is known, or all results as JSON at the end."""
     shown = []
     for result in results:

@@ -21,7 +21,7 @@ from .live_endpoint import Report, delete_endpoint, describe, instances_now, wai
 
 
 @dataclass
-class Undo:
+class Rollback:
     """The resources created so far, which a later failure deletes again."""
 
     steps: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Deployment:
     poll_seconds: float
     name: str
     existing: dict[str, Any] | None
-    undo: Undo = field(default_factory=Undo)
+    rollback: Rollback = field(default_factory=Rollback)
 
     def run(self, probe: Callable[[], None]) -> None:
         """Create or update the endpoint, probe it, and turn scaling on."""
@@ -76,7 +76,7 @@ class Deployment:
             | ({"Environment": {VARIABLE: str(self.hosting.image_size)}} if self.hosting.image_size else {}),
             ExecutionRoleArn=self.hosting.role,
         )
-        self.undo.add(f"model {self.name}", lambda: self.clients.sagemaker.delete_model(ModelName=self.name))
+        self.rollback.add(f"model {self.name}", lambda: self.clients.sagemaker.delete_model(ModelName=self.name))
 
     def create_config(self) -> None:
         """Create the endpoint configuration: one variant, with data capture if it is wanted."""
@@ -96,7 +96,7 @@ class Deployment:
             if kind.capture:
                 request["DataCaptureConfig"] = capture_request(kind.capture)
         self.clients.sagemaker.create_endpoint_config(**request)
-        self.undo.add(
+        self.rollback.add(
             f"endpoint configuration {self.name}",
             lambda: self.clients.sagemaker.delete_endpoint_config(EndpointConfigName=self.name),
         )
@@ -106,14 +106,14 @@ class Deployment:
         endpoint = self.hosting.endpoint
         if not self.existing:
             names = alarm_names(endpoint)
-            self.undo.add("alarms", lambda: self.clients.cloudwatch.delete_alarms(AlarmNames=names))
+            self.rollback.add("alarms", lambda: self.clients.cloudwatch.delete_alarms(AlarmNames=names))
         put_alarms(self.clients, endpoint)
 
     def create(self) -> None:
         """Create the endpoint and wait for it."""
         endpoint = self.hosting.endpoint
         self.clients.sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=self.name)
-        self.undo.add(f"endpoint {endpoint}", lambda: delete_endpoint(self.clients, endpoint, self.poll_seconds))
+        self.rollback.add(f"endpoint {endpoint}", lambda: delete_endpoint(self.clients, endpoint, self.poll_seconds))
         wait(self.clients, endpoint, self.report, self.poll_seconds)
 
     def update(self, existing: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class Deployment:
             # While a variant is scaled automatically, AWS refuses to change its instance type.
             deregister_scaling(self.clients, endpoint)
             request["DeploymentConfig"] = canary_request(endpoint)
-        self.undo.add(f"the update of {endpoint}", lambda: self.switch_back(earlier))
+        self.rollback.add(f"the update of {endpoint}", lambda: self.switch_back(earlier))
         self.clients.sagemaker.update_endpoint(**request)
         after = wait(self.clients, endpoint, self.report, self.poll_seconds)
         if after["EndpointConfigName"] != self.name:
@@ -192,7 +192,7 @@ def deploy(
     except (UserError, KeyboardInterrupt) as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         report("rolling back")
-        left = deployment.undo.run()
+        left = deployment.rollback.run()
         kept = "; the endpoint serves its earlier model" if existing else ""
         after = f"could not be deleted and may cost money: {', '.join(left)}" if left else f"all rolled back{kept}"
         raise UserError(f"{reason} ({after})") from error

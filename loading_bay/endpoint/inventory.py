@@ -13,7 +13,7 @@ from .live_endpoint import delete_endpoint, describe
 
 
 @dataclass(frozen=True)
-class Status:
+class EndpointStatus:
     """The resources of an endpoint that exist now; missing ones are empty lists or None."""
 
     endpoint: str
@@ -49,7 +49,7 @@ class Status:
         return bool(self.state or self.configs or self.models or self.alarms or self.scaling != "none")
 
 
-def status(clients: Clients, endpoint: str) -> Status:
+def status(clients: Clients, endpoint: str) -> EndpointStatus:
     """Look up everything that belongs to an endpoint.
 
     Raises:
@@ -64,7 +64,7 @@ def status(clients: Clients, endpoint: str) -> Status:
             ServiceNamespace="sagemaker", ResourceIds=[scaling_target(endpoint)["ResourceId"]]
         )["ScalableTargets"]
         destinations = {uri for config in configs if (uri := _capture_uri(clients, config))}
-    return Status(
+    return EndpointStatus(
         endpoint=endpoint,
         state=description.get("EndpointStatus"),
         failure=description.get("FailureReason"),
@@ -106,7 +106,7 @@ def _capture_uri(clients: Clients, config: str) -> str | None:
     return uri
 
 
-def cleanup(clients: Clients, found: Status, poll_seconds: float = POLL_SECONDS) -> list[str]:
+def cleanup(clients: Clients, found: EndpointStatus, poll_seconds: float = POLL_SECONDS) -> list[str]:
     """Delete every resource that status found, the expensive ones first; return the names of those deleted.
 
     Raises:

@@ -26,7 +26,7 @@ ENDS = ("ClassificationFailed", "LowConfidence", "PhotoRejected")
 
 
 @dataclass(frozen=True)
-class Progress:
+class BatchProgress:
     """The progress of a batch: the photos in it, those finished, and the number of records by status."""
 
     photos: int
@@ -89,14 +89,14 @@ class Batch:
         """
         return str(self._describe()["status"])
 
-    def progress(self) -> Progress:
+    def progress(self) -> BatchProgress:
         """Count the photos; the totals are exact, the counts by status lag by a moment."""
         runs = self._sfn.list_map_runs(executionArn=self._arn)["mapRuns"]
         if not runs:
-            return Progress(0, 0, {})
+            return BatchProgress(0, 0, {})
         items = self._sfn.describe_map_run(mapRunArn=runs[0]["mapRunArn"])["itemCounts"]
         done = items["total"] - items["pending"] - items["running"]
-        return Progress(items["total"], done, {status: self._count(status) for status in STATUSES})
+        return BatchProgress(items["total"], done, {status: self._count(status) for status in STATUSES})
 
     def summary(self) -> dict[str, Any]:
         """Return the summary that the finished batch recorded.

@@ -29,7 +29,7 @@ from .batch import Batch
 from .listening import Listener
 from .parameters import described
 from .presign import presign_upload
-from .result import Result, Status
+from .result import CheckResult, CheckStatus
 from .review import decide
 from .review_page import visit
 
@@ -82,14 +82,14 @@ class Check:
         self.local = urlsplit(self.s3.meta.endpoint_url).hostname in {"127.0.0.1", "localhost"}
         self.started = datetime.now(UTC)
 
-    def run(self) -> Generator[Result]:
+    def run(self) -> Generator[CheckResult]:
         """Yield each check's result as soon as it is known; then clean up, and name anything that is left."""
         failed: set[str] = set()
         try:
             for name, (check, needs) in CHECKS.items():
                 missing = [each for each in needs if each in failed]
                 if missing:
-                    result = Result(name, "not checked", 0, f"fix first: {', '.join(missing)}")
+                    result = CheckResult(name, "not checked", 0, f"fix first: {', '.join(missing)}")
                 else:
                     result = self._timed(name, check)
                 if result.status == "failed" or missing:
@@ -97,14 +97,14 @@ class Check:
                 yield result
         finally:
             self._clean_up()
-        yield Result("clean-up", "failed" if self.left else "ok", 0, self._removed())
+        yield CheckResult("clean-up", "failed" if self.left else "ok", 0, self._removed())
 
     def _removed(self) -> str:
         return f"could not be removed: {'; '.join(self.left)}" if self.left else "all removed"
 
-    def _timed(self, name: str, check: Callable[["Check"], str]) -> Result:
+    def _timed(self, name: str, check: Callable[["Check"], str]) -> CheckResult:
         started = time.monotonic()
-        status: Status = "ok"
+        status: CheckStatus = "ok"
         try:
             detail = check(self)
         except NotChecked as why:
@@ -113,7 +113,7 @@ class Check:
             status, detail = "failed", error.message
         except AWS_ERRORS as error:
             status, detail = "failed", describe(error)
-        return Result(name, status, round(time.monotonic() - started, 1), detail)
+        return CheckResult(name, status, round(time.monotonic() - started, 1), detail)
 
     # ------------------------------------------------------------------------------------------------- deployment ---
 

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["ok", "failed", "not checked"]
+CheckStatus = Literal["ok", "failed", "not checked"]
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckResult:
     """One check's finding, or the reason for its failure with a remedy."""
 
     check: str
-    status: Status
+    status: CheckStatus
     seconds: float
     detail: str

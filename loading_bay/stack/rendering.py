@@ -24,7 +24,7 @@ REF_IS_ARN = {"AWS::StepFunctions::StateMachine", "AWS::SNS::Topic"}
 
 
 @dataclass(frozen=True)
-class Machine:
+class StateMachine:
     """A state machine: its name in the template, its type (STANDARD or EXPRESS), its definition with substitutions."""
 
     name: str
@@ -32,7 +32,7 @@ class Machine:
     definition: dict[str, Any]
 
 
-def render_machines() -> Iterator[Machine]:
+def render_machines() -> Iterator[StateMachine]:
     """Yield every state machine of the template as it would be deployed."""
     for name, resource in read_template()["Resources"].items():
         if resource["Type"] == "AWS::StepFunctions::StateMachine":
@@ -40,7 +40,7 @@ def render_machines() -> Iterator[Machine]:
             text = json.dumps(_folded(read_definition(ROOT / properties["DefinitionS3Location"])))
             for substitution, value in properties["DefinitionSubstitutions"].items():
                 text = text.replace(f"${{{substitution}}}", json.dumps(str(render(value)))[1:-1])
-            yield Machine(name, render(properties["StateMachineType"]), json.loads(text))
+            yield StateMachine(name, render(properties["StateMachineType"]), json.loads(text))
 
 
 def render(value: Any) -> Any:

@@ -21,10 +21,10 @@ from loading_bay.operations import check as checks
 from loading_bay.operations.check import Check, NotChecked
 from loading_bay.operations.definitions import validate
 from loading_bay.operations.parameters import described
-from loading_bay.operations.result import Result
+from loading_bay.operations.result import CheckResult
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
-from loading_bay.stack.rendering import Machine, render_machines
+from loading_bay.stack.rendering import StateMachine, render_machines
 from loading_bay.stack.template import parameter_default, read_template
 
 from .definitions import strings_in
@@ -222,7 +222,7 @@ def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(deployed: Deplo
     assert "Versions" not in check.s3.list_object_versions(Bucket="inbox")
 
 
-def validated(*answers: dict[str, Any] | str) -> list[Result]:
+def validated(*answers: dict[str, Any] | str) -> list[CheckResult]:
     """Return the results of `check --definitions` for these AWS answers, in template order; a text is an error code."""
     client = boto3.client("stepfunctions", "us-east-1")
     stub = Stubber(client)
@@ -262,7 +262,7 @@ def test_aws_is_asked_about_every_definition_and_its_verdict_is_shown() -> None:
 
 
 @pytest.mark.parametrize("machine", list(render_machines()), ids=lambda machine: machine.name)
-def test_a_definition_is_handed_over_whole(machine: Machine) -> None:
+def test_a_definition_is_handed_over_whole(machine: StateMachine) -> None:
     text = json.dumps(machine.definition)
 
     assert machine.type in {"STANDARD", "EXPRESS"}

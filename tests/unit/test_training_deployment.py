@@ -76,7 +76,7 @@ def deploy(account: Account, hosting: Hosting = HOSTING, probe: Callable[[], Non
     return lines
 
 
-def left(account: Account) -> inventory.Status:
+def left(account: Account) -> inventory.EndpointStatus:
     return inventory.status(account.clients, "bay")
 
 
