@@ -48,7 +48,7 @@ def free_for(reviewer: str, now: float) -> ConditionBase:
 
 
 def never_undone(review_id: str) -> ConditionBase:
-    """Return the condition that a decision was not undone before, so a late copy of it has no effect."""
+    """Return the condition that a decision was not undone before, so a late copy of it is ignored."""
     return Attr("undone_ids").not_exists() | ~Attr("undone_ids").contains(review_id)
 
 
