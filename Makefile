@@ -60,7 +60,7 @@ lint-page: .tools/node/installed
 	.tools/node/node_modules/.bin/biome check --config-path=.ci/biome.json functions
 	.tools/node/node_modules/.bin/tsc --project .ci/tsconfig.json
 
-proof: setup .tools/node/installed ## definitions, expressions and permissions on AWS's validator and others' (Node)
+proof: setup .tools/node/installed ## definitions, expressions and permissions against independent validators (Node)
 	$(BIN)/python -m tests.proof.cases .local/proof
 	NODE_TOOLS=$(CURDIR)/.tools/node CASES=.local/proof/cases.json node --test --test-reporter spec tests/proof/prove.mjs
 

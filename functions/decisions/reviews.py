@@ -1,4 +1,4 @@
-"""A person's decision about a photo: recorded under a condition, undone for a while, corrected afterwards.
+"""A person's decision about a photo: recorded conditionally, undoable for a while, correctable afterwards.
 
 The review page and the command line both decide through this module. The table's conditions make a decision happen
 once; the workflow `AnnounceReview`, started under one name per decision, announces it once.
@@ -25,8 +25,8 @@ from .table import Conflict, DecisionsTable, UnknownPhoto
 
 LABELS = "labels/"  # AnnounceReview keeps a copy of each decided photo here
 LEASE_SECONDS = 120
-ANNOUNCE_SECONDS = 180  # after this, RunAgain starts the announcement that a function did not live to start
-MOST_UNDONE = 50  # of one photo: the ids of undone decisions are kept, and a record is bounded
+ANNOUNCE_SECONDS = 180  # after this, RunAgain starts the announcement of a function that died before it could
+MOST_UNDONE = 50  # per photo: its record keeps the ids of undone decisions, and its size is limited
 REVIEW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Attributes of a record. A write that leaves a state behind removes its attributes.
@@ -42,13 +42,13 @@ IS_CLOSED = Attr("review_closed_at").exists()
 
 
 def free_for(reviewer: str, now: float) -> ConditionBase:
-    """Return the condition that nobody else has the photo in hand."""
+    """Return the condition that nobody else holds the photo."""
     expired = Attr("lease_until").not_exists() | Attr("lease_until").lt(int(now))
     return expired | Attr("lease_by").eq(reviewer)
 
 
 def never_undone(review_id: str) -> ConditionBase:
-    """Return the condition that a decision was not undone before, so a late copy of it counts for nothing."""
+    """Return the condition that a decision was not undone before, so a late copy of it is ignored."""
     return Attr("undone_ids").not_exists() | ~Attr("undone_ids").contains(review_id)
 
 
@@ -72,7 +72,7 @@ class Desk:
 
     @cached_property
     def answers(self) -> tuple[str, ...]:
-        """Every answer: the classes in the order of the model's answers, and last the one for none of them."""
+        """Every answer: the classes in the order of the model's scores, then `neither`."""
         return (*self.classes, NEITHER)
 
     def read(self, photo: str) -> Decision:
@@ -89,7 +89,7 @@ class Desk:
     def decide(self, photo: str, answer: str, *, review_id: str, reviewer: str) -> Decision:
         """Record a person's answer for a photo that needs review, and start its announcement; returns the record.
 
-        The same `review_id` again changes nothing and returns the same.
+        Repeating a `review_id` changes nothing and returns the same record.
 
         Args:
             photo: the photo's name in the table.
@@ -136,7 +136,7 @@ class Desk:
             return self.table.update(photo, changes, when)
         except Conflict as conflict:
             if conflict.decision.needs_review and review_id in conflict.decision.undone_ids:
-                return conflict.decision  # a twin of this very request was quicker
+                return conflict.decision  # a duplicate of this request was faster
             raise Conflict(_why_not_undone(conflict.decision, review_id, reviewer), conflict.decision) from None
 
     def correct(self, photo: str, answer: str, *, review_id: str, reviewer: str, corrects: str) -> Decision:
@@ -192,13 +192,13 @@ class Desk:
                 decision = self.table.update(decision.photo, changes, when)
             except Conflict as conflict:
                 decision = conflict.decision
-                if decision.review_id != changes["review_id"]:  # else a twin of this very request was quicker
+                if decision.review_id != changes["review_id"]:  # else a duplicate of this request was faster
                     raise Conflict(why_not(decision), decision) from None
         self._announce(decision)
         return decision
 
     def _announce(self, decision: Decision) -> None:
-        """Start the announcement of a decision; where that fails, RunAgain does it some minutes later."""
+        """Start the announcement of a decision; if that fails, RunAgain starts it some minutes later."""
         named = {"photo": decision.photo, "review_id": decision.review_id}
         # The photo is part of the name, as a client may use one id for two photos.
         name = f"{decision.review_id}-{hashlib.sha256(decision.photo.encode()).hexdigest()[:16]}"
@@ -225,7 +225,7 @@ def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: i
 
 
 def _label(decision: Decision, answer: str, review_id: str) -> dict[str, Any]:
-    """Return where the decision's label will lie, and which one it replaces.
+    """Return the location of the decision's label, and the label that it replaces.
 
     The key is recorded with the decision and never used again, so a label that the table does not name counts for
     nothing, and an announcement that comes too late deletes its own copy only.

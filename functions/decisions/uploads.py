@@ -29,7 +29,7 @@ class InvalidUpload(Exception):
 
 @dataclass(frozen=True)
 class PresignedUpload:
-    """Where and with which form fields one photo may be posted, and the key that it will have."""
+    """The address and the form fields for posting one photo, and its future key."""
 
     url: str
     fields: dict[str, str]

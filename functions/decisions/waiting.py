@@ -77,7 +77,7 @@ def decisions_since(table: DecisionsTable, reviewer: str, since: datetime) -> Da
 
 
 def _lease(table: DecisionsTable, decision: Decision, reviewer: str, now: float) -> Decision | None:
-    """Lease a record to the reviewer and return it; None if somebody else was quicker."""
+    """Lease a record to the reviewer and return it; None if someone else was faster."""
     if decision.holder(now) == reviewer and (decision.lease_until or 0) - now > RENEW_SECONDS:
         return decision
     lease = {"lease_by": reviewer, "lease_until": int(now) + LEASE_SECONDS}

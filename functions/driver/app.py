@@ -1,4 +1,4 @@
-"""Serves the page on which drivers send photos, and the API by which it, or a driver's app, learns their outcome."""
+"""Serves the drivers' page, and the API through which the page or a driver's app uploads photos and reads outcomes."""
 
 import json
 import os
@@ -17,16 +17,16 @@ from botocore.config import Config
 from functions.decisions.uploads import NAME, SIGNING, InvalidUpload, sign_upload
 from functions.web.site import SignIn, body_of, guarded, serve
 
-from .photos import OwnPhotos, StorageUnavailable
+from .photos import OwnPhotos, PhotosUnavailable
 
-SECONDS = 300  # that an upload stays valid
+SECONDS = 300  # the validity of a signed upload
 SINCE = re.compile(r"\d{8}T\d{6}Z")
 PAGE = Path(__file__).parent / "page"
 REASONS: dict[str, str] = json.loads((PAGE / "en.json").read_text("utf-8"))["reasons"]
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A driver wants to upload a photo of this type, of an order if one is named."""
+    """A driver's request to upload a photo of this type, optionally for an order."""
 
     content_type: str
     order: str | None = None
@@ -42,7 +42,7 @@ sign_in = SignIn(os.environ["SIGN_IN_URL"], os.environ["CLIENT_ID"], scope="driv
 target = urlsplit(s3.generate_presigned_post(inbox, "any")["url"])
 app = APIGatewayHttpResolver()
 serve(app, PAGE, "/driver", sign_in)
-drivers_only = guarded(sign_in, {InvalidUpload: 400, StorageUnavailable: 503})
+drivers_only = guarded(sign_in, {InvalidUpload: 400, PhotosUnavailable: 503})
 
 
 @logger.inject_lambda_context
@@ -54,7 +54,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @app.post("/uploads", middlewares=drivers_only)
 def upload() -> dict[str, Any]:
-    """Sign the upload of one photo of the driver who calls; its key is made here."""
+    """Sign the upload of one photo by the calling driver; its key is generated here."""
     asked = body_of(app, Upload)
     signed = sign_upload(
         s3, inbox, prefix, _driver(), asked.content_type, order=asked.order, max_bytes=max_bytes, seconds=SECONDS
@@ -69,7 +69,7 @@ def upload() -> dict[str, Any]:
 
 @app.get("/photos", middlewares=drivers_only)
 def history() -> dict[str, Any]:
-    """Return the latest photos of the driver who calls, newest first, since a time such as 20261128T000000Z."""
+    """Return the calling driver's latest photos, newest first, since a time such as 20261128T000000Z."""
     since = str((app.current_event.query_string_parameters or {}).get("since", ""))
     if not SINCE.fullmatch(since):
         raise BadRequestError("give since as 20261128T000000Z")
@@ -78,7 +78,7 @@ def history() -> dict[str, Any]:
 
 @app.get("/photos/<name>", middlewares=drivers_only)
 def photo(name: str) -> dict[str, Any]:
-    """Return the outcome of one photo of the driver who calls."""
+    """Return the outcome of one of the calling driver's photos."""
     found = own.one(_driver(), name)
     if found is None:
         raise NotFoundError("this photo does not exist")

@@ -1,4 +1,4 @@
-"""A driver's photos, which are in the driver's folder of the uploads, and their outcomes."""
+"""A driver's photos, which are in the driver's folder of the inbox, and their outcomes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from functions.decisions.decision import Decision, decision_of, plain_item, time
 LATEST = 20
 
 
-class StorageUnavailable(Exception):
-    """S3 or DynamoDB did not answer; worth another try."""
+class PhotosUnavailable(Exception):
+    """S3 or DynamoDB did not answer; a retry may succeed."""
 
 
 @dataclass(frozen=True)
 class OwnPhoto:
-    """A photo: its name in the driver's folder, the time of its upload, and its record if there is one."""
+    """A photo: its name in the driver's folder, the time of its upload, and its record once it has one."""
 
     name: str
     uploaded_at: datetime
@@ -48,7 +48,7 @@ class OwnPhoto:
 
 @dataclass(frozen=True)
 class OwnPhotos:
-    """The uploads below `prefix` of a bucket, each driver's in a folder, and the table of decisions."""
+    """The uploads below `prefix` of a bucket, in one folder per driver, and the table of decisions."""
 
     s3: Any
     dynamodb: Any
@@ -57,20 +57,20 @@ class OwnPhotos:
     table: str
 
     def one(self, driver: str, name: str) -> OwnPhoto | None:
-        """Return a photo of the driver's, if there is one of this name.
+        """Return the driver's photo of this name, or None.
 
         Raises:
-            StorageUnavailable: S3 or DynamoDB did not answer.
+            PhotosUnavailable: S3 or DynamoDB did not answer.
         """
         key = f"{self.prefix}{driver}/{name}"
         listed = self._listed(Prefix=key, MaxKeys=1)
         return next(iter(self._read(each for each in listed if each["Key"] == key)), None)
 
     def since(self, driver: str, moment: str) -> list[OwnPhoto]:
-        """Return the driver's latest photos, newest first; names that are made here begin with their time.
+        """Return the driver's latest photos, newest first; generated names begin with their time.
 
         Raises:
-            StorageUnavailable: S3 or DynamoDB did not answer.
+            PhotosUnavailable: S3 or DynamoDB did not answer.
         """
         folder = f"{self.prefix}{driver}/"
         listed = self._listed(Prefix=folder, StartAfter=folder + moment)
@@ -80,7 +80,7 @@ class OwnPhotos:
         try:
             found: list[dict[str, Any]] = self.s3.list_objects_v2(Bucket=self.bucket, **which).get("Contents", [])
         except (ClientError, BotoCoreError) as error:
-            raise StorageUnavailable("the photos cannot be listed now") from error
+            raise PhotosUnavailable("the photos cannot be listed now") from error
         return found
 
     def _read(self, objects: Iterable[dict[str, Any]]) -> list[OwnPhoto]:
@@ -91,7 +91,7 @@ class OwnPhotos:
         try:
             items = self.dynamodb.batch_get_item(RequestItems=wanted)["Responses"].get(self.table, [])
         except (ClientError, BotoCoreError) as error:
-            raise StorageUnavailable("the decisions cannot be read now") from error
+            raise PhotosUnavailable("the decisions cannot be read now") from error
         read = [decision_of(plain_item(item)) for item in items]
         decisions = {each.photo: each for each in read if isinstance(each, Decision)}
         return [

@@ -115,6 +115,6 @@ def _associated(ipma: memoryview, wanted: int) -> list[int]:
         numbers = struct.unpack_from(f">{count}{number_format}", ipma, position + 1)
         position += 1 + struct.calcsize(f">{count}{number_format}")
         if item == wanted:
-            # The highest bit says whether a reader must understand the property.
+            # The highest bit marks properties that a reader must understand.
             return [number & (0x7FFF if has_wide_numbers else 0x7F) for number in numbers]
     return []

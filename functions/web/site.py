@@ -1,4 +1,4 @@
-"""Common parts of the pages: files, headers, access to the API, and the bodies of calls."""
+"""Common parts of the pages: files, headers, access to the API, and request bodies."""
 
 import base64
 import html
@@ -35,7 +35,7 @@ class SignIn:
     group: str
 
     def user(self, app: APIGatewayHttpResolver) -> str:
-        """Return the name of the person who calls, even if API Gateway checked nothing.
+        """Return the caller's name, even if API Gateway did not check the token.
 
         Raises:
             ForbiddenError: the token is not one of a person who may; the message says why.
@@ -53,7 +53,7 @@ class SignIn:
         return name
 
     def headers(self, *reached: str) -> dict[str, str]:
-        """Return the headers of every answer.
+        """Return the headers of every response.
 
         A page runs its own scripts and style, shows pictures that a script made, and talks to this API, to the sign-in
         and to the origins `reached`: nothing else, in no frame, and no text ever becomes markup.
@@ -83,9 +83,9 @@ class SignIn:
 
 
 def serve(app: APIGatewayHttpResolver, folder: Path, place: str, sign_in: SignIn) -> None:
-    """Serve the page in `folder` at `place`, and its scripts, style and texts below, with those that pages share.
+    """Serve the page in `folder` at `place`, and below it the scripts, styles and texts, including the shared ones.
 
-    The page's head holds the settings that its scripts need before anybody has signed in.
+    The page's head holds the settings that its scripts need before anyone has signed in.
     """
     files = {path.name: path for each in (SHARED, folder) for path in each.iterdir() if path.suffix in TYPES}
     public = {"signIn": sign_in.url, "clientId": sign_in.client_id, "scope": sign_in.scope}
@@ -105,7 +105,7 @@ def serve(app: APIGatewayHttpResolver, folder: Path, place: str, sign_in: SignIn
 def guarded(
     sign_in: SignIn, refusals: Mapping[type[Exception], int], about: Callable[[Exception], dict[str, Any]] | None = None
 ) -> list[Callable[..., Any]]:
-    """Return the middlewares that let a person's calls through, and that say why a call is refused.
+    """Return the middlewares that admit a signed-in person's requests, and explain each refusal.
 
     `refusals` are the kinds of error that have a status; `about` adds to their answers.
     """
@@ -122,17 +122,17 @@ def guarded(
 
 
 def body_of(app: APIGatewayHttpResolver, form: type[Form]) -> Form:
-    """Return the body of a call.
+    """Return the body of a request.
 
     Raises:
-        BadRequestError: it has another form.
+        BadRequestError: the body does not have this form.
     """
     body = app.current_event.body or ""
     try:
         content = base64.b64decode(body) if app.current_event.is_base64_encoded else body.encode()
         return msgspec.json.decode(content, type=form)
     except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"the body is not a call's JSON: {error}") from error
+        raise BadRequestError(f"the body is not valid JSON for this call: {error}") from error
 
 
 def _groups(claim: str) -> list[str]:

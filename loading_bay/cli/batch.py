@@ -83,11 +83,11 @@ def follow(deployed: Deployed, name: str, as_json: bool) -> None:
 @click.option("--wait", is_flag=True, help="Follow the batch until it ends.")
 @json_option
 def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
-    """Run again the photos that failed in a batch, and only those."""
+    """Retry only the photos that failed in a batch."""
     failed = Batch(deployed, name)
     again = failed.retry()
     for row in failed.unnamed:
-        click.echo(f"left out, as it names no photo: {printable(json.dumps(row))[:120]}", err=True)
+        click.echo(f"left out a row without a photo: {printable(json.dumps(row))[:120]}", err=True)
     if again is None:
         click.echo(f"nothing failed in batch {name}", err=True)
     else:
@@ -142,7 +142,7 @@ def _follow(batch: Batch, as_json: bool) -> None:
     else:
         console.print(_summary_table(summary))
     if summary["failed"]:
-        click.echo(f"run the failed photos again with: {batch.command('retry')}", err=True)
+        click.echo(f"retry the failed photos with: {batch.command('retry')}", err=True)
         sys.exit(1)
 
 

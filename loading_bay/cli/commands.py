@@ -17,7 +17,7 @@ AWS_VARIABLES = "Environment: AWS_PROFILE and AWS_DEFAULT_REGION select the acco
 
 
 class Command(click.Command):
-    """A command whose help ends with examples, which are given without the command's name."""
+    """A command whose help ends with examples; `examples` leaves out the command's name."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **more: Any) -> None:
         super().__init__(*args, **more)

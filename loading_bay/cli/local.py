@@ -52,7 +52,7 @@ def up_options(command: Callable[..., None]) -> Callable[..., None]:
         "--model",
         type=click.Path(path_type=Path, dir_okay=False),
         default=MODEL,
-        help="ONNX model behind the endpoint.  [default: the model that ships]",
+        help="ONNX model behind the endpoint.  [default: the shipped model]",
     )
     captured = click.option(
         "--capture-percentage",
@@ -126,7 +126,7 @@ def _start(folder: Path, options: Options) -> Stack:
 
 @contextmanager
 def unwinding_at_signals() -> Iterator[None]:
-    """Let SIGHUP and SIGTERM unwind the block, as Ctrl-C does, so nothing is left behind."""
+    """Let SIGHUP and SIGTERM unwind the block like Ctrl-C, so everything is cleaned up."""
 
     def end(number: int, frame: FrameType | None) -> None:
         for each in handled:
@@ -194,7 +194,7 @@ def upload(paths: tuple[Path, ...], prefix: str | None) -> None:
 
 
 def _upload(stack: Stack, place: Address, files: Mapping[str, Path | bytes], *, at_once: bool = False) -> None:
-    """Upload photos, unless `at_once` only as fast as this machine works: each further photo would start processes."""
+    """Upload photos at the pace of this machine, or all `at_once`: each photo in flight starts more processes."""
     s3, table = stack.client("s3"), _table(stack)
     in_hand = len(files) if at_once else max(2, os.cpu_count() or 1)
     waiting: dict[str, float] = {}  # a photo's name in the table, and the end of the wait for it
@@ -359,7 +359,7 @@ def _show_demo(decisions: Sequence[Decision]) -> None:
     for line in reasons(decisions):
         click.echo(line)
     console.print(counts(decisions))
-    click.echo(f"{command('up', '--demo')} opens the pages on which drivers send photos and people decide")
+    click.echo(f"{command('up', '--demo')} opens the pages where drivers send photos and reviewers decide")
     file = HOME / "decisions.json"
     file.write_text(json.dumps(msgspec.to_builtins(decisions), indent=2) + "\n")
     click.echo(f"decisions are in {file}, captured predictions in {DEMO / 'capture'}")

@@ -44,7 +44,7 @@ COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in sect
 
 
 class LazyCommandLine(CommandLine):
-    """A group that imports the module of a command when the command is looked up."""
+    """A group that imports a command's module only when that command is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -79,6 +79,6 @@ def main() -> None:
     """Classify every delivery driver's photo as bicycle or motorcycle the moment it lands in S3.
 
     \b
-    Completion in your shell, here bash (or zsh_source, fish_source):
+    Shell completion, here for bash (or zsh_source, fish_source):
       eval "$(_LOADING_BAY_COMPLETE=bash_source loading-bay)"
     """  # noqa: D301 - click wants the backspace

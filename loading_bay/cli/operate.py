@@ -18,7 +18,7 @@ from loading_bay.operations.definitions import validate
 from loading_bay.operations.explain import explain as explain_photo
 from loading_bay.operations.presign import curl, presign_upload
 from loading_bay.operations.replay import find_unfinished, run_again
-from loading_bay.operations.result import Result
+from loading_bay.operations.result import CheckResult
 from loading_bay.operations.watch import counts, state
 from loading_bay.operations.watch import watch as watch_photos
 from loading_bay.stack.decisions import decisions_in_table
@@ -36,7 +36,7 @@ messages = Console(highlight=False, stderr=True)
 
 @click.command(cls=Command, examples=["", "--local --json", "--definitions"])
 @stack_options
-@click.option("--definitions", is_flag=True, help="Only ask AWS whether it takes the workflows; needs no stack.")
+@click.option("--definitions", is_flag=True, help="Only let AWS validate the workflows, without a stack.")
 @json_option
 def check(local: bool, stack_name: str, region: str | None, definitions: bool, as_json: bool) -> None:
     """Prove that the stack works.
@@ -59,8 +59,8 @@ def check(local: bool, stack_name: str, region: str | None, definitions: bool, a
         sys.exit(1)
 
 
-def _shown(results: Iterable[Result], as_json: bool) -> list[Result]:
-    """Print each result as it comes, or all as JSON in the end."""
+def _shown(results: Iterable[CheckResult], as_json: bool) -> list[CheckResult]:
+    """Print each result as soon as it is known, or all results as JSON at the end."""
     shown = []
     for result in results:
         shown.append(result)
@@ -142,7 +142,7 @@ def explain(deployed: Deployed, photo: str, as_json: bool) -> None:
 
 @click.command(cls=Command, examples=["--local --dry-run", ""])
 @with_stack
-@click.option("--dry-run", is_flag=True, help="List unfinished photos and messages, and start nothing.")
+@click.option("--dry-run", is_flag=True, help="List unfinished photos and messages without starting them.")
 @json_option
 def replay(deployed: Deployed, dry_run: bool, as_json: bool) -> None:
     """Run unfinished photos and messages again.
@@ -163,7 +163,7 @@ def replay(deployed: Deployed, dry_run: bool, as_json: bool) -> None:
 @click.command(cls=Command, examples=["driver-7 --order 4711 --local", "driver-7 --content-type image/heic --json"])
 @click.argument("driver")
 @with_stack
-@click.option("--order", help="The order that the photo belongs to, fixed in what is signed.")
+@click.option("--order", help="The photo's order, which becomes part of the signed upload.")
 @click.option("--content-type", type=click.Choice(list(CONTENT_TYPES)), default="image/jpeg", help="Type of the photo.")
 @click.option(
     "--max-bytes", type=click.IntRange(1, 104_857_600), help="Largest upload.  [default: the stack's MaxPhotoBytes]"

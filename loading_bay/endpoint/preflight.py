@@ -1,4 +1,4 @@
-"""Looks at everything that deploying an endpoint takes before anything is created: none of it costs anything."""
+"""Checks everything that a deployment needs before anything is created; the checks are free."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -29,10 +29,10 @@ def preflight(
     variant: RealTime | Serverless,
     region: str | None,
 ) -> Iterator[str]:
-    """Yield a line for each thing that is as it must be, or that these credentials may not look at.
+    """Yield one line for each requirement that is met, or that these credentials may not check.
 
     Raises:
-        UserError: something is missing; the message says what, and what helps.
+        UserError: a requirement is not met; the message names it and its remedy.
     """
     with explained("use these credentials"):
         caller = client("sts", region).get_caller_identity()
@@ -51,31 +51,31 @@ def preflight(
             yield f"{name}: {check()}"
         except ClientError as error:
             if REMEDIES.get(error.response["Error"]["Code"]) != DENIED:
-                raise UserError(f"cannot look at the {name}: {describe(error)}") from error
-            yield f"{name}: not looked at, {describe(error)}"
+                raise UserError(f"cannot check the {name}: {describe(error)}") from error
+            yield f"{name}: not checked, {describe(error)}"
 
 
 def instances_needed(now: int, variant: RealTime) -> int:
-    """Return how many instances run at once while an endpoint with so many is created or updated.
+    """Return the most instances that run at once while an endpoint with `now` instances is created or updated.
 
-    An update starts a second fleet beside the first, of two instances at least.
+    An update starts a second fleet beside the first, of at least two instances.
     """
     return now + max(variant.least, now, 2) if now else variant.least
 
 
 def require_quota(quotas: Any, instance_type: str, needed: int) -> str:
-    """Return what the account's quota of an endpoint's instances is.
+    """Return a line with the account's quota for an endpoint's instances.
 
     Args:
         quotas: Service Quotas, as a boto3 client.
         instance_type: such as ml.m5.large.
-        needed: instances at once.
+        needed: the number of instances that run at once.
 
     Raises:
-        UserError: it is less than what is needed.
+        UserError: the quota is below `needed`.
     """
     name = f"{instance_type} for endpoint usage"
-    # A quota that was never changed is only among the defaults.
+    # The first listing leaves out quotas that were never changed.
     for listing in ("list_service_quotas", "list_aws_default_service_quotas"):
         for page in quotas.get_paginator(listing).paginate(ServiceCode="sagemaker"):
             for quota in page["Quotas"]:
@@ -83,24 +83,24 @@ def require_quota(quotas: Any, instance_type: str, needed: int) -> str:
                     continue
                 if quota["Value"] < needed:
                     raise UserError(
-                        f'the quota "{name}" is {quota["Value"]:.0f}, and {needed} run at once here: ask for '
+                        f'the quota "{name}" is {quota["Value"]:.0f}, and {needed} run at once here: request '
                         f"{max(needed, 4)} with aws service-quotas request-service-quota-increase "
                         f"--service-code sagemaker --quota-code {quota['QuotaCode']} --desired-value {max(needed, 4)}"
                     )
-                return f"{name}: {quota['Value']:.0f}, of which {needed} are needed"
-    raise UserError(f'SageMaker has no quota "{name}": is {instance_type} a type of instance in this region?')
+                return f"{name}: {quota['Value']:.0f} ({needed} needed)"
+    raise UserError(f'SageMaker lists no quota "{name}": does {instance_type} exist in this region?')
 
 
 def _role(role: str, region: str | None) -> str:
     found = client("iam", region).get_role(RoleName=role.rpartition("/")[2])["Role"]
     if "sagemaker.amazonaws.com" not in str(found["AssumeRolePolicyDocument"]):
-        raise UserError(f"{role} does not trust sagemaker.amazonaws.com; docs/deploy.md shows how to make it")
+        raise UserError(f"{role} does not trust sagemaker.amazonaws.com; docs/deploy.md shows how to create it")
     return f"{role} trusts SageMaker"
 
 
 def _image(image: str, found: re.Match[str], place: str) -> str:
     if found["region"] != place:
-        raise UserError(f"{image} lies in {found['region']}, and SageMaker in {place} takes only images from there")
+        raise UserError(f"{image} is in {found['region']}, but SageMaker in {place} only takes images from {place}")
     identity = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"] or "latest"}
     described = client("ecr", place).describe_images(
         registryId=found["account"], repositoryName=found["name"], imageIds=[identity]
@@ -108,7 +108,7 @@ def _image(image: str, found: re.Match[str], place: str) -> str:
     manifest = described["imageDetails"][0].get("imageManifestMediaType", "of an unknown type")
     if manifest != MANIFEST:
         raise UserError(
-            f"the manifest of {image} is {manifest}, and SageMaker takes {MANIFEST}: "
+            f"the manifest of {image} is {manifest}, but SageMaker only takes {MANIFEST}: "
             "push the image as docs/deploy.md shows"
         )
     return f"{image} has a manifest that SageMaker takes"
@@ -118,5 +118,5 @@ def _bucket(clients: Clients, bucket: str, place: str) -> str:
     answer = clients.s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
     there = answer.get("x-amz-bucket-region", place)
     if there != place:
-        raise UserError(f"the bucket {bucket} lies in {there}, and SageMaker in {place} reads models only from there")
+        raise UserError(f"the bucket {bucket} is in {there}, but SageMaker in {place} only reads models from {place}")
     return f"{bucket} in {there}"

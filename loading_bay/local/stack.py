@@ -143,7 +143,7 @@ class Stack:
 
     @property
     def aws_health(self) -> str:
-        """The address of the local AWS's health check."""
+        """The address for health checks of the local AWS."""
         return f"{self.aws_url}/_ministack/health"
 
     @property

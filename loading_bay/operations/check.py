@@ -1,6 +1,6 @@
-"""Proves that a deployed stack works: sends sample photos through all of it, and says what came of them.
+"""Proves that a deployed stack works: sends sample photos through all of it, and reports their outcomes.
 
-Every check says in one line what it saw or what to do. What it makes is removed again, or named.
+Every check reports its finding or a remedy in one line. Everything that it creates is removed again, or named.
 """
 
 import base64
@@ -29,7 +29,7 @@ from .batch import Batch
 from .listening import Listener
 from .parameters import described
 from .presign import presign_upload
-from .result import Result, Status
+from .result import CheckResult, CheckStatus
 from .review import decide
 from .review_page import visit
 
@@ -39,7 +39,7 @@ COST = (
     "Their executions and log lines stay until they expire."
 )
 PHOTOS = ROOT / "events" / "photos"
-# One by a presigned request, the others as `aws s3 cp` does it; the last can be no photo to anybody's model.
+# One by a presigned request, the others as `aws s3 cp` does it; the last is unreadable to any model.
 PRESIGNED, COPIED, DAMAGED = "bicycle-road.jpg", ("motorcycle-left.png", "neither-coffee.jpg"), "damaged.jpg"
 SET_ASIDE = "motorcycle-right.heic"
 # A photo takes seconds; the endpoint may be scaling out.
@@ -50,14 +50,14 @@ HEARD_SECONDS = 60
 SWEEP_SECONDS = 360
 # Metrics reach CloudWatch within two minutes or so.
 METRIC_SECONDS = 240
-# What SNS says in place of the ARN of a subscription that nobody has confirmed, or that was removed.
+# SNS lists these in place of the ARN of a subscription that nobody has confirmed, or that was removed.
 UNCONFIRMED = {"PendingConfirmation": "has not confirmed the subscription", "Deleted": "has unsubscribed"}
 
 T = TypeVar("T")
 
 
 class NotChecked(Exception):
-    """This cannot be checked here, or not before something else works; the message says why."""
+    """The check cannot run here, or not until something else works; the message gives the reason."""
 
 
 @dataclass
@@ -70,26 +70,26 @@ class Check:
     left: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Know the stack's parts."""
+        """Look up the stack's resources."""
         self.inbox = Address.parse(self.deployed.outputs["UploadUri"])
         self.folder = f"{self.inbox.prefix}{self.name}/"
         self.aside = f"{self.name}/aside/{SET_ASIDE}"  # outside the upload prefix: only RunAgain can start it
         self.message = ""  # its id, while it is in the dead-letter queue
-        self.prefixes = [self.folder, f"{self.name}/", f"batches/{self.name}/"]  # what is removed at the end
+        self.prefixes = [self.folder, f"{self.name}/", f"batches/{self.name}/"]  # to remove at the end
         self.table = DecisionsTable(self.deployed.client("dynamodb"), self.deployed.outputs["DecisionsTable"])
         self.listener = Listener(self.deployed, self.name, self.folder)
         self.s3 = self.deployed.client("s3")
         self.local = urlsplit(self.s3.meta.endpoint_url).hostname in {"127.0.0.1", "localhost"}
         self.started = datetime.now(UTC)
 
-    def run(self) -> Generator[Result]:
-        """Yield the result of each check as it is known; then remove what was made, and name what is left."""
+    def run(self) -> Generator[CheckResult]:
+        """Yield each check's result as soon as it is known; then clean up, and name anything that is left."""
         failed: set[str] = set()
         try:
             for name, (check, needs) in CHECKS.items():
                 missing = [each for each in needs if each in failed]
                 if missing:
-                    result = Result(name, "not checked", 0, f"fix first: {', '.join(missing)}")
+                    result = CheckResult(name, "not checked", 0, f"fix first: {', '.join(missing)}")
                 else:
                     result = self._timed(name, check)
                 if result.status == "failed" or missing:
@@ -97,14 +97,14 @@ class Check:
                 yield result
         finally:
             self._clean_up()
-        yield Result("clean-up", "failed" if self.left else "ok", 0, self._removed())
+        yield CheckResult("clean-up", "failed" if self.left else "ok", 0, self._removed())
 
     def _removed(self) -> str:
         return f"could not be removed: {'; '.join(self.left)}" if self.left else "all removed"
 
-    def _timed(self, name: str, check: Callable[["Check"], str]) -> Result:
+    def _timed(self, name: str, check: Callable[["Check"], str]) -> CheckResult:
         started = time.monotonic()
-        status: Status = "ok"
+        status: CheckStatus = "ok"
         try:
             detail = check(self)
         except NotChecked as why:
@@ -113,17 +113,17 @@ class Check:
             status, detail = "failed", error.message
         except AWS_ERRORS as error:
             status, detail = "failed", describe(error)
-        return Result(name, status, round(time.monotonic() - started, 1), detail)
+        return CheckResult(name, status, round(time.monotonic() - started, 1), detail)
 
-    # ------------------------------------------------------------------------------------------- what is deployed ---
+    # ------------------------------------------------------------------------------------------------- deployment ---
 
     def deployment(self) -> str:
-        """The stack is the one that is meant; its prefixes do not overlap."""
+        """The stack is the intended one, and its prefixes do not overlap."""
         require_separate(self.deployed.parameters["UploadPrefix"], self.deployed.parameters["BatchPrefix"])
         return described(self.deployed, compare=not self.local)
 
     def endpoint(self) -> str:
-        """The endpoint is in service, takes what is sent, and answers with a probability for each class."""
+        """The endpoint is in service, accepts the stack's images, and answers with a probability for each class."""
         name, url = self.deployed.outputs["EndpointName"], self.deployed.parameters.get("EndpointUrl", "")
         if not url:
             self._in_service(name)
@@ -153,7 +153,7 @@ class Check:
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationException":
                 raise UserError(
-                    f"there is no endpoint {name}; make it with loading-bay model deploy --endpoint {name}"
+                    f"endpoint {name} does not exist; create it with loading-bay model deploy --endpoint {name}"
                 ) from error
             raise
         if status not in {"InService", "Updating", "SystemUpdating"}:
@@ -169,7 +169,7 @@ class Check:
         return f"{len(rules)} enabled"
 
     def subscriptions(self) -> str:
-        """Everybody who is to be told of photos and alarms has confirmed the subscription."""
+        """Every subscriber to photos and alarms has confirmed the subscription."""
         pages = self.deployed.client("sns").get_paginator("list_subscriptions_by_topic")
         topics = self._resources("AWS::SNS::Topic")
         found = [each for topic in topics for page in pages.paginate(TopicArn=topic) for each in page["Subscriptions"]]
@@ -192,14 +192,14 @@ class Check:
         said = json.loads(answer["Payload"].read() or "{}")
         if "FunctionError" in answer:
             about = f"{said.get('errorType', answer['FunctionError'])}: {said.get('errorMessage', '')}".strip()
-            raise UserError(f"{function} does not read a photo: {about}; its log says more")
+            raise UserError(f"{function} does not read a photo: {about}; see its log")
         return f"{function.rpartition(':')[2]} read a photo as {said['photo']['format']}"
 
     def review_page(self) -> str:
-        """Everybody can open the review page, and only those who sign in can use it."""
+        """Anyone can open the review page, and only people who sign in can use it."""
         url = self.deployed.outputs.get("ReviewUrl")
         if not url:
-            raise NotChecked("the stack has no review page")
+            raise NotChecked("the stack was deployed without a review page")
         return visit(url)
 
     def _resources(self, kind: str) -> list[str]:
@@ -220,11 +220,11 @@ class Check:
         )
         return str(described["StackResourceDetail"]["PhysicalResourceId"])
 
-    # --------------------------------------------------------------------------------------------- what photos do ---
+    # ----------------------------------------------------------------------------------------------------- photos ---
 
     def listening(self) -> str:
-        """A temporary queue hears the stack's events and its notifications."""
-        return f"heard itself after {self.listener.start():.0f} s"
+        """A temporary queue receives the stack's events and its notifications."""
+        return f"received its own test event after {self.listener.start():.0f} s"
 
     def uploads(self) -> str:
         """Photos reach the inbox by a presigned request and by a copy, and each gets an outcome."""
@@ -245,7 +245,7 @@ class Check:
         return ", ".join(sorted(each.status for each in self.photos.values()))
 
     def _set_aside(self) -> None:
-        """Leave a photo's event in the dead-letter queue, as a rule does that could not deliver it."""
+        """Leave a photo's event in the dead-letter queue, like a rule that could not deliver it."""
         self.s3.upload_file(str(PHOTOS / SET_ASIDE), self.inbox.bucket, self.aside)
         etag = self.s3.head_object(Bucket=self.inbox.bucket, Key=self.aside)["ETag"].strip('"')
         event = {"detail": {"bucket": {"name": self.inbox.bucket}, "object": {"key": self.aside, "etag": etag}}}
@@ -259,7 +259,7 @@ class Check:
         photo = f"s3://{self.inbox.bucket}/{key}#{etag}"
         decision = _await(lambda: self._decided(photo), seconds)
         if decision is None:
-            raise UserError(f"{key} has no outcome after {seconds:.0f} s; see {self.deployed.command('watch')}")
+            raise UserError(f"{key} is still undecided after {seconds:.0f} s; see {self.deployed.command('watch')}")
         if decision.status == "FAILED":
             raise UserError(f"{key} failed: {decision.why}")
         return decision
@@ -269,7 +269,7 @@ class Check:
         return found if found and found.status != "CLAIMED" else None
 
     def announcements(self) -> str:
-        """Each photo has one outcome, which is announced; AWS may deliver an announcement again."""
+        """Each photo's single outcome is announced; AWS may deliver an announcement more than once."""
         if _await(self._heard_of_all, HEARD_SECONDS) is None:
             missing = sorted(set(self.photos) - {each["s3_key"] for each in self.listener.events()})
             raise UserError(f"no announcement of {', '.join(missing)} arrived; check the rules and the workflow's role")
@@ -278,24 +278,24 @@ class Check:
         if len(outcomes) > len(self.photos):
             raise UserError(f"{len(outcomes)} outcomes of {len(self.photos)} photos were announced")
         again = len(heard) - len(outcomes)
-        return f"{len(outcomes)} heard" + (f", {again} delivered again" if again else "")
+        return f"{len(outcomes)} received" + (f", {again} delivered again" if again else "")
 
     def _heard_of_all(self) -> bool | None:
         return set(self.photos) <= {each["s3_key"] for each in self.listener.events()} or None
 
     def notifications(self) -> str:
-        """Each rejection leaves the topic; photos that need review may be told of later, in one mail."""
+        """Each rejection leaves the topic; photos that need review may follow later, in one mail."""
         expected = [key for key, photo in self.photos.items() if photo.status == "REJECTED"]
         left = _await(lambda: self.listener.notified(expected) or None, HEARD_SECONDS)
         if left is None:
             raise UserError(
                 "no notification left the topic: its policy must let events.amazonaws.com publish without conditions, "
-                "and with a key of your own the key's policy must let it encrypt"
+                "and the policy of a customer managed key must let it encrypt"
             )
         return f"{len(expected)} left the topic"
 
     def small_batch(self) -> str:
-        """A batch classifies what lies under a prefix."""
+        """A batch classifies the photos under a prefix."""
         for name in (PRESIGNED, DAMAGED):
             self.s3.upload_file(str(PHOTOS / name), self.inbox.bucket, f"{self.name}/batch/{name}")
         batch = Batch.start(self.deployed, prefix=f"{self.name}/batch/", name=self.name)
@@ -311,18 +311,18 @@ class Check:
         try:
             decision = self._outcome(self.aside, SWEEP_SECONDS)
         except UserError as error:
-            raise UserError(f"RunAgain started no set-aside photo: {error.message}") from error
+            raise UserError(f"RunAgain did not start a set-aside photo: {error.message}") from error
         self.message = ""
-        return f"RunAgain ran, and a photo that was set aside is {decision.status}"
+        return f"RunAgain started a photo that was set aside; it is {decision.status}"
 
     def review(self) -> str:
-        """A person's decision is announced and kept as a label: that a sample shows no vehicle, so nobody is sent."""
+        """A person's decision is announced and kept as a label; it is `neither`, so no driver is sent to a bay."""
         waiting = [photo for photo in self.photos.values() if photo.status == "REVIEW"]
         if not waiting:
             raise NotChecked("the model was sure of every sample photo")
         photo = next((each for each in waiting if each.key.rpartition("/")[2].startswith(NEITHER)), waiting[0])
         decide(self.deployed, photo.photo, NEITHER, self.name)
-        announced = _await(lambda: self._announced_by_person(photo.key), 120)  # it can be undone for some seconds
+        announced = _await(lambda: self._announced_by_person(photo.key), 120)  # seconds, including the time for an undo
         if announced is None:
             raise UserError(f"{photo.key} was decided, but the decision was not announced")
         kept = _await(lambda: self._label(photo.photo), HEARD_SECONDS)
@@ -339,23 +339,23 @@ class Check:
         heard = self.listener.events()
         return any(each["s3_key"] == key and each.get("reviewed_by") == self.name for each in heard) or None
 
-    # ---------------------------------------------------------------------------------------- what watches over it ---
+    # ------------------------------------------------------------------------------------------------- monitoring ---
 
     def metrics(self) -> str:
-        """The functions' logs and metrics reach CloudWatch: at least as many rejections as the logs name."""
+        """The functions' logs and metrics reach CloudWatch: the metric counts every rejection that the logs name."""
         if self.local:
-            raise NotChecked("the local AWS has no metrics")
+            raise NotChecked("the local AWS does not collect metrics")
         if self.deployed.parameters["LogLevel"] == "ERROR":
             raise NotChecked("with LogLevel=ERROR no log names a rejected photo")
         logged = _await(self._rejections_logged, METRIC_SECONDS, every=10)
         if logged is None:
             raise UserError(f"no log names {self.folder}{DAMAGED}; is the functions' ApplicationLogLevel above INFO?")
         if _await(lambda: self._rejections_counted() >= logged or None, METRIC_SECONDS, every=10) is None:
-            raise UserError(f"the logs name {logged} rejected photos, the metric PhotosRejected fewer")
-        return f"PhotosRejected counts the {logged} that the logs name"
+            raise UserError(f"the logs name {logged} rejected photos, but the metric PhotosRejected counts fewer")
+        return f"PhotosRejected counts all {logged} that the logs name"
 
     def _rejections_logged(self) -> int | None:
-        """Return how many photos were rejected since the check began, once its own is among them."""
+        """Return the number of photos rejected since the check began, once its own is among them."""
         pages = (
             self.deployed.client("logs")
             .get_paginator("filter_log_events")
@@ -381,29 +381,29 @@ class Check:
         return float(sum(point["Sum"] for point in found["Datapoints"]))
 
     def dead_letter_queue(self) -> str:
-        """No event waits undelivered."""
+        """The dead-letter queue is empty."""
         queue = self.deployed.outputs["UndeliveredEventsQueue"]
-        # What RunAgain is looking at just now, and what is set aside for a moment, waits too.
+        # Messages that RunAgain is reading (NotVisible) or has deferred (Delayed) are waiting too.
         kinds = [f"ApproximateNumberOfMessages{each}" for each in ("", "NotVisible", "Delayed")]
         found = self.deployed.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=kinds)["Attributes"]
         waiting = sum(int(found.get(kind, 0)) for kind in kinds)
         if waiting:
-            raise UserError(f"{waiting} undelivered events: run them again with {self.deployed.command('replay')}")
+            raise UserError(f"{waiting} undelivered events: deliver them with {self.deployed.command('replay')}")
         return "empty"
 
     def alarms(self) -> str:
-        """No alarm of the stack rings."""
+        """None of the stack's alarms is in ALARM state."""
         names = self._resources("AWS::CloudWatch::Alarm")
         described = self.deployed.client("cloudwatch").describe_alarms(AlarmNames=names, StateValue="ALARM")
-        ringing = [f"{each['AlarmName']}: {each['AlarmDescription']}" for each in described["MetricAlarms"]]
-        if ringing:
-            raise UserError("; ".join(ringing))
+        firing = [f"{each['AlarmName']}: {each['AlarmDescription']}" for each in described["MetricAlarms"]]
+        if firing:
+            raise UserError("; ".join(firing))
         return f"{len(names)} quiet"
 
-    # ------------------------------------------------------------------------------------------------------ the end ---
+    # --------------------------------------------------------------------------------------------------- clean-up ---
 
     def _clean_up(self) -> None:
-        """Remove the listener, the photos in all their versions, and every record of them; note what stays."""
+        """Remove the listener, every version of the photos, and their records; note everything that remains."""
         self.left += self.listener.stop()
         if self.message:
             self.left.append(f"message {self.message} in the dead-letter queue, about a photo that is deleted")
@@ -414,7 +414,7 @@ class Check:
         self._trying(f"batch {self.name} in {table}", lambda: dynamodb.delete_item(TableName=table, Key=key))
 
     def _remove(self, prefix: str) -> None:
-        """Remove every version of what lies under a prefix, and the record of each."""
+        """Remove every version of the objects under a prefix, and their records."""
         dynamodb = self.deployed.client("dynamodb")
         for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=self.inbox.bucket, Prefix=prefix):
             for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
@@ -426,14 +426,14 @@ class Check:
                 else:
                     dynamodb.delete_item(TableName=self.table.name, Key={"photo": {"S": photo}})
 
-    def _trying(self, what: str, remove: Callable[..., Any], *arguments: Any) -> None:
+    def _trying(self, name: str, remove: Callable[..., Any], *arguments: Any) -> None:
         try:
             remove(*arguments)
         except AWS_ERRORS as error:
-            self.left.append(f"{what} ({describe(error)})")
+            self.left.append(f"{name} ({describe(error)})")
 
 
-# What is checked, in order, each with what must work before it can be.
+# The checks in order, each with the earlier checks that it depends on.
 CHECKS: dict[str, tuple[Callable[[Check], str], tuple[str, ...]]] = {
     "deployment": (Check.deployment, ()),
     "endpoint": (Check.endpoint, ()),
@@ -456,13 +456,13 @@ QUOTE = '"'
 
 
 def _picture() -> bytes:
-    """Return the picture of the function's own sample event."""
+    """Return the image in the sample event of InferenceFunction."""
     event = json.loads((ROOT / "events" / "inference.json").read_text())
     return base64.b64decode(event["image_data"])
 
 
 def _await(look: Callable[[], T | None], seconds: float, every: float = 0.5) -> T | None:
-    """Return what `look` finds as soon as it finds something, or None when the time is over."""
+    """Poll `look` until it finds something, and return that; return None after `seconds`."""
     deadline = time.monotonic() + seconds
     while (found := look()) is None and time.monotonic() < deadline:
         time.sleep(every)

@@ -1,4 +1,4 @@
-"""Asks AWS whether it takes the workflows' definitions: this costs nothing and needs no stack."""
+"""Validates the workflows' definitions on AWS: free, and without a stack."""
 
 import json
 import time
@@ -8,11 +8,11 @@ from typing import Any
 from loading_bay.stack.errors import AWS_ERRORS, describe
 from loading_bay.stack.rendering import render_machines
 
-from .result import Result
+from .result import CheckResult
 
 
-def validate(stepfunctions: Any) -> Iterator[Result]:
-    """Yield AWS's verdict on each definition, as the template deploys it; a warning is named and is no failure.
+def validate(stepfunctions: Any) -> Iterator[CheckResult]:
+    """Yield the AWS verdict on each definition, as the template deploys it; a warning is shown but does not fail.
 
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_ValidateStateMachineDefinition.html
 
@@ -26,7 +26,7 @@ def validate(stepfunctions: Any) -> Iterator[Result]:
                 definition=json.dumps(machine.definition), type=machine.type, severity="WARNING"
             )
         except AWS_ERRORS as error:
-            yield Result(machine.name, "failed", round(time.monotonic() - started, 1), describe(error))
+            yield CheckResult(machine.name, "failed", round(time.monotonic() - started, 1), describe(error))
             continue
         found = "; ".join(
             f"{each['severity']} {each['code']} at {each.get('location', '/')}: {each['message']}"
@@ -34,4 +34,4 @@ def validate(stepfunctions: Any) -> Iterator[Result]:
         )
         taken = answer["result"] == "OK"
         seconds = round(time.monotonic() - started, 1)
-        yield Result(machine.name, "ok" if taken else "failed", seconds, found or "AWS takes it")
+        yield CheckResult(machine.name, "ok" if taken else "failed", seconds, found or "AWS accepts it")

@@ -1,4 +1,4 @@
-"""A temporary queue for the events about some photos, and for the messages of the notifications topic."""
+"""A temporary queue that receives events about some photos and the messages of the notifications topic."""
 
 import json
 import time
@@ -24,14 +24,14 @@ class Listener:
         self._events = deployed.client("events")
         self._sns = deployed.client("sns")
         self._queue = ""
-        self._made: list[tuple[str, Callable[[], Any]]] = []  # by name, and how it is removed
+        self._made: list[tuple[str, Callable[[], Any]]] = []  # names, and the calls that delete them
         self._heard: list[dict[str, Any]] = []
 
     def start(self) -> float:
         """Create the queue, the rule and the subscription; return the seconds until the rule received a probe.
 
         Raises:
-            UserError: the rule receives nothing.
+            UserError: the rule does not receive anything.
         """
         self._queue = self._sqs.create_queue(QueueName=self._name)["QueueUrl"]
         self._made.append((f"queue {self._name}", lambda: self._sqs.delete_queue(QueueUrl=self._queue)))
@@ -66,7 +66,7 @@ class Listener:
         return all(any(key in message for message in messages) for key in keys)
 
     def stop(self) -> list[str]:
-        """Remove whatever `start` made, the newest first; returns the names of what could not be removed."""
+        """Remove the resources that `start` created, newest first; return the names of those that remain."""
         left = []
         while self._made:
             name, remove = self._made.pop()

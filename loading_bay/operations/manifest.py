@@ -21,10 +21,10 @@ INVENTORY = re.compile(r"(^|/)manifest\.json$")
 
 
 def checked_prefix(deployed: Deployed, prefix: str | None) -> str:
-    """Return the prefix, by default the stack's, if there are photos under it.
+    """Return the prefix, by default the stack's, if it has photos.
 
     Raises:
-        UserError: there are no photos under it.
+        UserError: the prefix is empty.
     """
     prefix = deployed.parameters["BatchPrefix"] if prefix is None else prefix
     inbox = deployed.outputs["InboxBucket"]
@@ -34,12 +34,13 @@ def checked_prefix(deployed: Deployed, prefix: str | None) -> str:
 
 
 def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
-    """Return the key of a manifest in the inbox that ClassifyBatch reads.
+    """Return the key of a manifest in the inbox that ClassifyBatch can read.
 
-    A CSV or JSON Lines file, here or in the inbox, is first uploaded as plain JSON Lines, under the batch's name.
+    A CSV or JSON Lines file, local or in the inbox, is first converted to JSON Lines and uploaded under the
+    batch's name.
 
     Raises:
-        UserError: there is no such file or object, or it does not name photos; the message says how to fix it.
+        UserError: the file or object is missing, or does not name photos; the message gives the remedy.
     """
     path = Path(manifest)
     here = path.is_file()
@@ -58,7 +59,7 @@ def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
 
 
 def put_manifest(deployed: Deployed, batch: str, photos: Iterable[PhotoInput]) -> str:
-    """Put a manifest of these photos into the inbox, outside the upload prefix, and return its key."""
+    """Upload a manifest of these photos to the inbox, outside the upload prefix, and return its key."""
     key = f"manifests/{batch}.jsonl"
     lines = "".join(f"{json.dumps(photo, ensure_ascii=False)}\n" for photo in photos)
     deployed.client("s3").put_object(Bucket=deployed.outputs["InboxBucket"], Key=key, Body=lines.encode())
@@ -73,7 +74,7 @@ def _read(deployed: Deployed, key: str, most: int | None = None) -> bytes:
         return bytes(deployed.client("s3").get_object(Bucket=inbox, Key=key, **part)["Body"].read())
     except ClientError as error:
         if is_missing(error):
-            raise UserError(f"there is no file {key} here, and no s3://{inbox}/{key}") from error
+            raise UserError(f"neither a file {key} nor s3://{inbox}/{key} exists") from error
         if error.response["Error"]["Code"] == "InvalidRange":
             raise UserError(f"{key} is empty") from error
         raise
@@ -106,14 +107,14 @@ def _from_csv(name: str, text: str) -> list[PhotoInput]:
     except csv.Error as error:
         raise UserError(f"{name}, line {rows.line_num}: {error}") from error
     if not photos:
-        raise UserError(f"{name} has a header and no photo below it")
+        raise UserError(f"{name} has a header but no photos below it")
     return photos
 
 
 def _without_key(name: str, header: str) -> str:
     if "s3_key" in re.split(r"[;\t]", header):
         return f"{name} separates its columns by semicolons or tabs: save it with commas"
-    return f"{name} has no column s3_key; its first line should name the columns, not {header[:60]!r}"
+    return f"{name} is missing the column s3_key; its first line should name the columns, not {header[:60]!r}"
 
 
 def _from_json_lines(name: str, text: str) -> list[PhotoInput]:
@@ -132,10 +133,10 @@ def _from_json_lines(name: str, text: str) -> list[PhotoInput]:
 
 
 def _checked(name: str, number: int, photo: PhotoInput) -> PhotoInput:
-    """Return a photo in a manifest.
+    """Return one photo of a manifest.
 
     Raises:
-        UserError: the entry does not name a photo; the message gives the line.
+        UserError: the entry does not name a photo; the message gives its line number.
     """
     key = photo.get("s3_key")
     if not isinstance(key, str) or not 0 < len(key.encode()) <= LONGEST_KEY:

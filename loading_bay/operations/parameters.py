@@ -1,4 +1,4 @@
-"""What a stack was deployed with, beside what samconfig.toml says of it."""
+"""Compares the parameters of a deployed stack with samconfig.toml."""
 
 import shlex
 import tomllib
@@ -15,8 +15,8 @@ def described(deployed: Deployed, *, compare: bool, samconfig: Path = SAMCONFIG)
 
     Args:
         deployed: the stack.
-        compare: whether samconfig.toml holds for it.
-        samconfig: that file.
+        compare: whether samconfig.toml describes this stack.
+        samconfig: the path of samconfig.toml.
     """
     _, _, _, region, account, *_ = deployed.outputs["StateMachineArn"].split(":")
     written = overrides(deployed.outputs["StackName"], samconfig) if compare else {}
@@ -33,9 +33,9 @@ def described(deployed: Deployed, *, compare: bool, samconfig: Path = SAMCONFIG)
 
 
 def overrides(stack_name: str, samconfig: Path = SAMCONFIG) -> dict[str, str]:
-    """Return the parameters that samconfig.toml gives the stack of this name; none where it does not name the stack.
+    """Return the parameters that samconfig.toml gives this stack; empty if the file does not name the stack.
 
-    SAM takes them as one text of NAME=VALUE, or as a list of these.
+    SAM accepts them as one string of NAME=VALUE pairs, or as a list of these pairs.
     """
     if not samconfig.exists():
         return {}

@@ -1,16 +1,16 @@
-"""What a check says."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["ok", "failed", "not checked"]
+CheckStatus = Literal["ok", "failed", "not checked"]
 
 
 @dataclass(frozen=True)
-class Result:
-    """What one check saw, or why it failed and what to do."""
+class CheckResult:
+    """One check's finding, or the reason for its failure with a remedy."""
 
     check: str
-    status: Status
+    status: CheckStatus
     seconds: float
     detail: str

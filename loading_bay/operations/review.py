@@ -44,7 +44,7 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decis
         reviewer: the person who decides.
 
     Raises:
-        UserError: there is no such vehicle, no such photo needs review, or somebody else holds it.
+        UserError: the vehicle is unknown, no such photo needs review, or another reviewer holds it.
     """
     desk = Desk(
         _table(deployed),

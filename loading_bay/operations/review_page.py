@@ -1,4 +1,4 @@
-"""Opens the review page as a stranger does: the page is there, its calls refuse a stranger, and the sign-in answers."""
+"""Visits the review page without signing in: the page opens, its API refuses the visitor, and the sign-in answers."""
 
 import html
 import json
@@ -11,17 +11,17 @@ import urllib3
 from loading_bay.stack.errors import UserError
 
 SETTINGS = re.compile(r'<meta name="settings" content="([^"]*)">')
-# The digest of a secret that nobody keeps: this sign-in is never finished.
+# The digest of a discarded secret: this sign-in is never completed.
 CHALLENGE = "x" * 43
 SECONDS = 60
 REFUSED = 401
 
 
 def visit(url: str) -> str:
-    """Fetch the page, be refused by its calls, and follow the sign-in to its page; returns what was seen.
+    """Fetch the page, call its API without a token, and follow the sign-in to its page; return a summary.
 
     Raises:
-        UserError: one of these went otherwise.
+        UserError: the page is unavailable, the call is not refused, or the sign-in fails.
     """
     page = _request("GET", url)
     found = SETTINGS.search(page.data.decode(errors="replace"))
@@ -45,7 +45,7 @@ def visit(url: str) -> str:
     if sign_in.status != 200 or place.path.startswith("/error"):
         raise UserError(
             f"the sign-in answers {sign_in.status} at {place.path}: is {url} a callback of the pool's client, "
-            "and has the client a managed login style?"
+            "and does the client have a managed login style?"
         )
     return f"{url} opens, refuses a stranger, and leads to its sign-in"
 

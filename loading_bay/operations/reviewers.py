@@ -18,7 +18,7 @@ NAMES = {REVIEWERS: re.compile(r"[A-Za-z0-9._-]{1,64}"), DRIVERS: NAME}
 
 @dataclass(frozen=True)
 class Reviewer:
-    """A person who may sign in; `password` is set where no mail is sent."""
+    """A person who may sign in; `password` is set if no mail is sent."""
 
     name: str
     email: str
@@ -32,7 +32,7 @@ def add_reviewer(deployed: Deployed, name: str, email: str, group: str = REVIEWE
     On AWS, Cognito mails a temporary password. The local AWS does not send mail, so there the password is permanent.
 
     Raises:
-        UserError: the stack serves no page, the name is not valid, or it is taken.
+        UserError: the stack does not serve the page, or the name is invalid or taken.
     """
     pool = _pool(deployed)
     if not NAMES[group].fullmatch(name):
@@ -64,7 +64,7 @@ def reviewers(deployed: Deployed, group: str = REVIEWERS) -> Iterator[Reviewer]:
     """Yield the members of a group.
 
     Raises:
-        UserError: the stack serves no page.
+        UserError: the stack does not serve the page.
     """
     pages = deployed.client("cognito-idp").get_paginator("list_users_in_group")
     for page in pages.paginate(UserPoolId=_pool(deployed), GroupName=group):
@@ -77,7 +77,7 @@ def remove_reviewer(deployed: Deployed, name: str, group: str = REVIEWERS) -> No
     """Revoke a person's access; a running session ends within 15 minutes.
 
     Raises:
-        UserError: the group has no such person, or the stack serves no page.
+        UserError: the person is not in the group, or the stack does not serve the page.
     """
     cognito, pool = deployed.client("cognito-idp"), _pool(deployed)
     if name not in {each.name for each in reviewers(deployed, group)}:

@@ -48,7 +48,7 @@ def watch(
                 _tell(decisions, console, told)
             if until(decisions):
                 return decisions
-            # Reading a large table takes time and read units, so it gets at most a tenth of the time.
+            # Reading a large table takes time and read units, so at most a tenth of the time is spent on it.
             time.sleep(max(every, 9 * (time.monotonic() - asked)))
 
 

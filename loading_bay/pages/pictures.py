@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Picture(NamedTuple):
-    """A photo in a gallery; `png` is None if there is no picture.
+    """A photo in a gallery; `png` is None without a picture.
 
     `figure` is prominent, `said` follows it, and `notes` are small lines below. `name` identifies the photo, and
     `place` is its location.

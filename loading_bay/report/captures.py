@@ -53,7 +53,7 @@ class Captured(NamedTuple):
 class Skipped(NamedTuple):
     """A record that is not used: its line (from 1), and the reason as in metrics.json.
 
-    `event_id` is None if the line has no readable one.
+    `event_id` is None if it cannot be read.
     """
 
     line: int

@@ -42,7 +42,7 @@ def prediction_plots(figures: Figures, times: Times, confidences: Array, vehicle
     """
     below = figures.below_threshold
     if below is None:
-        raise ValueError("nothing to draw: there are no predictions")
+        raise ValueError("no predictions to draw")
     named = {each.name: each for each in figures.classes}
     return [
         draw(

@@ -71,7 +71,7 @@ def capture_files(source: str, window: Window, cache: Path, progress: Progress) 
     `source` is a folder, one file, or `s3://bucket/prefix`. Files whose hour folder is completely outside `window` are
     ignored. Files from S3 are kept in the folder `cache`, so a second run fetches only new ones.
 
-    Raises UserError if there is no file under `source`.
+    Raises UserError if `source` is empty.
     """
     if source.startswith("s3://"):
         return _s3_files(source, window, cache, progress)
@@ -91,7 +91,7 @@ def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[C
     refused: list[OSError] = []
     paths = sorted(_walk(source, refused)) if source.is_dir() else [str(source)]
     if not paths and not refused:
-        raise UserError(f"there is no file under {source}")
+        raise UserError(f"{source} does not contain any files")
     root = source if source.is_dir() else source.parent
     absolute_root = _readable(root.resolve())
     for error in refused:
@@ -134,7 +134,7 @@ def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> I
         progress.update(listing, total=1, completed=1)
         objects.sort(key=lambda each: each.key)
         if not objects and window == Window():
-            raise UserError(f"there is no object under {source}")
+            raise UserError(f"{source} does not contain any objects")
         fetching = progress.add_task("Reading captures", total=len(objects))
         ahead: deque[Future[CaptureFile | SkippedFile]] = deque()
         waiting = iter(objects)

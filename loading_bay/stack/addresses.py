@@ -36,7 +36,7 @@ class Address:
 
 
 def require_separate(upload: str, batch: str) -> None:
-    """Check that uploads and batches do not overlap: a batch's photo would be classified as it lands.
+    """Check that uploads and batches do not overlap: a batch's photo would be classified when it is uploaded.
 
     Raises:
         UserError: one of the two prefixes is, holds or lies in the other.

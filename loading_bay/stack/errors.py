@@ -30,14 +30,14 @@ REMEDIES = {
     "ExpiredTokenException": "your credentials have expired: sign in again",
     "InvalidClientTokenId": "AWS does not know these credentials: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
     "UnrecognizedClientException": "AWS does not know these credentials: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
-    "NoSuchBucket": "there is no such bucket: create it with aws s3 mb s3://NAME",
+    "NoSuchBucket": "the bucket does not exist: create it with aws s3 mb s3://NAME",
     "ResourceLimitExceeded": (
         "your account's quota is too small, and 0 in a new account; an update needs twice the instances: "
-        "ask for more under Service Quotas, SageMaker"
+        "request an increase under Service Quotas, SageMaker"
     ),
     "ThrottlingException": "AWS asks to slow down: try again in a minute",
     "ProvisionedThroughputExceededException": "AWS asks to slow down: try again in a minute",
-    "404": "there is no such bucket: create it with aws s3 mb s3://NAME",
+    "404": "the bucket does not exist: create it with aws s3 mb s3://NAME",
     "SlowDown": "AWS asks to slow down: try again in a minute",
 }
 

@@ -41,6 +41,6 @@ def require_same(endpoint: str, taken: int | None, sent: int) -> None:
     """
     if taken is not None and taken != sent:
         raise UserError(
-            f"{endpoint}'s model takes pictures of {taken} × {taken} pixels, the stack sends {sent} × {sent}: "
+            f"{endpoint}'s model takes pictures of {taken} × {taken} pixels, but the stack sends {sent} × {sent}: "
             f"deploy the stack with {PARAMETER}={taken}"
         )

@@ -1,4 +1,4 @@
-"""Renders parts of the template before it is deployed: with its parameters' defaults, and names that stand in."""
+"""Renders parts of the template before it is deployed, with parameter defaults and placeholder resource names."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from .template import ROOT, parameter_default, read_definition, read_template
 
 PLACE = "us-east-1:123456789012"
 STACK = {"Partition": "aws", "Region": "us-east-1", "AccountId": "123456789012", "StackName": "loading-bay"}
-# Each kind of resource as its ARN, by the logical id.
+# Resource type → ARN, with a gap for the logical id.
 ARNS = {
     "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{PLACE}:table/{{}}",
     "AWS::Serverless::Function": f"arn:aws:lambda:{PLACE}:function:{{}}",
@@ -19,12 +19,12 @@ ARNS = {
     "AWS::SNS::Topic": f"arn:aws:sns:{PLACE}:{{}}",
     "AWS::S3::Bucket": "arn:aws:s3:::{}",
 }
-# Of these a template's Ref is the ARN too.
+# Resource types whose Ref is their ARN.
 REF_IS_ARN = {"AWS::StepFunctions::StateMachine", "AWS::SNS::Topic"}
 
 
 @dataclass(frozen=True)
-class Machine:
+class StateMachine:
     """A state machine: its name in the template, its type (STANDARD or EXPRESS), its definition with substitutions."""
 
     name: str
@@ -32,7 +32,7 @@ class Machine:
     definition: dict[str, Any]
 
 
-def render_machines() -> Iterator[Machine]:
+def render_machines() -> Iterator[StateMachine]:
     """Yield every state machine of the template as it would be deployed."""
     for name, resource in read_template()["Resources"].items():
         if resource["Type"] == "AWS::StepFunctions::StateMachine":
@@ -40,11 +40,11 @@ def render_machines() -> Iterator[Machine]:
             text = json.dumps(_folded(read_definition(ROOT / properties["DefinitionS3Location"])))
             for substitution, value in properties["DefinitionSubstitutions"].items():
                 text = text.replace(f"${{{substitution}}}", json.dumps(str(render(value)))[1:-1])
-            yield Machine(name, render(properties["StateMachineType"]), json.loads(text))
+            yield StateMachine(name, render(properties["StateMachineType"]), json.loads(text))
 
 
 def render(value: Any) -> Any:
-    """Return a part of the template as CloudFormation would write it where no condition holds."""
+    """Return a part of the template as CloudFormation resolves it when every condition is false."""
     found = value
     match value:
         case list():
@@ -65,7 +65,7 @@ def render(value: Any) -> Any:
 
 
 def reference(name: str) -> str | None:
-    """Return what `Inbox`, `Inbox.Arn`, `AWS::Region` or a parameter's name stands for; None for AWS::NoValue."""
+    """Return the value of `Inbox`, `Inbox.Arn`, `AWS::Region` or a parameter; None for AWS::NoValue."""
     if name.startswith("AWS::"):
         return STACK.get(name.removeprefix("AWS::"))
     template = read_template()
@@ -78,7 +78,7 @@ def reference(name: str) -> str | None:
 
 
 def _folded(value: Any) -> Any:
-    """Return a definition with each expression on one line: AWS's validator in editors reads no other."""
+    """Return a definition with each expression on one line, as the AWS validator for editors requires."""
     if isinstance(value, dict):
         return {name: _folded(part) for name, part in value.items()}
     if isinstance(value, list):

@@ -81,7 +81,7 @@ def no_stack(run: Run) -> None:
 
 def test_two_commands_do_not_start_one_stack(up: Up) -> None:
     assert up.while_busy.returncode == 1
-    assert "another command is at work on the stack" in up.while_busy.stderr
+    assert "another command is using the stack" in up.while_busy.stderr
 
 
 def test_up_on_a_stack_that_runs_says_so(up: Up, run: Run) -> None:
@@ -257,7 +257,7 @@ def test_a_stack_without_its_endpoint_or_record_does_not_run_and_down_ends_the_r
     ("command", "said"),
     [
         ((LOADING_BAY, "status"), "no local stack is running; start one with: loading-bay up"),
-        ((LOADING_BAY, "up", "--model", "nothing.onnx"), "there is no model at"),
+        ((LOADING_BAY, "up", "--model", "nothing.onnx"), "no model at"),
         ((LOADING_BAY, "up", "--parameter", "nonsense"), "--parameter needs NAME=VALUE"),
         ((LOADING_BAY, "up", "--parameter", "ConfidenceThreshold=2"), "a number from 0 to 1"),
         ((LOADING_BAY, "upload", "no-such-photo.jpg"), "does not exist"),

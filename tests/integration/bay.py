@@ -172,7 +172,7 @@ class Bay:
         return bool(described["type"] == "EXPRESS")
 
     def _lines(self, event: str = "") -> list[dict[str, Any]]:
-        """Return the local AWS's record of its Express executions: all events, or one kind."""
+        """Return the events that MiniStack recorded of its Express executions: all, or one kind."""
         if not self._express_log or not self._express_log.exists():
             return []
         return [line for line in lines_of(self._express_log) if event in ("", line["event"])]

@@ -15,10 +15,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 
 def breaches(event: Mapping[str, Any]) -> list[str]:
-    """Return in what an event departs from its schema; a field that the schema does not know counts as well."""
+    """Return each breach of an event's schema; an unknown field is a breach too."""
     schema = SCHEMAS.get(event["detail-type"])
     if schema is None:
-        return [f"{event['detail-type']} has no schema"]
+        return [f"{event['detail-type']} lacks a schema"]
     found = [f"{error.json_path}: {error.message}" for error in Draft4Validator(schema).iter_errors(event)]
     known = schema["properties"]["detail"]["properties"]
     return found + [f"the schema does not know {name}" for name in event["detail"] if name not in known]

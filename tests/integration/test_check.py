@@ -153,7 +153,7 @@ def test_a_stack_that_nothing_heals_is_noticed_and_the_message_it_leaves_is_name
 
     wrong = {name for name, each in found.items() if each.status == "failed"}
     assert wrong == {"notifications", "healing", "dead-letter queue", "clean-up"}
-    assert "RunAgain started no set-aside photo" in found["healing"].detail
+    assert "RunAgain did not start a set-aside photo" in found["healing"].detail
     assert proof.message in found["clean-up"].detail
 
 

@@ -235,14 +235,14 @@ def test_a_person_rejects_a_photo_of_another_vehicle(bay: Bay, operate: Operate,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["batch", "follow", "nonsense"], "there is no batch nonsense"),
-        (["batch", "retry", "nonsense"], "there is no batch nonsense"),
+        (["batch", "follow", "nonsense"], "batch nonsense does not exist"),
+        (["batch", "retry", "nonsense"], "batch nonsense does not exist"),
         (["batch", "start", "--prefix", "a/", "--manifest", "b.csv"], "not several of them"),
         (["batch", "start", "--prefix", "nothing/here/"], "there is nothing under s3://"),
-        (["batch", "start", "--manifest", "nofile.csv"], "there is no file nofile.csv here"),
+        (["batch", "start", "--manifest", "nofile.csv"], "neither a file nofile.csv nor"),
         (["batch", "start", "--prefix", "a/", "--name", "a b"], "cannot name a batch"),
         (["review", "decide", "nonsense", "bicycle"], "no photo named nonsense in review"),
-        (["replay", "--stack-name", "nonsense"], "there is no stack nonsense"),
+        (["replay", "--stack-name", "nonsense"], "stack nonsense does not exist"),
     ],
 )
 def test_a_mistake_gets_one_line_with_a_remedy(operate: Operate, arguments: list[str], said: str) -> None:

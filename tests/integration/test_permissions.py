@@ -2,9 +2,9 @@
 
 The local AWS enforces only the functions' roles, and only for calls of functions. It lacks SageMaker, so these tests'
 endpoint asks it for a role's permissions, as SageMaker would. It writes the functions' logs and traces itself. Unlike
-S3, it reports a missing photo even to callers without permission to list the bucket. So removing the shared policy for
-logs and traces, s3:ListBucket or the roles of state machines and rules has no effect here; tests/unit/test_template.py
-checks their exact lists.
+S3, it reports a missing photo even to callers without permission to list the bucket. So the tests would not notice if
+the shared policy for logs and traces, s3:ListBucket or the roles of state machines and rules were removed;
+tests/unit/test_template.py checks their exact lists.
 """
 
 import json

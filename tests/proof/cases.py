@@ -1,7 +1,7 @@
-"""Writes what the proofs in Node are about, as JSON: definitions, expressions with their results, calls with policies.
+"""Writes the cases of the Node proofs as JSON: definitions, expressions with their results, calls with policies.
 
 Run with the folder to write to. The expressions are those that the tests of the second interpreter evaluate, with the
-variables that they saw; what depends on the moment is held still.
+variables that they saw; times and random ids are fixed.
 """
 
 import json
@@ -25,7 +25,7 @@ from tests.unit.test_task_permissions import EVERYBODY, STARTING, named_by, need
 
 RESOURCES: dict[str, dict[str, Any]] = read_template()["Resources"]
 MILLIS, UUID = 1_790_000_000_000, "00000000-0000-4000-8000-000000000000"
-# What a call is made on, where its arguments name nothing of the stack.
+# The resource of a call whose arguments do not name a resource of the stack.
 ELSEWHERE = {
     "cloudwatch": "*",
     "events:PutEvents": f"arn:aws:events:{PLACE}:event-bus/default",
@@ -51,7 +51,7 @@ def policies(role: str) -> list[dict[str, Any]]:
 
 
 def calls() -> list[dict[str, Any]]:
-    """Return each task's and each rule's calls: the action, what it is made on, its context and its role's policies."""
+    """Return each task's and each rule's calls: their action, resource, context, and their role's policies."""
     found = []
     for each in tasks():
         task = replace(each, integrations=each.integrations[-1:])  # where no condition holds
@@ -85,7 +85,7 @@ def arn(target: str) -> str:
 
 
 def run_others() -> None:
-    """Run on the second interpreter what its tests leave out: one sweep, and one decision of a person."""
+    """Run two cases on the second interpreter that its tests leave out: one sweep, and one person's decision."""
     with second_interpreter.interpreter() as bay:
         sqs = boto3.client("sqs", second_interpreter.REGION)
         queue = sqs.create_queue(QueueName="undelivered")["QueueUrl"]

@@ -1,5 +1,5 @@
-// Proves in Node what cases.py wrote: AWS's validator takes each definition, the reference JSONata agrees about each
-// expression, and a simulator of IAM allows each call to its role, and refuses it on anything else.
+// Proves the cases that cases.py wrote: the AWS validator accepts each definition, the reference JSONata agrees about
+// each expression, and an IAM simulator allows each call to its role, and denies it on any other resource.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ const { runSimulation } = require('@cloud-copilot/iam-simulate');
 
 const { definitions, expressions, evaluated, calls, millis, uuid } = JSON.parse(readFileSync(process.env.CASES, 'utf8'));
 
-test("AWS's validator of definitions", async (proof) => {
+test('the AWS validator of definitions', async (proof) => {
   const validator = asl.getLanguageService({});
   for (const [name, definition] of Object.entries(definitions)) {
     await proof.test(name, async () => {

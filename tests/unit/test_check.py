@@ -1,4 +1,4 @@
-"""`loading-bay check` on what a stack may say: seen apart from a stack, as no stack can be made to say it."""
+"""`loading-bay check` against answers that a stack may give but a test cannot provoke: run without a stack."""
 
 import io
 import json
@@ -21,10 +21,10 @@ from loading_bay.operations import check as checks
 from loading_bay.operations.check import Check, NotChecked
 from loading_bay.operations.definitions import validate
 from loading_bay.operations.parameters import described
-from loading_bay.operations.result import Result
+from loading_bay.operations.result import CheckResult
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
-from loading_bay.stack.rendering import Machine, render_machines
+from loading_bay.stack.rendering import StateMachine, render_machines
 from loading_bay.stack.template import parameter_default, read_template
 
 from .definitions import strings_in
@@ -136,8 +136,8 @@ def heard(key: str, claim: str, revision: int | None = None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("events", "said"),
     [
-        ([heard("a", "1"), heard("b", "2")], "2 heard"),
-        ([heard("a", "1"), heard("b", "2"), heard("a", "1")], "2 heard, 1 delivered again"),
+        ([heard("a", "1"), heard("b", "2")], "2 received"),
+        ([heard("a", "1"), heard("b", "2"), heard("a", "1")], "2 received, 1 delivered again"),
     ],
 )
 def test_a_second_delivery_is_no_failure(
@@ -182,7 +182,7 @@ def test_the_metric_counts_this_check_beside_whatever_else_was_rejected(deployed
     log(deployed, "uploads/other.jpg", f"{check.folder}damaged.jpg")
     count(deployed, 2)
 
-    assert check.metrics() == "PhotosRejected counts the 2 that the logs name"
+    assert check.metrics() == "PhotosRejected counts all 2 that the logs name"
 
 
 def test_a_metric_that_only_counts_somebody_elses_photo_is_a_failure(deployed: Deployed) -> None:
@@ -190,7 +190,7 @@ def test_a_metric_that_only_counts_somebody_elses_photo_is_a_failure(deployed: D
     log(deployed, "uploads/other.jpg", f"{check.folder}damaged.jpg")
     count(deployed, 1)
 
-    with pytest.raises(UserError, match="the logs name 2 rejected photos, the metric PhotosRejected fewer"):
+    with pytest.raises(UserError, match="the logs name 2 rejected photos, but the metric PhotosRejected counts fewer"):
         check.metrics()
 
 
@@ -222,8 +222,8 @@ def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(deployed: Deplo
     assert "Versions" not in check.s3.list_object_versions(Bucket="inbox")
 
 
-def validated(*answers: dict[str, Any] | str) -> list[Result]:
-    """What `check --definitions` says where AWS answers so, in the order of the template; a text is an error's code."""
+def validated(*answers: dict[str, Any] | str) -> list[CheckResult]:
+    """Return the results of `check --definitions` for these AWS answers, in template order; a text is an error code."""
     client = boto3.client("stepfunctions", "us-east-1")
     stub = Stubber(client)
     for answer in answers:
@@ -262,7 +262,7 @@ def test_aws_is_asked_about_every_definition_and_its_verdict_is_shown() -> None:
 
 
 @pytest.mark.parametrize("machine", list(render_machines()), ids=lambda machine: machine.name)
-def test_a_definition_is_handed_over_whole(machine: Machine) -> None:
+def test_a_definition_is_handed_over_whole(machine: StateMachine) -> None:
     text = json.dumps(machine.definition)
 
     assert machine.type in {"STANDARD", "EXPRESS"}

@@ -36,7 +36,7 @@ class Announcement(NamedTuple):
 
 
 class World(NamedTuple):
-    """One photo's record, the labels in the bucket, who works on it, and what may still go wrong."""
+    """One photo's record, the labels in the bucket, the running announcements, and the faults still to come."""
 
     record: tuple[tuple[str, Any], ...]
     running: frozenset[Announcement] = frozenset()
@@ -52,7 +52,7 @@ def review_id(number: int) -> str:
 
 
 def decided(world: World) -> World | None:
-    """Return the world after the next decision or correction, or None where the page refuses."""
+    """Return the world after the next decision or correction, or None if the page refuses it."""
     table = Table({**dict(world.record), "claimed_at": NOW})
     classes = parse_classes("bicycle:1:near,motorcycle:2:far")
     desk = Desk(DecisionsTable(table, "decisions"), Mock(), "AnnounceReview", classes)
@@ -89,7 +89,7 @@ def steps(world: World) -> Iterator[tuple[str, World]]:
 
 
 def moves(world: World, others: World, run: Announcement) -> Iterator[tuple[str, Announcement | None, World]]:
-    """Yield what a run may do in its state: (what, the run afterwards or None, the world without it)."""
+    """Yield the moves open to a run in its state: (label, the run afterwards or None, the world without it)."""
     state, variables = STATES[run.at], dict(run.variables)
 
     def go(following: str, **more: Any) -> Announcement:
@@ -131,7 +131,7 @@ def bound(world: World, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def asked(run: Announcement) -> dict[str, Any]:
-    """Return what a state of AnnounceReview asks DynamoDB for."""
+    """Return the DynamoDB request of a state of AnnounceReview."""
     request: dict[str, Any] = {**STATES[run.at]["Arguments"], "Key": {"photo": {"S": PHOTO}}}
     values = request["ExpressionAttributeValues"]
     if isinstance(values, str):

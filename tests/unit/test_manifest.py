@@ -38,9 +38,9 @@ GOOD: dict[str, tuple[bytes, list[dict[str, str]]]] = {
 BAD = {
     "semicolons.csv": (b"driver;s3_key\nAnn;backfill/1.jpg\n", "separates its columns by semicolons"),
     "tabs.csv": (b"driver\ts3_key\nAnn\tbackfill/1.jpg\n", "separates its columns by semicolons or tabs"),
-    "headless.csv": (b"backfill/1.jpg\nbackfill/2.jpg\n", "has no column s3_key"),
-    "other.csv": (b"key\nbackfill/1.jpg\n", "has no column s3_key"),
-    "header.csv": (b"s3_key\n", "has a header and no photo"),
+    "headless.csv": (b"backfill/1.jpg\nbackfill/2.jpg\n", "is missing the column s3_key"),
+    "other.csv": (b"key\nbackfill/1.jpg\n", "is missing the column s3_key"),
+    "header.csv": (b"s3_key\n", "has a header but no photos"),
     "gap.csv": (b"s3_key,driver\nbackfill/1.jpg,Ann\n,Bob\n", "line 3: s3_key must be a key"),
     "latin.csv": ("s3_key\nbackfill/ü.jpg\n".encode("latin-1"), "line 2, is not UTF-8"),
     "powershell.csv": ("s3_key\nbackfill/1.jpg\n".encode("utf-16"), "is UTF-16"),
@@ -77,7 +77,7 @@ def test_a_manifest_without_photos_is_one_clear_line(deployed: Deployed, tmp_pat
 
 
 def test_a_missing_manifest_starts_nothing(deployed: Deployed) -> None:
-    with pytest.raises(UserError, match=r"there is no file nofile\.csv here, and no s3://inbox/nofile\.csv"):
+    with pytest.raises(UserError, match=r"neither a file nofile\.csv nor s3://inbox/nofile\.csv exists"):
         checked_manifest(deployed, "nofile.csv", "march")
 
 

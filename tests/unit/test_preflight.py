@@ -1,4 +1,4 @@
-"""What deploying an endpoint takes is looked at before anything is created, and what is missing is named."""
+"""Deploying an endpoint checks its requirements before it creates anything, and names those not met."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def looked(**changed: Any) -> list[str]:
     return list(preflight.preflight(Clients.connect(REGION), **given | changed))
 
 
-def test_everything_that_is_there_is_named() -> None:
+def test_met_requirements_are_named() -> None:
     push(DOCKER)
 
     assert [line.partition(":")[0] for line in looked()] == ["credentials", "role", "image", "bucket"]
@@ -74,16 +74,16 @@ def test_an_image_that_sagemaker_refuses_is_named() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"role": "arn:aws:iam::123456789012:role/nobody"}, "cannot look at the role: NoSuchEntity"),
+        ({"role": "arn:aws:iam::123456789012:role/nobody"}, "cannot check the role: NoSuchEntity"),
         ({"role": "arn:aws:iam::123456789012:role/other"}, "does not trust sagemaker.amazonaws.com"),
-        ({"image": IMAGE}, "cannot look at the image: ImageNotFound"),
-        ({"image": IMAGE.replace("/bay", "/none")}, "cannot look at the image: RepositoryNotFound"),
-        ({"image": IMAGE.replace("us-east-1", "eu-west-1")}, "lies in eu-west-1, and SageMaker in us-east-1"),
-        ({"image": None, "bucket": "nowhere"}, "cannot look at the bucket: 404"),
-        ({"image": None, "bucket": "far"}, "the bucket far lies in eu-west-1"),
+        ({"image": IMAGE}, "cannot check the image: ImageNotFound"),
+        ({"image": IMAGE.replace("/bay", "/none")}, "cannot check the image: RepositoryNotFound"),
+        ({"image": IMAGE.replace("us-east-1", "eu-west-1")}, "is in eu-west-1, but SageMaker in us-east-1"),
+        ({"image": None, "bucket": "nowhere"}, "cannot check the bucket: 404"),
+        ({"image": None, "bucket": "far"}, "the bucket far is in eu-west-1"),
     ],
 )
-def test_what_is_missing_is_named(changed: dict[str, Any], message: str) -> None:
+def test_missing_requirements_are_named(changed: dict[str, Any], message: str) -> None:
     trust("other", "lambda.amazonaws.com")
     boto3.client("s3", "eu-west-1").create_bucket(
         Bucket="far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
@@ -108,7 +108,7 @@ def quotas(**listings: float) -> Any:
 
 @pytest.mark.parametrize("listing", ["list_service_quotas", "list_aws_default_service_quotas"])
 def test_the_quota_is_found_where_it_was_changed_and_where_it_never_was(listing: str) -> None:
-    assert preflight.require_quota(quotas(**{listing: 4}), "ml.m5.large", 3) == f"{USAGE}: 4, of which 3 are needed"
+    assert preflight.require_quota(quotas(**{listing: 4}), "ml.m5.large", 3) == f"{USAGE}: 4 (3 needed)"
 
 
 def test_a_quota_of_a_new_account_is_refused_with_the_command_that_asks_for_more() -> None:
@@ -117,7 +117,7 @@ def test_a_quota_of_a_new_account_is_refused_with_the_command_that_asks_for_more
 
 
 def test_an_instance_type_that_does_not_exist_is_named() -> None:
-    with pytest.raises(UserError, match=r"no quota .*is ml.m5.large a type of instance"):
+    with pytest.raises(UserError, match=r"no quota .*does ml.m5.large exist"):
         preflight.require_quota(quotas(), "ml.m5.large", 1)
 
 
@@ -126,7 +126,7 @@ def test_an_update_needs_a_second_fleet(now: int, least: int, needed: int) -> No
     assert preflight.instances_needed(now, RealTime("ml.m5.large", least, 8, 1000, None)) == needed
 
 
-def test_what_may_not_be_looked_at_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_that_may_not_be_checked_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     push(DOCKER)
     client = boto3.client("service-quotas", REGION)
     stub = Stubber(client)
@@ -137,4 +137,4 @@ def test_what_may_not_be_looked_at_stops_nothing(monkeypatch: pytest.MonkeyPatch
         preflight, "client", lambda name, *more: client if name == "service-quotas" else real(name, *more)
     )
 
-    assert looked(variant=ONE)[-1].startswith("quota: not looked at, AccessDeniedException: not authorized")
+    assert looked(variant=ONE)[-1].startswith("quota: not checked, AccessDeniedException: not authorized")

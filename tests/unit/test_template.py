@@ -164,8 +164,8 @@ def test_every_function_runs_python_logs_json_and_is_traced() -> None:
 
 
 def test_lambda_passes_metrics_and_reports_at_any_log_level() -> None:
-    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: a line of EMF has no level,
-    # and counts as INFO, as the reports do.
+    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: an EMF line lacks a level,
+    # so it counts as INFO, like the reports.
     logging = TEMPLATE["Globals"]["Function"]["LoggingConfig"]
 
     assert logging["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}
@@ -262,7 +262,7 @@ def test_each_partition_has_its_own_hosts(partition: str, region: str, sign_in: 
     text = variables["SIGN_IN_URL"]["Fn::If"][1]["Fn::Sub"][0]
     filled = text.replace("${ReviewSignIn}", "D").replace("${Host}", hosts["SignIn"]).replace("${AWS::Region}", region)
 
-    assert sign_in is None or filled == sign_in  # there is no Cognito in China
+    assert sign_in is None or filled == sign_in  # China lacks Cognito
     url = TEMPLATE["Outputs"]["DashboardUrl"]["Value"]["Fn::Sub"][0].replace("${Console}", hosts["Console"])
     assert url.startswith(console)
 

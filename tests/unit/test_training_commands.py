@@ -106,7 +106,7 @@ def test_an_archive_with_another_checksum_gives_a_warning_and_is_used_if_valid(t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--archive", "/nonexistent/a.tar.gz"], "there is no file"),
+        (["--archive", "/nonexistent/a.tar.gz"], "does not exist"),
         (["--folder", "/nonexistent"], "is not a folder"),
         (["--folder", "x", "--archive", "y"], "exclude each other"),
     ],
@@ -235,7 +235,7 @@ def test_deploy_shows_the_price_first_and_status_and_cleanup_find_the_endpoint(a
     declined = run(*DEPLOY, answer="n\n")
     assert "about $84 to $168 a month" in said(declined)
     assert declined.exit_code == 1
-    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
+    assert "Endpoint bay and its resources do not exist." in said(run("status", "--endpoint", "bay"))
 
     done = run(*DEPLOY, "--yes")
     assert done.exit_code == 0, done.output
@@ -261,7 +261,7 @@ def test_a_dry_run_checks_and_says_the_price_but_asks_and_creates_nothing() -> N
     assert done.exit_code == 0, done.output
     assert re.search(r"credentials: .* role: .* bucket: .* quota: .* about \$84 to \$168 a month", said(done))
     assert "Go on?" not in said(done)
-    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
+    assert "Endpoint bay and its resources do not exist." in said(run("status", "--endpoint", "bay"))
 
 
 def test_nothing_is_priced_that_cannot_be_deployed() -> None:
@@ -337,8 +337,8 @@ def test_a_dead_endpoint_is_not_a_success(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: dead)
     result = run(*DEPLOY, "--yes")
     assert result.exit_code == 1
-    assert "does not answer (all taken back)" in said(result)
-    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
+    assert "does not answer (all rolled back)" in said(result)
+    assert "Endpoint bay and its resources do not exist." in said(run("status", "--endpoint", "bay"))
 
 
 def test_the_recipe_the_template_and_the_help_agree_on_defaults() -> None:

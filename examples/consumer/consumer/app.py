@@ -18,7 +18,7 @@ once = IdempotencyConfig(event_key_jmespath="[photo, claim, revision]", expires_
 
 
 class Decision(BaseModel):
-    """As much of the event's detail as dispatch needs; docs/events.md describes every field."""
+    """The fields of the event that dispatch needs; docs/events.md describes all of them."""
 
     version: Literal["1"]
     photo: str
@@ -32,13 +32,13 @@ class Decision(BaseModel):
 
 
 def tell_dispatch(decision: dict[str, Any]) -> None:
-    """Replace this with a call of your dispatch; a decision with a higher revision replaces one with a lower."""
+    """Replace this with a call to your dispatch system; a decision with a higher revision replaces an earlier one."""
     logger.info("decided", extra=decision)
 
 
 @idempotent_function(data_keyword_argument="decision", config=once, persistence_store=acted)
 def act(decision: dict[str, Any]) -> None:
-    """Act, unless this decision has been acted upon."""
+    """Act on this decision, unless that has already happened."""
     tell_dispatch(decision)
 
 
@@ -49,6 +49,6 @@ def heard(record: SQSRecord) -> None:
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:
-    """Take a batch of the queue; messages that fail stay there, and end in the dead-letter queue after five tries."""
+    """Process a batch from the queue; failed messages stay, and move to the dead-letter queue after five attempts."""
     once.register_lambda_context(context)
     return process_partial_response(event=event, record_handler=heard, processor=processor, context=context)

@@ -1,5 +1,5 @@
 // @ts-check
-// A photo's way to the server, and its outcome's way back; each is tried as often as it takes, and nothing is sent twice.
+// Sends a photo to the server and fetches its outcome; both are retried until they succeed, and nothing is sent twice.
 
 import { pause } from './dom.js';
 import { Refused, reach, Unreachable } from './session.js';
@@ -22,7 +22,7 @@ const UPLOAD_MS = 120_000;
 const SLOWEST_SECONDS = 15;
 
 /**
- * Reduce a huge photo. One that the browser cannot read stays as it is: the server reads more kinds.
+ * Reduce a huge photo. A photo that the browser cannot read stays as it is: the server reads more formats.
  *
  * @param {File} file
  * @returns {Promise<Blob>}
@@ -41,13 +41,13 @@ export async function reduced(file) {
 }
 
 /**
- * Send a photo; returns its id. After a lost answer the server is asked first whether the photo has arrived; if not, the
- * photo is sent to the same key again. An expired form is replaced only if nothing has arrived by it.
+ * Send a photo; return its id. After a lost answer, first ask the server whether the photo has arrived; if not, send it
+ * to the same key again. An expired form is replaced only if no photo has arrived with it.
  *
  * @param {Session} session
  * @param {Blob} photo
  * @param {string} order
- * @param {(error: unknown) => void} trouble Told of every try that failed.
+ * @param {(error: unknown) => void} trouble Called after every failed attempt.
  * @throws {Refused}
  */
 export async function send(session, photo, order, trouble) {
@@ -72,11 +72,11 @@ export async function send(session, photo, order, trouble) {
 }
 
 /**
- * Show a photo's outcome until it is final, or nobody follows it any more.
+ * Show a photo's outcome until it is final, or until `show` returns false.
  *
  * @param {Session} session
  * @param {string} id
- * @param {(outcome: Outcome) => boolean} show Tells whether to go on.
+ * @param {(outcome: Outcome) => boolean} show Returns whether to continue.
  * @param {(error: unknown) => void} trouble
  */
 export async function follow(session, id, show, trouble) {
@@ -110,7 +110,7 @@ async function post(form, photo) {
   const answer = await reach(form.url, { method: 'POST', body }, UPLOAD_MS);
   if (answer.ok) return;
   if (answer.status === 403) {
-    form.ends = 0; // ended sooner than thought
+    form.ends = 0; // expired early
     throw new Unreachable();
   }
   throw new Refused(answer.status, (await answer.text()).includes('EntityTooLarge') ? 'TOO_LARGE' : 'UNREADABLE');

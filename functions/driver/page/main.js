@@ -76,7 +76,7 @@ function gate(heading, hint) {
   $('sign-in').focus();
 }
 
-/** A new photo replaces the previous one on screen; the outcome of that one appears only in the list. */
+/** A new photo replaces the previous one on screen; the previous outcome then appears only in the list. */
 function newTurn() {
   const mine = ++turn;
   return (/** @type {() => void} */ act) => {
@@ -148,7 +148,7 @@ async function start() {
     say('none', text('start'), text('hint'));
     document.body.dataset.state = 'ready';
     const [latest] = await showHistory();
-    // A driver who comes back waits for the same answer as before.
+    // A driver who returns sees the same pending answer as before.
     if (latest && !FINAL.includes(latest.status)) await followed(latest.id, newTurn());
   } catch (error) {
     if (!texts.start || error instanceof Unreachable) setTimeout(start, RETRY_MS);

@@ -1,8 +1,8 @@
 // @ts-check
-// The photos that one person has in hand, their decisions, and the answers that the server has not taken yet.
+// The photos that one person holds, their decisions, and the answers that the server has not accepted yet.
 //
-// A decision is made the moment a key is pressed: the next photo, fetched ahead, is there at once, and the answer goes
-// out behind it, as often as it takes, under an id that makes it count once. An undo takes the same way.
+// A decision is made the moment a key is pressed: the next photo, fetched ahead, appears at once. The answer is sent in
+// the background, retried until it succeeds, under an id that makes it count once. An undo is sent the same way.
 
 import { clean, pause } from './dom.js';
 import { Refused, SignedOut, Unreachable } from './session.js';
@@ -86,7 +86,7 @@ export class Queue {
     return this.#session.user;
   }
 
-  /** Begin for the person who is signed in, with the answers that they left unsent before a reload. */
+  /** Start for the signed-in person, with the answers that were unsent before a reload. */
   open() {
     const { owner, sent } = JSON.parse(sessionStorage.getItem(OUTBOX) ?? '{"owner": "", "sent": []}');
     const lost = owner === this.user ? 0 : sent.length;
@@ -109,7 +109,7 @@ export class Queue {
 
   // ------------------------------------------------------------------------------------------------------- photos ---
 
-  /** Ask the server for photos, and for news. */
+  /** Ask the server for photos and for changes. */
   async look() {
     if (this.looking || this.closed) return;
     this.looking = true;
@@ -127,7 +127,7 @@ export class Queue {
         want: Math.min(MOST_HELD, IN_HAND + this.outbox.length),
       });
       this.world = world;
-      // While the answer was on its way, photos may have been decided, skipped or taken back here.
+      // Meanwhile, photos may have been decided, skipped or undone on this page.
       const gone = new Set([...this.mine, ...this.outbox.map((sent) => sent.body)].map((each) => each.photo));
       const held = world.photos.filter((each) => !gone.has(each.photo) && !this.#released.includes(each.photo));
       const isHeld = (/** @type {string} */ photo) => held.some((each) => each.photo === photo);
@@ -146,14 +146,14 @@ export class Queue {
     this.#plan();
   }
 
-  /** Note that somebody is there; after a while without, the queue asks less often. */
+  /** Note that the person is active; without activity, the queue asks less often. */
   active() {
     const idle = this.#idleSeconds();
     this.#active = Date.now();
     if (idle > IDLE_SECONDS) this.look();
   }
 
-  /** The tab was hidden or is seen again. */
+  /** The tab was hidden or became visible again. */
   seen() {
     clearTimeout(this.#nextLook);
     if (!document.hidden) this.look();
@@ -272,14 +272,14 @@ export class Queue {
     }
   }
 
-  // ------------------------------------------------------------------------------------------------------- the way ---
+  // ------------------------------------------------------------------------------------------------------- sending ---
 
   /** @param {{ photo: string, key: string }} photo @param {string} answer @returns {Own} */
   #own({ photo, key }, answer) {
     return { photo, key, answer, id: crypto.randomUUID(), by: this.user, at: Date.now(), taken: false };
   }
 
-  /** The photos that are undone here, and that the server may not know to be waiting. */
+  /** The photos that were undone here, and may not be waiting on the server yet. */
   #comingBack() {
     return this.outbox.filter((sent) => sent.call === 'undo').map((sent) => sent.body.photo);
   }
@@ -302,7 +302,7 @@ export class Queue {
     });
   }
 
-  /** Send the answers in order, each until the server has taken or refused it. */
+  /** Send the answers in order, each until the server has accepted or refused it. */
   async #drain() {
     let wait = RETRY_SECONDS;
     while (this.outbox.length && !this.closed) {
@@ -362,7 +362,7 @@ export class Queue {
     return (Date.now() - this.#active) / 1000;
   }
 
-  /** Look again later, unless nobody would see it. */
+  /** Refresh later, unless nobody is watching. */
   #plan() {
     clearTimeout(this.#nextLook);
     const idle = this.#idleSeconds();

@@ -34,7 +34,7 @@ export function offline(problem, unsent) {
   $('banner').hidden = false;
 }
 
-/** Close the page: nothing is shown of it but why. @param {string} heading @param {string} text */
+/** Close the page and show only the reason. @param {string} heading @param {string} text */
 export function gate(heading, text) {
   $('gate-title').textContent = heading;
   $('gate-text').textContent = text;
@@ -123,7 +123,7 @@ export function zoom(on, x = 0.5, y = 0.5) {
   $('picture').style.transformOrigin = `${100 * x}% ${100 * y}%`;
 }
 
-/** Let a tap, and the pointer while the picture is enlarged, say which part of it is seen. */
+/** Let a tap, and the pointer while the picture is enlarged, choose its visible part. */
 export function zoomByPointer() {
   const stage = $('stage');
   const isOn = () => stage.classList.contains('zoomed');

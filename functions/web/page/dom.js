@@ -21,14 +21,14 @@ export function element(name, properties, ...children) {
 }
 
 /**
- * Control and bidirectional characters in a name could make it look like another: they are shown as their numbers.
+ * Control and bidirectional characters could make one name look like another, so they are shown as numbers.
  *
  * @param {string} text
  */
 export const clean = (text) =>
   text.replace(/[\p{C}\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0)?.toString(16)}}`);
 
-/** The content policy admits no picture but the scripts' own, so the tab's icon is one of them. */
+/** The content policy admits only images that the scripts create, so a script creates the tab's icon. */
 export function showIcon() {
   const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0b6b5b"/>
 <path d="M9 17l5 5 9-11" fill="none" stroke="#fff" stroke-width="4" stroke-linecap="round" stroke-linejoin="round"/></svg>`;
@@ -36,7 +36,7 @@ export function showIcon() {
   document.head.append(element('link', { rel: 'icon', href }));
 }
 
-/** @param {number} seconds The longest wait; it is over as soon as the browser is online again. */
+/** @param {number} seconds The longest wait; it ends early when the browser is online again. */
 export const pause = (seconds) =>
   new Promise((resolve) => {
     setTimeout(resolve, 1000 * seconds);

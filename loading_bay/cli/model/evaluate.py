@@ -30,7 +30,7 @@ OUTPUT = Path("evaluation")
     examples=["", "--endpoint loading-bay", "--compare training/model/model.onnx data/model/model.onnx"],
 )
 @options.staged("A staged data set.")
-@click.option("--model", type=Path, help="An ONNX file.  [default: the model that ships]")
+@click.option("--model", type=Path, help="An ONNX file.  [default: the shipped model]")
 @click.option("--url", help="A running endpoint, http://HOST:PORT.")
 @click.option("--endpoint", help="The name of a SageMaker endpoint.")
 @click.option(

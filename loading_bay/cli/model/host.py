@@ -29,7 +29,7 @@ MEMORY_SIZES = ("1024", "2048", "3072", "4096", "5120", "6144")
 )
 @options.endpoint
 @click.option("--job", help="Host the model of this finished training job.")
-@click.option("--model", type=Path, help="Host this model file.  [default: the model that ships]")
+@click.option("--model", type=Path, help="Host this model file.  [default: the shipped model]")
 @click.option("--image", help="The container image in ECR; not needed for a job of the built-in recipe.")
 @click.option("--bucket", help="Bucket for the model file and the captures.")
 @options.role("endpoint")
@@ -114,7 +114,7 @@ def deploy(
 
 
 def require_no_capture(percent: int) -> None:
-    """Check that a serverless endpoint is not asked to capture data.
+    """Check that data capture is off for a serverless endpoint.
 
     Raises:
         UserError: capture is requested; the message lists the alternatives.
@@ -152,7 +152,7 @@ def status(*, endpoint: str, region: str | None) -> None:
     """Show an endpoint and all its resources."""
     found = inventory.status(Clients.connect(region), endpoint)
     if not found.exists:
-        console.print(f"Endpoint {endpoint} does not exist, and has no resources.")
+        console.print(f"Endpoint {endpoint} and its resources do not exist.")
         return
     table = Table(show_header=False, title=f"Endpoint {endpoint}", title_justify="left")
     for label, value in found.rows():
@@ -175,7 +175,7 @@ def cleanup(
     found = inventory.status(clients, endpoint)
     uri = f"s3://{bucket}/{capture_prefix}" if bucket else found.capture_uri
     if captures and not uri and found.exists:
-        raise UserError(f"endpoint {endpoint} has no data capture configured: name their bucket with --bucket")
+        raise UserError(f"endpoint {endpoint} does not name the captures' address: give their bucket with --bucket")
     keys = inventory.captures(clients, uri, endpoint) if captures and uri else []
     if not found.exists and not keys:
         console.print(f"Endpoint {endpoint} has nothing to delete.")

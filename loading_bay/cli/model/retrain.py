@@ -37,7 +37,7 @@ OUTPUT = DATA / "retrained"
 @click.option("--labels", help="Photos that people decided: a folder <folder>/<class>/, or s3://BUCKET/labels/.")
 @stack_options
 @options.staged("The staged data set of the model in service.")
-@click.option("--model", type=Path, help="The model in service.  [default: the model that ships]")
+@click.option("--model", type=Path, help="The model in service.  [default: the shipped model]")
 @options.output(OUTPUT, "Folder for labels, joined data, new model and comparison.")
 @options.seeds
 @click.option("--epochs", type=click.IntRange(1), help="Training epochs.  [default: the recipe's]")
@@ -96,7 +96,7 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
     """Return the folder of the labels; labels in S3 are first fetched into `kept`.
 
     Raises:
-        UserError: there are no labels, or AWS refuses access.
+        UserError: labels are missing, or AWS denies access.
     """
     if labels is not None and local:
         raise click.UsageError("give --labels or --local, not both")
