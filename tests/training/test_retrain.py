@@ -123,7 +123,7 @@ def test_peoples_decisions_correct_the_models_mistakes(
     model, data = str(champion / "model/model.onnx"), str(champion / "staged")
     arguments = ["--labels", f"s3://{inbox}/labels/", "--model", model, "--data", data, "--threshold", "0.5"]
 
-    result = CliRunner().invoke(main, ["retrain", *arguments, "--output", str(tmp_path / "out")])
+    result = CliRunner().invoke(main, ["model", "retrain", *arguments, "--output", str(tmp_path / "out")])
 
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out/comparison.json").read_text())
