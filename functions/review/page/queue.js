@@ -70,7 +70,7 @@ export class Queue {
   #page;
   /** @type {string[]} */ #skipped = []; // handed out again when nothing else waits
   /** @type {string[]} */ #released = []; // to be given back with the next call
-  /** @type {Promise<void> | null} */ #sending = null;
+  #sending = false;
   #reached = true;
   #active = Date.now();
   #nextLook = 0;
@@ -296,13 +296,18 @@ export class Queue {
     sessionStorage.setItem(OUTBOX, JSON.stringify({ owner: this.user, sent: this.outbox }));
   }
 
-  #send() {
-    this.#sending ??= this.#drain().finally(() => {
-      this.#sending = null;
-    });
+  /** Send the answers in order, each until the server has accepted or refused it; then ask for photos. */
+  async #send() {
+    if (this.#sending) return;
+    this.#sending = true;
+    try {
+      await this.#drain();
+    } finally {
+      this.#sending = false; // before asking for photos: what is answered meanwhile is sent at once
+    }
+    if (!this.outbox.length) await this.look();
   }
 
-  /** Send the answers in order, each until the server has accepted or refused it. */
   async #drain() {
     let wait = RETRY_SECONDS;
     while (this.outbox.length && !this.closed) {
@@ -326,7 +331,6 @@ export class Queue {
       this.#keep();
       this.#changed();
     }
-    await this.look();
   }
 
   /** @param {Sent['call']} call @param {Sent['body']} body @param {Refused} error */
