@@ -15,9 +15,8 @@ from rich.table import Table
 from loading_bay.operations.batch import Batch, new_name, recent_batches
 from loading_bay.operations.manifest import checked_manifest, checked_prefix, named_photo, put_manifest
 from loading_bay.stack.deployed import Deployed
-from loading_bay.stack.text import printable
 
-from .commands import Commands, echo_json, json_option, with_stack
+from .commands import Commands, echo_json, json_option, say, with_stack
 
 COUNTS = ("in_review", "rejected", "failed", "already_decided")
 
@@ -87,7 +86,7 @@ def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
     failed = Batch(deployed, name)
     again = failed.retry()
     for row in failed.unnamed:
-        click.echo(f"left out, as it names no photo: {printable(json.dumps(row))[:120]}", err=True)
+        say(f"left out, as it names no photo: {json.dumps(row)[:120]}", err=True)
     if again is None:
         click.echo(f"nothing failed in batch {name}", err=True)
     else:
@@ -108,7 +107,7 @@ def list_batches(deployed: Deployed, as_json: bool) -> None:
         ])  # fmt: skip
         return
     for execution, summary in found:
-        click.echo(f"{execution['startDate']:%Y-%m-%d %H:%M:%S}  {execution['status']:<10} {execution['name']}")
+        say(f"{execution['startDate']:%Y-%m-%d %H:%M:%S}  {execution['status']:<10} {execution['name']}")
         if summary:
             click.echo(f"    {_counts(summary)}")
 
