@@ -34,6 +34,7 @@ SUM_TOLERANCE = 0.01
 # Times outside these years come from a broken clock.
 PLAUSIBLE_YEARS = range(2000, 2100)
 
+MAY_BE_AN_IMAGE = {"", "application/x-image", "application/octet-stream", "binary/octet-stream"}
 _SCORE_KEYS = ("prediction", "predictions", "probabilities", "scores")
 _READ_AHEAD = 1 << 20
 _TOO_LONG = b"(too long)"
@@ -242,7 +243,7 @@ def _is_image(content_type: str | None) -> bool:
     if content_type is None:
         return True
     kind = content_type.partition(";")[0].strip().lower()
-    return kind.startswith("image/") or kind in {"application/x-image", "application/octet-stream"}
+    return kind.startswith("image/") or kind in MAY_BE_AN_IMAGE
 
 
 def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
@@ -254,6 +255,8 @@ def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
         if isinstance(data, str):
             # Without CaptureContentTypeHeader in its configuration, an endpoint captures even JSON as base64.
             text = base64.b64decode(data, validate=True) if output.encoding == "BASE64" else data
+            if output.encoding == "CSV":
+                text = f"[{data}]"
             try:
                 scores = _decode_scores(text)
             except msgspec.ValidationError:

@@ -27,7 +27,8 @@ def read(
 ) -> Predictions:
     window = window or Window()
     with Progress(disable=True) as progress:
-        return read_predictions(capture_files(str(folder), window, folder / "cache", progress), classes, window)
+        files = capture_files(str(folder), window, folder.with_name("cache"), progress)
+        return read_predictions(files, classes, window)
 
 
 def test_several_records_in_a_file_are_all_used(tmp_path: Path) -> None:
@@ -96,6 +97,29 @@ def test_a_skipped_record_is_named_with_file_line_and_reason(tmp_path: Path, con
     assert [(each.file, each.line, each.reason) for each in found.skipped] == [(place(), 2, reason)]
     assert found.skipped_records() == {reason: 1}
     assert (found.records, len(found.table)) == (3, 2)
+
+
+@pytest.mark.parametrize("request_type", ["", "binary/octet-stream", "application/octet-stream", "image/heic; q=1"])
+def test_a_content_type_that_may_be_a_picture_is_taken(tmp_path: Path, request_type: str) -> None:
+    write(tmp_path, place(), lines(record(request_type=request_type)))
+
+    assert len(read(tmp_path).table) == 1
+
+
+def test_scores_in_csv_are_read(tmp_path: Path) -> None:
+    write(tmp_path, place(), lines(record("0.25,0.75\n", encoding="CSV"), record("0.25,a", encoding="CSV")))
+
+    found = read(tmp_path)
+
+    assert found.table["scores"].tolist() == [[0.25, 0.75]]
+    assert found.skipped_records() == {"not_probabilities": 1}
+
+
+@pytest.mark.parametrize("name", ["march.json", "captures", "a.jsonl.1"])
+def test_a_file_that_is_given_by_name_may_have_any_suffix(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path, name, lines(record()))
+
+    assert len(read(file).table) == 1
 
 
 def test_a_record_without_a_time_is_skipped_outside_an_hour_folder(tmp_path: Path) -> None:
