@@ -250,7 +250,7 @@ def invoke(target: str, event: Path) -> None:
         given = json.loads(event.read_text().replace("amzn-s3-demo-bucket", stack.outputs["InboxBucket"]))
     except ValueError as damage:
         raise UserError(f"{event} is not a sample event in JSON: {damage}") from damage
-    if "detail" in given:
+    if isinstance(given, dict) and "detail" in given:
         given = given["detail"]
     if target in FUNCTIONS:
         result, error = invoke_function(stack, FUNCTIONS[target], given)
