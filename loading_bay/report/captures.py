@@ -22,9 +22,9 @@ LONGEST_LINE = 8 << 20
 LONGEST_PICTURE = (4 << 20) * 4 // 3
 # A kilobyte of gzip may contain a megabyte of one answer, so only a record's picture may be large.
 MOST_BESIDE_PICTURE = 64 << 10
-# gzip shrinks what is no record a thousandfold: more than so many times the file's size is not read on.
+# gzip shrinks junk a thousandfold: a file with more junk than so many times its size is given up.
 MOST_EXPANSION = 50
-SMALL = 1 << 20  # bytes that are no records, which any file may have
+SMALL = 1 << 20  # bytes of junk that any file may have
 # An event's id is a UUID.
 LONGEST_ID = 64
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
@@ -159,7 +159,9 @@ def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
         left = max(MOST_EXPANSION * Path(file.path).stat().st_size, SMALL)
         for number, line in _lines(Path(file.path)):
             if left < 0:
-                raise UnreadableCaptureError("damaged", number, f"{MOST_EXPANSION} times its size are no records")
+                raise UnreadableCaptureError(
+                    "damaged", number, f"it has more than {MOST_EXPANSION} times its size of junk"
+                )
             if not line or line.isspace():
                 left -= len(line)
                 continue

@@ -33,7 +33,7 @@ def refuse(*_: object, **__: object) -> None:
     raise UserError(f"there is no photo {TEXT}")
 
 
-# The arguments of a command → what it calls, and what that returns.
+# The arguments of a command → the functions that it calls, with their results.
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
     "review list": {"review.waiting_photos": always([DECISION])},
     "review decide PHOTO neither": {"review.decide": always(DECISION)},

@@ -111,7 +111,7 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
         table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
         named = {each.label for each in all_decisions(table) if each.label and each.label_etag}
     count, left_out = fetch(s3, address, kept, named)
-    more = f"; {left_out} objects were left out: no decision names them as its label" if left_out else ""
+    more = f"; {left_out} other objects were left out" if left_out else ""
     console.print(f"{count} labels of {address} are in {kept}{more}.")
     return kept
 
