@@ -33,7 +33,7 @@ from loading_bay.stack.errors import UserError
 from loading_bay.stack.hints import command
 from loading_bay.stack.text import duration
 
-from .commands import Command, echo_json, json_option
+from .commands import Command, echo_json, json_option, say
 from .steps import steps
 
 DEMO = HOME / "demo"
@@ -250,7 +250,7 @@ def invoke(target: str, event: Path) -> None:
         given = json.loads(event.read_text().replace("amzn-s3-demo-bucket", stack.outputs["InboxBucket"]))
     except ValueError as damage:
         raise UserError(f"{event} is not a sample event in JSON: {damage}") from damage
-    if "detail" in given:
+    if isinstance(given, dict) and "detail" in given:
         given = given["detail"]
     if target in FUNCTIONS:
         result, error = invoke_function(stack, FUNCTIONS[target], given)
@@ -270,18 +270,18 @@ def logs(source: str, lines: int, follow: bool) -> None:
     stack = Stack.load()
     text = _log(stack, source)
     for line in text[-lines:]:
-        click.echo(line)
+        say(line)
     with suppress(KeyboardInterrupt):
         while follow:
             time.sleep(0.5)
             seen, text = len(text), _log(stack, source)
             for line in text[seen:]:
-                click.echo(line)
+                say(line)
 
 
 def _log(stack: Stack, source: str) -> list[str]:
     if source not in LOGS:
-        return (stack.folder / f"{source}.log").read_text().splitlines()
+        return (stack.folder / f"{source}.log").read_text(errors="replace").rstrip("\n").split("\n")
     group = stack.outputs["FunctionLogs"]
     pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
     return [event["message"].rstrip() for page in pages for event in page["events"] if LOGS[source] in event["message"]]

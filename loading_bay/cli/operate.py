@@ -26,7 +26,7 @@ from loading_bay.stack.deployed import Deployed, client
 from loading_bay.stack.text import printable
 from loading_bay.stack.window import Window
 
-from .commands import Command, echo_json, find_stack, json_option, stack_options, with_stack
+from .commands import Command, echo_json, find_stack, json_option, say, stack_options, with_stack
 
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "not checked": "[dim]–[/]"}
 
@@ -132,12 +132,12 @@ def explain(deployed: Deployed, photo: str, as_json: bool) -> None:
     decision = account.decision
     outcome = " ".join(filter(None, (decision.status, decision.vehicle, decision.place))) + f"  {decision.why}".rstrip()
     for line in filter(None, (decision.photo, decision.whose, outcome, decision.execution_arn)):
-        click.echo(printable(line))
+        say(line)
     for step in account.steps:
         took = "" if step.took is None else f"{step.took:.3f} s"
         errors = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in step.errors.items())
-        click.echo(printable(f"{step.after:9.3f} s  {step.name:<20} {took:>10}  {errors}".rstrip()))
-    click.echo(account.end)
+        say(f"{step.after:9.3f} s  {step.name:<20} {took:>10}  {errors}".rstrip())
+    say(account.end)
 
 
 @click.command(cls=Command, examples=["--local --dry-run", ""])
@@ -154,7 +154,8 @@ def replay(deployed: Deployed, dry_run: bool, as_json: bool) -> None:
         echo_json(unfinished)
     else:
         for each in unfinished:
-            click.echo(f"{printable(each.about)}\n    {printable(each.why)}")
+            say(each.about)
+            say(f"    {each.why}")
     if not dry_run:
         run_again(deployed, unfinished)
     click.echo(f"{len(unfinished)} {'to run again' if dry_run else 'run again'}", err=as_json)
@@ -184,4 +185,5 @@ def presign(
     if as_json:
         echo_json(upload)
         return
-    click.echo(f"# one photo, until {upload.expires_at}, as s3://…/{upload.key}\n{curl(upload)}")
+    say(f"# one photo, until {upload.expires_at}, as s3://…/{upload.key}")
+    say(curl(upload))

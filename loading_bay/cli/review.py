@@ -10,9 +10,8 @@ from loading_bay.operations.review import decide, export_reviewed, waiting_photo
 from loading_bay.operations.reviewers import DRIVERS, REVIEWERS, add_reviewer, remove_reviewer
 from loading_bay.operations.reviewers import reviewers as list_all_reviewers
 from loading_bay.stack.deployed import Deployed
-from loading_bay.stack.text import printable
 
-from .commands import Commands, echo_json, json_option, with_stack
+from .commands import Commands, echo_json, json_option, say, with_stack
 
 
 @click.group(cls=Commands)
@@ -30,8 +29,8 @@ def list_waiting(deployed: Deployed, as_json: bool) -> None:
         echo_json(waiting)
         return
     for decision in waiting:
-        click.echo(f"{timestamp(decision.claimed_at)}  {printable(decision.key)}")
-        click.echo(f"    {printable(', '.join(filter(None, (decision.whose, decision.why))))}")
+        say(f"{timestamp(decision.claimed_at)}  {decision.key}")
+        say(f"    {', '.join(filter(None, (decision.whose, decision.why)))}")
     click.echo(f"{len(waiting)} waiting for review")
 
 
@@ -51,7 +50,7 @@ def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str, as
         echo_json(decision)
         return
     outcome = f"goes to bay {decision.place}" if decision.place else "is rejected"
-    click.echo(f"{printable(decision.key)} {outcome}; the announcement follows shortly")
+    say(f"{decision.key} {outcome}; the announcement follows shortly")
 
 
 @review.command(examples=["reviewed --local"])
@@ -72,7 +71,7 @@ def export(deployed: Deployed, folder: Path, as_json: bool) -> None:
         ])  # fmt: skip
         return
     for label in missing:
-        click.echo(f"left out: {printable(label.photo)}: {label.why}", err=True)
+        say(f"left out: {label.photo}: {label.why}", err=True)
     click.echo(f"{len(labels) - len(missing)} reviewed photos are in {folder}; {len(missing)} left out")
 
 
@@ -96,7 +95,7 @@ def _people(group: str, output: str, help: str) -> click.Group:
             echo_json(added)
             return
         password = f"the password {added.password}" if added.password else f"the password mailed to {email}"
-        click.echo(f"{name} can sign in at {deployed.outputs[output]} with {password}")
+        say(f"{name} can sign in at {deployed.outputs[output]} with {password}")
 
     @people.command(name="list", examples=["--local"])
     @with_stack
@@ -108,7 +107,7 @@ def _people(group: str, output: str, help: str) -> click.Group:
             echo_json(found)
             return
         for each in found:
-            click.echo(f"{each.name:<24}{each.email:<40}{each.status}")
+            say(f"{each.name:<24}{each.email:<40}{each.status}")
 
     @people.command(name="remove", examples=[f"{name_of} --local"])
     @click.argument("name")
@@ -116,7 +115,7 @@ def _people(group: str, output: str, help: str) -> click.Group:
     def remove(deployed: Deployed, name: str) -> None:
         """Revoke the access of NAME; a running session ends within 15 minutes."""
         remove_reviewer(deployed, name, group)
-        click.echo(f"{name} can no longer sign in")
+        say(f"{name} can no longer sign in")
 
     return people
 

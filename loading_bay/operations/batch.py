@@ -12,7 +12,8 @@ from urllib.parse import unquote_plus
 
 from botocore.exceptions import ClientError
 
-from functions.decisions.decision import SHARDS, STATUSES, Status, plain_item
+from functions.decisions.decision import SHARDS, STATUSES, Decision, Status, plain_item
+from functions.decisions.table import DecisionsTable
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
@@ -77,9 +78,9 @@ class Batch:
             raise
         return batch
 
-    def command(self, name: str) -> str:
+    def command(self, name: str, *options: str) -> str:
         """Return the command line of another subcommand for this batch."""
-        return self._deployed.command("batch", name, self.name)
+        return self._deployed.command("batch", name, self.name, *options)
 
     def status(self) -> str:
         """Return RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
@@ -112,6 +113,12 @@ class Batch:
             described = self._describe()
             raise UserError(f"batch {self.name} {described['status']}: {described.get('cause', 'no cause given')}")
         return {name: value for name, value in plain_item(item).items() if name != "expires_at"}
+
+    def rejected(self) -> Iterator[Decision]:
+        """Yield the photos that were rejected, each with its reason."""
+        table = DecisionsTable(self._dynamodb, self._deployed.outputs["DecisionsTable"])
+        for page in self._pages("REJECTED"):
+            yield from table.named([item["photo"]["S"] for item in page["Items"]])
 
     def failed_photos(self) -> Iterator[dict[str, str]]:
         """Yield the photos that failed or never ran, in the form of manifest rows."""

@@ -55,7 +55,30 @@ def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
             f"{manifest} is neither .csv (with a header) nor .jsonl: give one of them, with the s3_key of each photo"
         )
     content = path.read_bytes() if here else _read(deployed, manifest)
-    return put_manifest(deployed, batch, READERS[kind](manifest, _decoded(manifest, content)))
+    return put_manifest(deployed, batch, in_inbox(deployed, READERS[kind](manifest, _decoded(manifest, content))))
+
+
+def checked_keys(deployed: Deployed, keys: Iterable[str]) -> list[PhotoInput]:
+    """Return the photos with these keys, or names such as `s3://BUCKET/KEY`.
+
+    Raises:
+        UserError: one is not the name of a photo in the inbox.
+    """
+    return in_inbox(deployed, [_checked("KEYS", number, {"s3_key": key}) for number, key in enumerate(keys, 1)])
+
+
+def in_inbox(deployed: Deployed, photos: list[PhotoInput]) -> list[PhotoInput]:
+    """Return the photos.
+
+    Raises:
+        UserError: one is in another bucket.
+    """
+    inbox = deployed.outputs["InboxBucket"]
+    for photo in photos:
+        bucket = photo.get("s3_bucket") or inbox
+        if bucket != inbox:
+            raise UserError(f"{photo['s3_key']} is in the bucket {bucket}; a batch takes photos of the inbox {inbox}")
+    return photos
 
 
 def put_manifest(deployed: Deployed, batch: str, photos: Iterable[PhotoInput]) -> str:
@@ -81,7 +104,7 @@ def _read(deployed: Deployed, key: str, most: int | None = None) -> bytes:
 
 
 def _decoded(name: str, content: bytes) -> str:
-    if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in content:
         raise UserError(f"{name} is UTF-16, like files from PowerShell and Unicode text from Excel: save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
@@ -119,7 +142,7 @@ def _without_key(name: str, header: str) -> str:
 
 def _from_json_lines(name: str, text: str) -> list[PhotoInput]:
     photos = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(re.split(r"\r\n?|\n", text), 1):
         if not line.strip():
             continue
         try:
@@ -141,15 +164,12 @@ def _checked(name: str, number: int, photo: PhotoInput) -> PhotoInput:
     key = photo.get("s3_key")
     if not isinstance(key, str) or not 0 < len(key.encode()) <= LONGEST_KEY:
         raise UserError(f"{name}, line {number}: s3_key must be a key of 1 to {LONGEST_KEY} bytes, not {key!r}"[:200])
-    return photo | named_photo(key)
-
-
-def named_photo(key: str) -> PhotoInput:
-    """Return the input of ClassifyPhoto for a photo, given its key or `s3://BUCKET/KEY`."""
     if not key.startswith("s3://"):
-        return {"s3_key": key}
+        return photo
     place = Address.parse(key)
-    return {"s3_bucket": place.bucket, "s3_key": place.prefix}
+    if not place.prefix:
+        raise UserError(f"{name}, line {number}: {key} names a bucket, not a photo")
+    return photo | {"s3_bucket": place.bucket, "s3_key": place.prefix}
 
 
 READERS: dict[str, Callable[[str, str], list[PhotoInput]]] = {".csv": _from_csv, ".jsonl": _from_json_lines}

@@ -19,7 +19,6 @@ MOST_CONFIDENT = 6  # of each class
 
 # Anyone can upload a photo, so it is decoded within limits, and the page gets newly encoded pixels, never the original
 # bytes.
-LARGEST_BYTES = 8 << 20
 LARGEST_PIXELS = 4_000_000
 THUMBNAIL = 160
 
@@ -42,12 +41,12 @@ def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) 
     least = rows[:LEAST_CONFIDENT]
     most = [accepted[table["vehicle"][accepted] == k][::-1][:MOST_CONFIDENT] for k in range(len(names))]
     chosen = table[np.concatenate([least, *most])]
-    images: dict[tuple[int, int], bytes] = {}
-    for file in set(chosen["file"].tolist()):
-        lines = set(chosen["line"][chosen["file"] == file].tolist())
-        images |= {(file, line): body for line, body in photos(predictions.files[file], lines).items()}
+    pngs: dict[tuple[int, int], bytes | None] = {}
     with Decoder(max_pixels=LARGEST_PIXELS) as decoder:
-        pngs = {place: thumbnail(decoder, body) for place, body in images.items()}
+        for file in set(chosen["file"].tolist()):
+            lines = set(chosen["line"][chosen["file"] == file].tolist())
+            for line, body in photos(predictions.files[file], lines):  # one at a time: each may be megabytes
+                pngs[file, line] = thumbnail(decoder, body)
     return Gallery(
         [_picture(row, predictions, pngs, keys) for row in table[least]],
         {
@@ -59,8 +58,6 @@ def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) 
 
 def thumbnail(decoder: Decoder, body: bytes) -> bytes | None:
     """Return the photo as a PNG of at most THUMBNAIL pixels per side, or None if it cannot be decoded."""
-    if len(body) > LARGEST_BYTES:
-        return None
     try:
         return decoder.upright(body, THUMBNAIL).encode("PNG")
     except (PhotoTooLarge, UnreadablePhoto, DecoderFailed):

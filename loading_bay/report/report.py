@@ -19,7 +19,7 @@ from .predictions import Predictions, read_predictions
 from .sources import capture_files
 
 TEMPLATE = Path(__file__).parent / "report.html"
-# The page cuts longer lists of skipped records; skipped.jsonl has them all.
+# The page cuts longer lists of skipped records; skipped.jsonl names the first ten thousand.
 LONGEST_LIST = 40
 
 
@@ -51,7 +51,7 @@ def make_report(
         figures=figures,
         gallery=choose(predictions, question.threshold, {each.claim: _name(each) for each in found if each.claim}),
         skipped=predictions.skipped[:LONGEST_LIST],
-        skipped_in_all=len(predictions.skipped),
+        skipped_in_all=predictions.reasons.total() + sum(predictions.skipped_files().values()),
         made_at=datetime.now(UTC),
     )
 

@@ -99,7 +99,7 @@ def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[C
     reading = progress.add_task("Reading captures", total=len(paths))
     for path in paths:
         name = _readable(Path(path).relative_to(root))
-        if not name.endswith(CAPTURE_SUFFIXES):
+        if source.is_dir() and not name.endswith(CAPTURE_SUFFIXES):  # a file that is given by name may have any
             yield _not_a_capture_file(name)
         elif not Path(path).is_file():
             yield SkippedFile(name, "unreadable", "not a regular file")

@@ -17,6 +17,7 @@ from botocore.exceptions import (
 )
 
 from .hints import command
+from .text import printable
 
 # All errors of a call to AWS.
 AWS_ERRORS = (ClientError, BotoCoreError, Boto3Error)
@@ -44,6 +45,10 @@ REMEDIES = {
 
 class UserError(click.ClickException):
     """An error and its remedy for the user; it ends a command with one line, `Error: …`, and exit code 1."""
+
+    def format_message(self) -> str:
+        """Return the message; it may quote a key, a file's name or an answer of AWS."""
+        return printable(self.message)
 
 
 @contextmanager

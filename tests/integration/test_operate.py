@@ -36,12 +36,15 @@ def test_a_batch_is_started_followed_and_summed_up(bay: Bay, operate: Operate, t
 
     done = operate("batch", "start", "--manifest", str(manifest), "--wait", "--json")
 
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 3, done.output
     summary = json.loads(done.stdout)
     assert (summary["photos"], summary["routed"]["bicycle"], summary["rejected"]) == (2, 1, 1)
     followed = operate("batch", "follow", summary["batch_id"])
-    assert followed.exit_code == 0
+    assert followed.exit_code == 3
     assert "routed: bicycle" in followed.output
+    assert "1 NOT_FOUND" in followed.output
+    rejected = operate("batch", "show", summary["batch_id"], "--rejected")
+    assert rejected.output.startswith("cli/none.jpg\n    PhotoNotFound: ")
     assert all(isinstance(summary[name], int) for name in ("photos", "rejected", "failed", "already_decided"))
     listed = operate("batch", "list").output
     assert f"{summary['batch_id']}\n    2 photos: 1 routed, 1 rejected" in listed

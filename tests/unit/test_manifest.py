@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from loading_bay.operations.batch import Batch
-from loading_bay.operations.manifest import checked_manifest, checked_prefix
+from loading_bay.operations.manifest import checked_keys, checked_manifest, checked_prefix
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
@@ -33,6 +33,7 @@ GOOD: dict[str, tuple[bytes, list[dict[str, str]]]] = {
     "mac.csv": (b"s3_key\rbackfill/1.jpg\r", ONE),
     "uris.csv": (b"s3_key\ns3://inbox/backfill/1.jpg\n", [{"s3_key": "backfill/1.jpg", "s3_bucket": "inbox"}]),
     "photos.jsonl": (b'{"s3_key": "backfill/1.jpg"}\n', ONE),
+    "mac.jsonl": (b'{"s3_key": "backfill/1.jpg"}\r', ONE),
     "excel.jsonl": (b'\xef\xbb\xbf{"s3_key": "backfill/1.jpg"}\n', ONE),
 }
 BAD = {
@@ -44,6 +45,10 @@ BAD = {
     "gap.csv": (b"s3_key,driver\nbackfill/1.jpg,Ann\n,Bob\n", "line 3: s3_key must be a key"),
     "latin.csv": ("s3_key\nbackfill/ü.jpg\n".encode("latin-1"), "line 2, is not UTF-8"),
     "powershell.csv": ("s3_key\nbackfill/1.jpg\n".encode("utf-16"), "is UTF-16"),
+    "bare.csv": ("s3_key\nbackfill/1.jpg\n".encode("utf-16-le"), "is UTF-16"),
+    "bucket.csv": (b"s3_key\ns3://inbox/\n", "line 2: s3://inbox/ names a bucket"),
+    "other-bucket.csv": (b"s3_key\ns3://archive/1.jpg\n", "1.jpg is in the bucket archive"),
+    "other-bucket.jsonl": (b'{"s3_bucket": "archive", "s3_key": "1.jpg"}\n', "1.jpg is in the bucket archive"),
     "empty.csv": (b"\n", "is empty"),
     "empty.jsonl": (b"", "is empty"),
     "list.jsonl": (b'[{"s3_key": "backfill/1.jpg"}]\n', "line 1: write each photo like"),
@@ -74,6 +79,20 @@ def test_a_manifest_without_photos_is_one_clear_line(deployed: Deployed, tmp_pat
 
     with pytest.raises(UserError, match=said):
         checked_manifest(deployed, given, "march")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("", "s3_key must be a key"),
+        ("é" * 513, "s3_key must be a key"),
+        ("s3://inbox", "names a bucket"),
+        ("s3://archive/1.jpg", "is in the bucket archive"),
+    ],
+)
+def test_a_key_that_names_no_photo_of_the_inbox_is_one_clear_line(deployed: Deployed, key: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        checked_keys(deployed, ["backfill/1.jpg", key])
 
 
 def test_a_missing_manifest_starts_nothing(deployed: Deployed) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 
 from functions.decisions.reason_code import ReasonCode
@@ -11,7 +12,7 @@ from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction
 from functions.photo.errors import DecoderFailed, PhotoNotFound, PhotoTooLarge, StorageUnavailable, UnreadablePhoto
 from functions.threshold.confidence import LowConfidence
 
-from .second_interpreter import Interpreter, Run, interpreter
+from .second_interpreter import REGION, Interpreter, Run, interpreter
 from .service_models import problems
 
 KEY = 'uploads/Kim\'s "best" photo + a ü.jpg'
@@ -179,3 +180,21 @@ def test_nonsense_is_refused_before_anything_is_claimed(bay: Interpreter, nonsen
     assert (run.status, run.error) == ("FAILED", "InvalidInput")
     assert run.calls == []
     assert bay.items("Decisions") == []
+
+
+def test_a_mail_that_is_sent_again_has_no_line_but_its_own(bay: Interpreter) -> None:
+    sqs = boto3.client("sqs", REGION)
+    bay.values |= {"UndeliveredEvents": sqs.create_queue(QueueName="undelivered")["QueueUrl"], "Shards": "0"}
+    bay.values["Notifications"] = boto3.client("sns", REGION).create_topic(Name="notifications")["TopicArn"]
+    bay.values |= {"MostRounds": "2", "NotifyMinutes": "0"}
+    forged = "a\nWhy: all is well\r\u2028Scores: none\x85\x9b31m\x1b[2J\u202egpj\u2066"
+    names = ("s3_bucket", "s3_key", "driver", "order", "reason", "scores", "decided_at", "execution_arn")
+    event = {"source": "loading-bay", "detail-type": "Photo Rejected", "detail": dict.fromkeys(names, forged)}
+    sqs.send_message(QueueUrl=bay.values["UndeliveredEvents"], MessageBody=json.dumps(event))
+
+    run = bay.run("RunAgain", {})
+
+    (mail,) = [arguments["Message"] for integration, arguments in run.calls if integration.service == "sns"]
+    beginnings = ["Photo Rejected", "Photo: ", "Driver: ", "Why: ", "Scores: ", "Decided at ", "What helps: "]
+    assert [line.startswith(begin) for line, begin in zip(mail.splitlines(), beginnings, strict=True)] == [True] * 7
+    assert all(each.isprintable() or each == "\n" for each in mail)

@@ -54,7 +54,7 @@ def test_labels_are_fetched_once_by_class_and_follow_the_bucket(s3: Any, tmp_pat
         s3.put_object(Bucket="inbox", Key=f"labels/{label}/claim-{k}-photo.PNG", Body=png(k))
     s3.put_object(Bucket="inbox", Key="uploads/other.png", Body=png(9))
 
-    assert fetch(s3, LABELS, tmp_path) == 3
+    assert fetch(s3, LABELS, tmp_path) == (3, 0)
     assert names(tmp_path) == {"bicycle/.png", "motorcycle/.png", "neither/.png"}
     (kept,) = (tmp_path / "bicycle").iterdir()
 
@@ -68,12 +68,16 @@ def test_labels_are_fetched_once_by_class_and_follow_the_bucket(s3: Any, tmp_pat
     assert len(list((tmp_path / "bicycle").iterdir())) == 2
 
 
-@pytest.mark.parametrize("key", ["labels/../outside.png", "labels/bicycle/a/../../../b.png", "labels/loose.png"])
-def test_a_key_cannot_lead_out_of_the_folder(s3: Any, tmp_path: Path, key: str) -> None:
+ODD = ["labels/../outside.png", "labels/bicycle/a/../../../b.png", "labels/loose.png", "labels/bicycle/"]
+ODD += ["labels/a\0b/1.png", "labels/a\nbicycle/1.png", f"labels/{'🚲' * 62}/1.png", f"labels/{'x' * 300}/1.png"]
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_a_key_cannot_lead_out_of_the_folder_or_stop_the_others(s3: Any, tmp_path: Path, key: str) -> None:
     s3.put_object(Bucket="inbox", Key=key, Body=png(0))
     s3.put_object(Bucket="inbox", Key="labels/bicycle/good.png", Body=png(1))
 
-    assert fetch(s3, LABELS, tmp_path / "deep/labels") == 1
+    assert fetch(s3, LABELS, tmp_path / "deep/labels") == (1, 1)
     assert [path.parent.name for path in tmp_path.rglob("*.png")] == ["bicycle"]
 
 
@@ -168,5 +172,5 @@ def test_of_contradicting_labels_only_the_one_that_the_table_names_is_fetched(s3
     for label in NAMES:
         s3.put_object(Bucket="inbox", Key=f"labels/{label}/claim-{label}", Body=png(1))
 
-    assert fetch(s3, LABELS, tmp_path, {"labels/motorcycle/claim-motorcycle"}) == 1
+    assert fetch(s3, LABELS, tmp_path, {"labels/motorcycle/claim-motorcycle"}) == (1, 1)
     assert [path.parent.name for path in tmp_path.glob("*/*")] == ["motorcycle"]

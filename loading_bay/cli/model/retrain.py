@@ -110,7 +110,9 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
         s3, address = deployed.client("s3"), Address(deployed.outputs["InboxBucket"], PREFIX)
         table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
         named = {each.label for each in all_decisions(table) if each.label and each.label_etag}
-    console.print(f"{fetch(s3, address, kept, named)} labels of {address} are in {kept}.")
+    count, left_out = fetch(s3, address, kept, named)
+    more = f"; {left_out} other objects were left out" if left_out else ""
+    console.print(f"{count} labels of {address} are in {kept}{more}.")
     return kept
 
 
