@@ -31,12 +31,14 @@ REVIEW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Attributes of a record. A write that leaves a state behind removes its attributes.
 OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason", "reason_code")
-SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision", "unsure_reason", "unsure_code")
+BEFORE = ("unsure_reason", "unsure_code", "routed_as")  # the outcome before the first decision, which an undo restores
+SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision")
 LABEL = ("label", "label_etag", "replaced_label")
 LEASE = ("lease_by", "lease_until")
 
 # Conditions on a record.
 NEEDS_REVIEW = Attr("status").eq("REVIEW") & Attr("queue").begins_with("REVIEW#")
+NEEDS_AUDIT = Attr("status").eq("ROUTED") & Attr("queue").begins_with("AUDIT#")
 CAN_BE_UNDONE = Attr("review_closed_at").not_exists() & Attr("revision").eq(1)
 IS_CLOSED = Attr("review_closed_at").exists()
 
@@ -76,19 +78,20 @@ class Desk:
         return (*self.classes, NEITHER)
 
     def read(self, photo: str) -> Decision:
-        """Return the record of a photo that is, or was, in review.
+        """Return the record of a photo that is, or was, in review or audited.
 
         Raises:
-            UnknownPhoto: the photo does not exist, or the model was sure of it, so it never was in review.
+            UnknownPhoto: the photo does not exist, or the model was sure of it and nobody audits it.
         """
         decision = self.table.get(photo)
-        if decision is None or (decision.status != "REVIEW" and decision.review_id is None):
+        if decision is None or not (decision.status == "REVIEW" or decision.needs_audit or decision.review_id):
             raise UnknownPhoto("this photo is not in review")
         return decision
 
     def decide(self, photo: str, answer: str, *, review_id: str, reviewer: str) -> Decision:
         """Record a person's answer for a photo that needs review, and start its announcement; returns the record.
 
+        An audited photo is decided in the same way; the answer is announced only if it differs from the model's.
         Repeating a `review_id` changes nothing and returns the same record.
 
         Args:
@@ -106,8 +109,9 @@ class Desk:
         decision = self.read(photo)
         changes = self._outcome(answer) | _signature(decision, review_id, reviewer, revision=1)
         changes |= _label(decision, answer, review_id)
-        changes |= {"unsure_reason": decision.reason, "unsure_code": decision.reason_code, **dict.fromkeys(LEASE)}
-        when = NEEDS_REVIEW & free_for(reviewer, time.time()) & never_undone(review_id)
+        changes |= _before(decision) | dict.fromkeys(LEASE)
+        waits = NEEDS_AUDIT if decision.needs_audit else NEEDS_REVIEW
+        when = waits & free_for(reviewer, time.time()) & never_undone(review_id)
         return self._take(decision, changes, when, lambda stored: _why_not_decided(stored, review_id))
 
     def undo(self, photo: str, *, review_id: str, reviewer: str) -> Decision:
@@ -120,12 +124,8 @@ class Desk:
         decision = self.read(photo)
         if len(decision.undone_ids) >= MOST_UNDONE and review_id not in decision.undone_ids:
             raise Conflict("this photo was undone too often; correct the decision instead", decision)
-        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *SIGNATURE, *LABEL)) | {
-            "status": "REVIEW",
-            "error": "LowConfidence",
-            "reason": decision.unsure_reason or "",
-            "reason_code": decision.unsure_code,
-            "queue": decision.shard_of("REVIEW"),
+        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *BEFORE, *SIGNATURE, *LABEL)) | _restored(decision)
+        changes |= {
             "due_at": int(decision.claimed_at.timestamp()),
             "undone_ids": [*decision.undone_ids, review_id],
             "lease_by": reviewer,
@@ -135,7 +135,7 @@ class Desk:
         try:
             return self.table.update(photo, changes, when)
         except Conflict as conflict:
-            if conflict.decision.needs_review and review_id in conflict.decision.undone_ids:
+            if conflict.decision.waits and review_id in conflict.decision.undone_ids:
                 return conflict.decision  # a duplicate of this request was faster
             raise Conflict(_why_not_undone(conflict.decision, review_id, reviewer), conflict.decision) from None
 
@@ -224,6 +224,27 @@ def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: i
     }
 
 
+def _before(decision: Decision) -> dict[str, Any]:
+    """Return the attributes that keep the outcome before the first decision."""
+    if decision.needs_audit:
+        return {"routed_as": f"{decision.vehicle}:{decision.bay}:{decision.order_range}"}
+    return {"unsure_reason": decision.reason, "unsure_code": decision.reason_code}
+
+
+def _restored(decision: Decision) -> dict[str, Any]:
+    """Return the outcome before the first decision, and its queue."""
+    if decision.routed_as:
+        routed = dict(zip(("vehicle", "bay", "order_range"), decision.routed_as.split(":"), strict=True))
+        return {"status": "ROUTED", "queue": decision.shard_of("AUDIT"), **routed}
+    return {
+        "status": "REVIEW",
+        "error": "LowConfidence",
+        "reason": decision.unsure_reason or "",
+        "reason_code": decision.unsure_code,
+        "queue": decision.shard_of("REVIEW"),
+    }
+
+
 def _label(decision: Decision, answer: str, review_id: str) -> dict[str, Any]:
     """Return the location of the decision's label, and the label that it replaces.
 
@@ -239,7 +260,7 @@ def _why_not_decided(stored: Decision, review_id: str) -> str:
         return f"{stored.reviewed_by} has decided: {stored.answer}"
     if review_id in stored.undone_ids:
         return "this decision was undone"
-    if stored.needs_review:
+    if stored.waits:
         return f"{stored.lease_by or 'somebody'} is looking at this photo"
     return "this photo is no longer waiting for review"
 

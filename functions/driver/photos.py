@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from msgspec.structs import replace
 
 from functions.decisions.decision import Decision, decision_of, plain_item, timestamp
 
@@ -30,7 +31,7 @@ class OwnPhoto:
         An outcome counts once it is announced: until then a person can undo a decision, and a run can be repeated.
         """
         found = {"id": self.name, "at": timestamp(self.uploaded_at), "status": "waiting"}
-        decision = self.decision
+        decision = self.decision and _announced(self.decision)
         if decision is None or decision.status == "CLAIMED":
             return found
         found |= {"order": decision.order or ""}
@@ -44,6 +45,14 @@ class OwnPhoto:
             return found | {"status": "routed", "bay": decision.bay, "orders": decision.order_range}
         code = decision.reason_code or ""
         return found | {"status": "retake", "reason_code": code, "message": reasons.get(code, reasons["OTHER"])}
+
+
+def _announced(decision: Decision) -> Decision:
+    """Return a decision as its driver knows it: an audit changes nothing until it is announced."""
+    if not (decision.routed_as and decision.revision == 1 and decision.in_queue("OPEN")):
+        return decision
+    vehicle, bay, order_range = decision.routed_as.split(":")
+    return replace(decision, status="ROUTED", vehicle=vehicle, bay=bay, order_range=order_range, queue=None)
 
 
 @dataclass(frozen=True)

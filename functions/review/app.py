@@ -1,6 +1,7 @@
 """Serves the page on which people decide photos, and the API that the page calls."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from botocore.config import Config
 
 from functions.decisions.classes import parse_classes
 from functions.decisions.decision import Decision, timestamp
-from functions.decisions.reviews import Desk, InvalidAnswer
+from functions.decisions.reviews import NEEDS_AUDIT, Desk, InvalidAnswer
 from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from functions.decisions.waiting import decisions_since, hold, release
 from functions.photo.decoder import Decoder
@@ -136,21 +137,28 @@ def picture() -> Response[bytes]:
         decision, side = desk.read(asked.photo), LONGEST_SIDE
     else:
         decision, side = drivers.read(asked.photo, desk.read(asked.beside)), THUMBNAIL_SIDE
-    stored = fetch_photo(
-        s3,
-        decision.bucket,
-        decision.key,
-        version_id=decision.version_id,
-        etag=decision.etag,
-        max_bytes=settings.max_bytes,
-    )
+    try:
+        stored = fetch_photo(
+            s3,
+            decision.bucket,
+            decision.key,
+            version_id=decision.version_id,
+            etag=decision.etag,
+            max_bytes=settings.max_bytes,
+        )
+    except PhotoNotFound:
+        if decision.needs_audit:  # nobody can audit it any more
+            with suppress(Conflict, UnknownPhoto):
+                desk.table.update(decision.photo, {"queue": None, "due_at": None}, NEEDS_AUDIT)
+        raise
     return Response(200, "image/jpeg", decoder.upright(stored.data, side).encode("JPEG", quality=QUALITY))
 
 
 @app.post("/api/beside", middlewares=reviewers_only)
 def beside() -> dict[str, Any]:
     """Return the facts of the driver's other photos of the day, without the pictures."""
-    found = drivers.beside(desk.read(body_of(app, calls.Beside).photo))
+    decision = desk.read(body_of(app, calls.Beside).photo)
+    found = [] if decision.needs_audit else drivers.beside(decision)  # their outcomes would hint at the model's answer
     return {
         "photos": [
             {
@@ -190,8 +198,8 @@ def _reviewer() -> str:
 
 
 def _described(decision: Decision) -> dict[str, Any]:
-    """Return the facts that a person needs about a waiting photo."""
-    scores = decision.probabilities or {}
+    """Return the facts that a person needs about a waiting photo; an audit is blind to the model's answer."""
+    scores = {} if decision.needs_audit else decision.probabilities or {}
     return {
         "photo": decision.photo,
         "key": decision.key,

@@ -31,6 +31,7 @@ SECTIONS = {
         "drivers": ("review", "Manage who may sign in to the drivers' page."),
         "presign": ("operate", "Sign an upload of one photo by DRIVER, and print its curl command."),
         "check": ("operate", "Prove that the stack works."),
+        "erase": ("operate", "Erase the photos of DRIVER, and everything that was kept because of them."),
         "report": (
             "report",
             "Report on a stack, or on the captures in SOURCE: a folder, a file, or s3://bucket/prefix.",

@@ -1,12 +1,14 @@
-"""Commands for any stack: check, watch, explain, replay, presign."""
+"""Commands for any stack: check, watch, explain, replay, presign, erase."""
 
 import sys
 import time
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 from rich.markup import escape
 
@@ -15,14 +17,17 @@ from functions.decisions.table import DecisionsTable
 from functions.decisions.uploads import CONTENT_TYPES
 from loading_bay.operations.check import COST, Check
 from loading_bay.operations.definitions import validate
+from loading_bay.operations.erase import Erasure
 from loading_bay.operations.explain import explain as explain_photo
 from loading_bay.operations.presign import curl, presign_upload
 from loading_bay.operations.replay import find_unfinished, run_again
 from loading_bay.operations.result import CheckResult
 from loading_bay.operations.watch import counts, state
 from loading_bay.operations.watch import watch as watch_photos
+from loading_bay.stack.captures import capture_source
 from loading_bay.stack.decisions import decisions_in_table
 from loading_bay.stack.deployed import Deployed, client
+from loading_bay.stack.errors import UserError
 from loading_bay.stack.text import printable
 from loading_bay.stack.window import Window
 
@@ -187,3 +192,60 @@ def presign(
         return
     say(f"# one photo, until {upload.expires_at}, as s3://…/{upload.key}")
     say(curl(upload))
+
+
+@click.command(cls=Command, examples=["driver-7 --local --dry-run", "driver-7 --exported reviewed"])
+@click.argument("driver")
+@with_stack
+@click.option("--dry-run", is_flag=True, help="Count what would be erased, and erase nothing.")
+@click.option("--captures", help="Folder or s3://bucket/prefix of captures.  [default: the endpoint's]")
+@click.option("--no-captures", is_flag=True, help="The endpoint never captured anything.")
+@click.option(
+    "--exported",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="Folder of exported labels; give it as often as there are folders.",
+)
+@click.option(
+    "--receipt",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the receipt.  [default: erasure-TIME.json]",
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@json_option
+def erase(
+    deployed: Deployed,
+    driver: str,
+    *,
+    dry_run: bool,
+    captures: str | None,
+    no_captures: bool,
+    exported: tuple[Path, ...],
+    receipt: Path | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Erase the photos of DRIVER, and everything that was kept because of them.
+
+    DRIVER is a folder below the upload prefix. After an interruption, run the same command again.
+    """
+    if captures is None and not no_captures:
+        try:
+            captures = capture_source(deployed)
+        except UserError as error:
+            raise UserError(f"{error.message}; give --captures, or --no-captures") from error
+    erasure = Erasure(deployed, driver, captures=captures, exported=exported)
+    if not (dry_run or yes):
+        click.confirm(f"Erase the photos of {printable(driver)} for good?", abort=True, err=True)
+    done = erasure.run(dry_run=dry_run)
+    receipt = receipt or Path(f"erasure-{done.erased_at.replace(':', '')}.json")
+    if not dry_run:
+        receipt.write_bytes(msgspec.json.format(msgspec.json.encode(done), indent=2) + b"\n")
+    if as_json:
+        echo_json(done)
+        return
+    for store, count in done.erased.items():
+        say(f"{count:8} {store}")
+    for each in done.out_of_reach:
+        say(f"out of reach: {each}")
+    say("Nothing was erased." if dry_run else f"Erased; the receipt is {receipt}")

@@ -79,7 +79,7 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
         if not decision.label or not decision.label_etag:
             yield Label(decision.key, None, "the photo was deleted before a copy could be kept")
             continue
-        path = folder / decision.answer / _file_name(decision)
+        path = folder / decision.answer / file_name(decision)
         if path.exists():
             yield Label(decision.key, path)
             continue
@@ -101,7 +101,7 @@ def _table(deployed: Deployed) -> DecisionsTable:
     return DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
 
 
-def _file_name(decision: Decision) -> str:
+def file_name(decision: Decision) -> str:
     """Return a file name for any file system, from the claim and the end of the photo's key."""
     claim, name = (decision.claim or "")[:8], decision.key.rpartition("/")[2]
     end = name.encode()[-LONGEST_NAME:].decode(errors="ignore")

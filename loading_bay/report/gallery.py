@@ -1,6 +1,6 @@
 """Picks the most informative photos, and reads only those from the captures."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from .predictions import Predictions, utc
 
 LEAST_CONFIDENT = 12
 MOST_CONFIDENT = 6  # of each class
+MOST_WRONG = 24
 
 # Anyone can upload a photo, so it is decoded within limits, and the page gets newly encoded pixels, never the original
 # bytes.
@@ -24,14 +25,15 @@ THUMBNAIL = 160
 
 
 class Gallery(NamedTuple):
-    """The least confident photos, in order, and the most confident accepted photos of each class."""
+    """The least confident photos, in order, the most confident accepted ones of each class, and the known errors."""
 
     least_confident: list[Picture]
     most_confident: dict[str, list[Picture]]
+    wrong: list[Picture]
 
 
-def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:
-    """Choose pictures by confidence, one per distinct set of scores, and read them from their files.
+def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str], wrong: Collection[str]) -> Gallery:
+    """Choose pictures by confidence, one per distinct set of scores, and those of the claims that are `wrong`.
 
     A picture is named after its photo's S3 key (`keys`, by claim), or else after its capture's id.
     """
@@ -40,7 +42,8 @@ def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) 
     accepted = rows[table["confidence"][rows] >= threshold]
     least = rows[:LEAST_CONFIDENT]
     most = [accepted[table["vehicle"][accepted] == k][::-1][:MOST_CONFIDENT] for k in range(len(names))]
-    chosen = table[np.concatenate([least, *most])]
+    errors = np.flatnonzero(np.isin(table["inference_id"], list(wrong)))[-MOST_WRONG:]
+    chosen = table[np.concatenate([least, *most, errors])]
     pngs: dict[tuple[int, int], bytes | None] = {}
     with Decoder(max_pixels=LARGEST_PIXELS) as decoder:
         for file in set(chosen["file"].tolist()):
@@ -53,6 +56,7 @@ def choose(predictions: Predictions, threshold: float, keys: Mapping[str, str]) 
             name: [_picture(row, predictions, pngs, keys) for row in table[best]]
             for name, best in zip(names, most, strict=True)
         },
+        [_picture(row, predictions, pngs, keys) for row in table[errors]],
     )
 
 

@@ -45,11 +45,13 @@ def make_report(
     drawing = progress.add_task("Writing the report", total=None)
     figures = measure(predictions, question, source, decided)
     plots = _plots(figures, predictions, found)
+    audit = figures.decisions.audit if figures.decisions else None
+    names = {each.claim: _name(each) for each in found if each.claim}
     page = render(
         TEMPLATE,
         plots,
         figures=figures,
-        gallery=choose(predictions, question.threshold, {each.claim: _name(each) for each in found if each.claim}),
+        gallery=choose(predictions, question.threshold, names, audit.claims if audit else ()),
         skipped=predictions.skipped[:LONGEST_LIST],
         skipped_in_all=predictions.reasons.total() + sum(predictions.skipped_files().values()),
         made_at=datetime.now(UTC),

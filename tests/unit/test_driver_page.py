@@ -134,6 +134,8 @@ def test_nothing_else_is_signed(call: Call, body: object) -> None:
 
 
 DONE: dict[str, Any] = {"queue": None, "due_at": None, "error": None, "reason": None, "reason_code": None}
+AUDITED: dict[str, Any] = {"reviewed_by": "ana", "routed_as": "bicycle:1:near", "revision": 1}
+NEAR = {"status": "routed", "bay": "1", "orders": "near"}
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,11 @@ DONE: dict[str, Any] = {"queue": None, "due_at": None, "error": None, "reason": 
         (DONE | {"status": "ROUTED", "bay": "1", "order_range": "near"}, {"status": "routed", "bay": "1"}),
         ({"status": "REVIEW"}, {"status": "review"}),
         ({"status": "ROUTED", "queue": "OPEN#0", "bay": "1", "reviewed_by": "ana"}, {"status": "review"}),
+        # An audit, while it waits, while it can be undone, and once it is announced
+        ({"status": "ROUTED", "queue": "AUDIT#0", "bay": "1", "order_range": "near"}, NEAR),
+        (AUDITED | {"status": "ROUTED", "queue": "OPEN#0", "bay": "2", "order_range": "far"}, NEAR),
+        (AUDITED | {"status": "REJECTED", "queue": "OPEN#0"}, NEAR),
+        (DONE | AUDITED | {"status": "ROUTED", "bay": "2", "order_range": "far"}, NEAR | {"bay": "2", "orders": "far"}),
         (DONE | {"status": "ROUTED", "bay": "2", "reviewed_by": "ana"}, {"status": "routed", "bay": "2"}),
         ({"status": "FAILED", "queue": "OPEN#0"}, {"status": "failed"}),
         ({"status": "FAILED", "queue": "FAILED#0"}, {"status": "failed"}),

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -579,10 +579,10 @@ def test_no_damaged_picture_is_fatal(decoder: Decoder, data: st.DataObject, form
 def test_a_capture_file_that_vanishes_before_the_gallery_loses_only_the_picture(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def vanishing(predictions: Predictions, threshold: float, keys: Mapping[str, str]) -> Gallery:
+    def vanishing(predictions: Predictions, *given: Any) -> Gallery:
         for file in predictions.files:
             Path(file.path).unlink()
-        return choose(predictions, threshold, keys)
+        return choose(predictions, *given)
 
     monkeypatch.setattr("loading_bay.report.report.choose", vanishing)
 

@@ -26,7 +26,7 @@ from functions.decisions.reviews import Desk
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.template import ROOT
 
-from .test_reviews import TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
+from .test_reviews import ROUTED, TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
 
 EVENT = json.loads((ROOT / "events" / "review" / "http-api.json").read_text())
 CLIENT = "1example23456789"
@@ -499,3 +499,30 @@ def test_a_photo_outside_a_driver_s_folder_is_shown_alone(review: ModuleType, ca
     taken(review, desk, "other.png")
 
     assert call("beside", {"photo": photo})[1] == {"photos": []}
+
+
+def test_an_audit_is_blind(call: Call, review: ModuleType, desk: Desk) -> None:  # noqa: F811
+    etag = upload(review, "uploads/driver-7/1.png", picture())
+    photo = put(desk, "driver-7/1.png", photo=f"s3://inbox/uploads/driver-7/1.png#{etag}", etag=etag, **ROUTED)
+    other = upload(review, "uploads/driver-7/2.png", picture())
+    put(desk, "driver-7/2.png", photo=f"s3://inbox/uploads/driver-7/2.png#{other}", etag=other, **ROUTED)
+
+    (first, *_) = call("queue", {"want": 1, "since": SINCE})[1]["photos"]
+
+    assert first["scores"] == {}
+    assert "motorcycle" not in json.dumps(first)
+    assert call("beside", {"photo": photo})[1]["photos"] == []  # whose outcomes would give it away
+    assert request(review, "POST", "/api/picture", json.dumps({"photo": photo}))["statusCode"] == 200
+
+
+def test_an_audit_ends_with_its_photo(call: Call, review: ModuleType, desk: Desk) -> None:  # noqa: F811
+    photo = put(desk, "expired.png", **ROUTED)
+    assert call("queue", {"want": 1, "since": SINCE})[1]["waiting"] == 1
+
+    status = request(review, "POST", "/api/picture", json.dumps({"photo": photo}))["statusCode"]
+
+    assert status == 404
+    assert call("queue", {"want": 1, "since": SINCE})[1]["waiting"] == 0
+    record = desk.table.get(photo)
+    assert record is not None
+    assert (record.status, record.vehicle) == ("ROUTED", "motorcycle")

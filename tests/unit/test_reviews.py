@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import boto3
@@ -306,3 +307,70 @@ def test_the_day_counts_decisions_and_the_seconds_that_one_took(desk: Desk) -> N
     assert 0 <= day.seconds < 5
     assert decisions_since(desk.table, "ana", datetime.now(UTC) + timedelta(hours=1)).decisions == []
     assert decisions_since(desk.table, "carl", datetime.now(UTC) - timedelta(days=900)).seconds is None
+
+
+ROUTED: dict[str, Any] = {
+    "status": "ROUTED",
+    "queue": "AUDIT#0",
+    "vehicle": "motorcycle",
+    "bay": "2",
+    "order_range": "far",
+    "audit_share": Decimal("0.02"),
+    "probabilities": {"bicycle": Decimal("0.04"), "motorcycle": Decimal("0.96")},
+    **dict.fromkeys(("error", "reason", "reason_code")),
+}
+
+
+def outcome(decision: Decision) -> tuple[str | None, ...]:
+    return (decision.status, decision.vehicle, decision.bay, decision.order_range)
+
+
+@pytest.mark.parametrize(
+    ("answer", "after"),
+    [
+        ("motorcycle", ("ROUTED", "motorcycle", "2", "far")),
+        ("bicycle", ("ROUTED", "bicycle", "1", "near")),
+        ("neither", ("REJECTED", None, None, None)),
+    ],
+)
+def test_an_audit_records_the_answer_and_can_be_undone(desk: Desk, answer: str, after: tuple[str | None, ...]) -> None:
+    photo = put(desk, **ROUTED)
+    decided = decide(desk, photo, answer)
+
+    assert outcome(decided) == after
+    assert (decided.revision, decided.reviewed_by) == (1, "ana")
+    assert not decided.went_to_a_person  # because the model was sure
+
+    undone = desk.undo(photo, review_id=decided.review_id or "", reviewer="ana")
+
+    assert outcome(undone) == ("ROUTED", "motorcycle", "2", "far")
+    assert (undone.needs_audit, undone.review_id, undone.reviewed_by, undone.label) == (True, None, None, None)
+    assert outcome(decide(desk, photo, answer)) == after
+
+
+def test_an_audited_photo_can_be_corrected_twice(desk: Desk) -> None:
+    photo = put(desk, **ROUTED)
+    decided = decide(desk, photo, "bicycle")
+    for revision, answer in enumerate(("motorcycle", "neither"), 2):
+        close(desk, photo)
+        given = {"review_id": new_id(), "reviewer": "ben", "corrects": decided.review_id or ""}
+        decided = desk.correct(photo, answer, **given)
+        assert (decided.revision, decided.answer) == (revision, answer)
+
+
+def test_audits_come_behind_the_photos_that_drivers_wait_for(desk: Desk) -> None:
+    audited = put(desk, "sure.jpg", **ROUTED, due_at=1)
+    waiting = put(desk, "unsure.jpg", due_at=2)
+
+    held = hold(desk.table, "ana", have=(), skipped=(), want=2)
+
+    assert [decision.photo for decision in held.photos] == [waiting, audited]
+    assert held.waiting == 2
+    assert hold(desk.table, "ben", have=(), skipped=(), want=2).photos == []
+
+
+def test_a_routed_photo_that_is_not_audited_is_nobodys_to_decide(desk: Desk) -> None:
+    photo = put(desk, **ROUTED | {"queue": None, "due_at": None})
+
+    with pytest.raises(UnknownPhoto):
+        decide(desk, photo)

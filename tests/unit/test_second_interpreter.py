@@ -92,6 +92,45 @@ def test_a_sure_photo_is_routed(bay: Interpreter) -> None:
     assert detail["claim"] == found["claim"]
 
 
+def test_a_photo_to_audit_is_routed_like_any_other_and_then_waits_for_a_person(bay: Interpreter) -> None:
+    ((_, told),) = announced(classify(bay, {"s3_key": KEY, "etag": ETAG}))
+    other = {"s3_key": "uploads/other.jpg", "etag": ETAG}
+    choose = bay.functions["ThresholdFunctionArn"]
+    bay.functions["ThresholdFunctionArn"] = lambda given: choose(given) | {"audit_share": 0.02}
+
+    ((kind, detail),) = announced(classify(bay, other))
+
+    (found,) = [item for item in bay.items("Decisions") if item["s3_key"]["S"] == other["s3_key"]]
+    assert (found["status"]["S"], found["audit_share"]["N"]) == ("ROUTED", "0.02")
+    assert found["queue"]["S"] == f"AUDIT#{found['claim']['S'][0]}"
+    assert (kind, detail.keys()) == ("Vehicle Routed", told.keys())
+    assert classify(bay, other).states[-1] == "AlreadyClaimed"
+
+
+@pytest.mark.parametrize(
+    ("vehicle", "revision", "is_announced"),
+    [("bicycle", "1", False), ("motorcycle", "1", True), (None, "1", True), ("bicycle", "3", True)],
+)
+def test_an_audit_is_announced_if_it_changes_the_outcome(
+    bay: Interpreter, vehicle: str | None, revision: str, is_announced: bool
+) -> None:
+    bay.s3.put_object(Bucket="inbox", Key=KEY, Body=b"photo")
+    item = {"photo": "p", "s3_bucket": "inbox", "s3_key": KEY, "version_id": "1", "claim": "c", "review_id": "r"}
+    item |= {"queue": "OPEN#0", "label": "labels/x", "routed_as": "bicycle:1:near", "status": "ROUTED"}
+    item |= {"vehicle": vehicle} if vehicle else {"status": "REJECTED"}
+    values: dict[str, Any] = {name: {"S": value} for name, value in item.items()} | {"revision": {"N": revision}}
+    values["audit_share"] = {"N": "0.02"}
+    bay.dynamodb.put_item(TableName=bay.values["DecisionsTable"], Item=values)
+    bay.values |= {"UndoSeconds": "0"}
+
+    run = bay.run("AnnounceReview", {"photo": "p", "review_id": "r"})
+
+    assert [detail["photo"] for _, detail in announced(run)] == ["p"] * is_announced
+    assert not any({"audit_share", "routed_as"} & detail.keys() for _, detail in announced(run))
+    assert "KeepLabel" in run.states
+    assert "queue" not in record(bay)
+
+
 @pytest.mark.parametrize(
     ("function", "error", "status", "code", "kind"),
     [
