@@ -212,10 +212,14 @@ BOMBS = {
 READ = """
 import resource, sys
 from pathlib import Path
-from tests.unit.test_monitoring_captures import read
+from rich.progress import Progress
+from loading_bay.report.predictions import read_predictions
+from loading_bay.report.sources import capture_files
+from loading_bay.stack.window import Window
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 before = peak()
-found = read(Path(sys.argv[1]))
+files = capture_files(sys.argv[1], Window(), Path(sys.argv[1]).with_name("cache"), Progress(disable=True))
+found = read_predictions(files, ("bicycle", "motorcycle"), Window())
 print(peak() - before, len(found.table), sum(found.skipped_records().values()), len(found.skipped))
 """
 

@@ -234,6 +234,6 @@ def test_a_mail_that_is_sent_again_has_no_line_but_its_own(bay: Interpreter) -> 
     run = bay.run("RunAgain", {})
 
     (mail,) = [arguments["Message"] for integration, arguments in run.calls if integration.service == "sns"]
-    beginnings = ["Photo Rejected", "Photo: ", "Driver: ", "Why: ", "Scores: ", "Decided at ", "What helps: "]
+    beginnings = ["Photo Rejected", "Photo: ", "Driver: ", "Why: ", "Scores: ", "Decided at ", "Next steps: "]
     assert [line.startswith(begin) for line, begin in zip(mail.splitlines(), beginnings, strict=True)] == [True] * 7
     assert all(each.isprintable() or each == "\n" for each in mail)
