@@ -17,7 +17,7 @@ from loading_bay.local.stack import Options, Stack
 from loading_bay.operations.reviewers import Reviewer, add_reviewer
 from loading_bay.stack.template import ROOT
 from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, scores
+from tests.integration.endpoint import Endpoint, by_colour, scores
 
 PHOTOS = ROOT / "events" / "photos"
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
@@ -29,10 +29,11 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="module")
 def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    """Return a stack whose model is never sure."""
+    """Return a stack whose model is sure of red photos alone; each of these is audited."""
     endpoint = Endpoint()
-    endpoint.answer = lambda body: scores(0.62, 0.38)
-    options = Options(endpoint_url=endpoint.url)
+    unsure = by_colour(picture("grey"))
+    endpoint.answer = lambda body: scores(0.62, 0.38) if by_colour(body).body == unsure.body else by_colour(body)
+    options = Options(endpoint_url=endpoint.url, parameters={"AuditShare": "1"})
     stack = Stack.up(tmp_path_factory.mktemp("stack"), options, say=print)
     yield Bay(stack)
     stack.down()
@@ -227,6 +228,38 @@ def test_too_late_to_undo_a_decision_is_corrected_and_the_label_with_it(bay: Bay
     assert revisions == [2]
     wait_for(lambda: bay.outcome(key).label_etag)
     assert [each.rpartition("/")[0] for each in bay.labels(bay.outcome(key))] == ["labels/motorcycle"]
+
+
+def test_audited_photos_come_last_without_the_answer_and_an_answer_that_agrees_is_not_announced(
+    bay: Bay, open_as: Open
+) -> None:
+    agreed, corrected = (
+        bay.upload(picture("red", "PNG", size=(500 + number, 400)), f"audited-{number}/a.png") for number in range(2)
+    )
+    for key in (agreed, corrected):
+        wait_for(lambda key=key: any(each.in_queue("AUDIT") for each in bay.decisions(key)))  # type: ignore[misc]
+        assert bay.outcome(key).vehicle == "bicycle"
+    (unsure,) = wait(bay, "unsure/a.png")
+    page = open_as("ana")
+
+    assert shown(page) == unsure.removeprefix("uploads/")
+    expect(page.locator("#scores")).to_contain_text("62 %")
+    press(page, "1")
+    answers = {agreed.removeprefix("uploads/"): "1", corrected.removeprefix("uploads/"): "2"}
+    for _ in answers:
+        key = shown(page)
+        expect(page.locator("#scores")).not_to_contain_text("%")
+        press(page, answers[key])
+
+    expect(page.get_by_text("Nothing to review")).to_be_visible()
+    wait_for(partial(is_announced, bay, corrected))
+    events = [(event["detail"]["vehicle"], event["detail"].get("revision")) for event in bay.announced(corrected)]
+    assert events == [("bicycle", 0), ("motorcycle", 1)]
+    wait_for(lambda: bay.outcome(agreed).label_etag)
+    assert len(bay.announced(agreed)) == 1
+    assert [bay.outcome(key).reviewed_by for key in (agreed, corrected)] == ["ana", "ana"]
+    labels = [each.rpartition("/")[0] for key in (agreed, corrected) for each in bay.labels(bay.outcome(key))]
+    assert labels == ["labels/bicycle", "labels/motorcycle"]
 
 
 def test_two_people_get_different_photos_and_one_of_two_decisions_counts(bay: Bay, open_as: Open) -> None:

@@ -89,7 +89,7 @@ def as_list(value: Any) -> list[Any]:
 @pytest.fixture(scope="module")
 def guarded_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     folder: Path = tmp_path_factory.mktemp("stack")
-    options = Options(endpoint_url=endpoint.url, wait_scale=0, enforce_iam=True)
+    options = Options(endpoint_url=endpoint.url, wait_scale=0, enforce_iam=True, parameters={"AuditShare": "0"})
     stack = Stack.up(folder, options, say=print)
     bay = Bay(stack)
     # The local AWS listens on plain HTTP, but enforces the inbox's policy: TLS only.
