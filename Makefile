@@ -58,8 +58,11 @@ lint: setup ## style, types, template, figures in the docs
 
 lint-page: .tools/node/installed
 	.tools/node/node_modules/.bin/biome check --config-path=.ci/biome.json functions
-	.tools/node/node_modules/.bin/tsc --noEmit --allowJs --checkJs --strict --target es2024 --module esnext \
-		--moduleResolution bundler --lib es2024,dom,dom.iterable functions/*/page/main.js
+	.tools/node/node_modules/.bin/tsc --project .ci/tsconfig.json
+
+proof: setup .tools/node/installed ## definitions, expressions and permissions against independent validators (Node)
+	$(BIN)/python -m tests.proof.cases .local/proof
+	NODE_TOOLS=$(CURDIR)/.tools/node CASES=.local/proof/cases.json node --test --test-reporter spec tests/proof/prove.mjs
 
 scan: setup .tools/scan/installed ## scanners of template, code and dependencies
 	.ci/scan
@@ -160,4 +163,4 @@ define install_tools
 	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-unit test-stack test-training soak bench fuzz lint lint-page scan sbom licences setup-browser pictures recording lock clean
+.PHONY: help setup setup-training demo test test-unit test-stack test-training soak bench fuzz lint lint-page proof scan sbom licences setup-browser pictures recording lock clean

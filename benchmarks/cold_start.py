@@ -56,6 +56,8 @@ SETTINGS = {
     "AWS_LAMBDA_FUNCTION_VERSION": "1",
     "AWS_LAMBDA_LOG_FORMAT": "JSON",
     "CONFIDENCE_THRESHOLD": "0.9",
+    "AUDIT_SHARE": "0.02",
+    "AUDIT_SALT": "salt",
     "ENDPOINT_NAME": "loading-bay",
     "IMAGE_SHAPE": str(read_template()["Parameters"]["ImageShape"]["Default"]),
     "IMAGE_SIZE": str(read_template()["Parameters"]["ImageSize"]["Default"]),

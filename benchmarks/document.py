@@ -111,9 +111,9 @@ def _bill_lines(_: Mapping[str, Any], __: str) -> str:
 
 
 def _priced(prices: Prices) -> str:
-    """Say where the prices come from."""
+    """Return the source of the prices, with their region and date."""
     source = "[AWS list prices](https://aws.amazon.com/pricing/)"
-    return f"{source} of {prices.region}, noted from memory on {prices.noted}.\n\n"
+    return f"{source} of {prices.region}, noted on {prices.noted}.\n\n"
 
 
 def _sources(model: Mapping[str, Any], pictures: str) -> str:

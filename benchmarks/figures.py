@@ -24,7 +24,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Figure":
-        """Summarise the values of some runs; a single run has no spread."""
+        """Summarise the values of some runs; a single run is its own quartiles."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0], 1)
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")

@@ -18,7 +18,7 @@ PUBLISHED = Reading("published versions", Figure.of([46, 53, 60]))
 
 
 def run(runs: int) -> Result:
-    """Build once, for Lambda's runtime and processor; sizes do not vary."""
+    """Build once, for the Lambda runtime and processor; sizes do not vary."""
     before = machine.load()
     with tempfile.TemporaryDirectory() as folder:
         build = [str(SAM), "build", "--template", str(ROOT / "template.yaml"), "--build-dir", folder]

@@ -76,7 +76,7 @@ def earlier_figures(name: str, folder: Path = FOLDER) -> dict[str, float]:
 
 
 def change(now: float, before: float | None) -> str:
-    """Describe the change since the last run in per cent, or return nothing for a change within the usual spread."""
+    """Describe the change since the last run in per cent; a change within the usual spread is `=`."""
     if before is None or not before:
         return "new"
     share = now / before - 1
@@ -87,9 +87,9 @@ def table(result: Result, before: dict[str, float]) -> Table:
     """Format a result as a table."""
     shown = Table(title=f"{result.title} (load {result.load:g})", title_justify="left", box=SIMPLE_HEAD)
     shown.add_column("")
-    for heading in ("ours", "spread", "baseline", "ratio", "limit", "ratio", "since last"):
+    for heading in ("result", "spread", "baseline", "ratio", "lower bound", "ratio", "since last"):
         shown.add_column(heading, justify="right")
-    shown.add_column("reach")
+    shown.add_column("target")
     for row in result.rows:
         shown.add_row(
             row.what,

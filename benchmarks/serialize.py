@@ -44,7 +44,7 @@ processes = ["self"]
 statuses = [Path(f"/proc/{{each}}/status").read_text() for each in processes]
 print(sum(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) for status in statuses) / 1024)
 """
-PEAK_OURS = """
+PEAK_DECODER = """
 from functions.photo.decoder import Decoder
 decoder = Decoder(max_pixels=50_000_000)
 decoder.square(Path(sys.argv[1]).read_bytes(), 64)
@@ -99,17 +99,17 @@ def _time(kind: str, runs: int) -> Row:
         for work in subjects.values():
             work()  # codecs load on first use
         measures = {name: cpu_milliseconds(work) for name, work in subjects.items()}
-        found = interleave({"ours": lambda: _both_processes(decoder, data), **measures}, runs)
+        found = interleave({"decoder": lambda: _both_processes(decoder, data), **measures}, runs)
     asked = "scaled decode" in limits
     readings = [Reading(name, found[name]) for name in limits]
     return Row(
         f"{kind}, 12 megapixels, {len(data) / 1e6:.1f} MB",
         "ms CPU",
-        found["ours"],
+        found["decoder"],
         Reading("full decode", found["full decode"]),
         readings[0] if readings else None,
         f"≤ {REACH_OF_SCALED_DECODE} × scaled decode" if asked else "",
-        found["ours"].median <= REACH_OF_SCALED_DECODE * found["scaled decode"].median if asked else None,
+        found["decoder"].median <= REACH_OF_SCALED_DECODE * found["scaled decode"].median if asked else None,
         "; ".join(f"{other.name} {other.figure} ms" for other in readings[1:]),
     )
 
@@ -136,18 +136,18 @@ def _memory(kind: str, size: tuple[int, int], name: str, runs: int) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo"
         path.write_bytes(photo(kind, size))
-        works = {"ours": PEAK_OURS, "full decode": PEAK_FULL, "bare interpreter": ""}
+        works = {"decoder": PEAK_DECODER, "full decode": PEAK_FULL, "bare interpreter": ""}
         subjects = {label: partial(_peak, work, path) for label, work in works.items()}
         # Memory varies far less than time, and every run decodes a large photo, so few runs are enough.
         found = interleave(subjects, max(1, runs // 5))
     return Row(
         f"{kind}, {name}, memory",
         "MiB",
-        found["ours"],
+        found["decoder"],
         Reading("full decode", found["full decode"]),
         Reading("bare interpreter", found["bare interpreter"]),
         f"≤ {REACH_MEGABYTES} MB",
-        found["ours"].median * 2**20 <= REACH_MEGABYTES * 1e6,
+        found["decoder"].median * 2**20 <= REACH_MEGABYTES * 1e6,
     )
 
 

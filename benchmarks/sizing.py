@@ -43,7 +43,7 @@ class Work:
         return self.cpu * _stretch(memory) + self.waiting
 
     def cold_milliseconds(self, memory: int) -> float:
-        """Return the duration (ms) from a fresh process, without Lambda's preparations."""
+        """Return the duration (ms) from a fresh process, without the preparations of Lambda."""
         return self.cold_cpu * _stretch(memory) + self.waiting
 
     def price_of_a_million(self, memory: int, prices: Prices) -> float:

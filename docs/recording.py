@@ -112,7 +112,7 @@ text {{ font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans M
 def main(output: Path) -> None:
     """Run make demo in a terminal, and write its recording to OUTPUT."""
     frames = list(record(["make", "demo"]))
-    output.write_text(moving(frames))
+    output.write_text(moving(frames).replace(str(ROOT), "/home/you/loading-bay"))
     click.echo(f"{output}: {frames[-1][0]:.0f} s, {output.stat().st_size / 1000:.0f} kB")
 
 

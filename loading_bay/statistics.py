@@ -4,6 +4,7 @@ SciPy would add a hundred megabytes for these few lines; the tests compare them 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NORMAL = NormalDist()
+TAIL = 0.025  # on each side of a 95 % interval
 # Counts outcomes as equally likely despite rounding, as R and SciPy do.
 _ROUNDING = 1e-7
 
@@ -40,6 +42,36 @@ def share(count: int, of: int) -> Share:
     low = 0.0 if count == 0 else centre - reach
     high = 1.0 if count == of else centre + reach
     return Share(count / of, low, high, count, of)
+
+
+def sampled_share(count: int, of: int, population: int) -> Share:
+    """Return the share of a population, of which `count` of `of` were found in a sample, with its exact 95 % interval.
+
+    The sample is drawn without replacement, so the interval shrinks to a point as the sample becomes the population.
+
+    Source: W. Cochran, Sampling Techniques, 1977, section 3.6: both tails of the hypergeometric distribution.
+    """
+    if of == 0:
+        return Share(math.nan, math.nan, math.nan, count, of)
+    outcomes = np.arange(min(of, population) + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, population + 1)))])
+
+    def tails(in_population: int) -> tuple[float, float]:
+        """Return the probabilities of at most, and of at least, `count` in the sample."""
+        possible = outcomes[(outcomes <= in_population) & (of - outcomes <= population - in_population)]
+        others = population - in_population
+        log_chances = (
+            logs[in_population] - logs[possible] - logs[in_population - possible]
+            + logs[others] - logs[of - possible] - logs[others - of + possible]
+        )  # fmt: skip
+        chances = np.exp(log_chances - log_chances.max())
+        chances /= chances.sum()
+        return float(chances[possible <= count].sum()), float(chances[possible >= count].sum())
+
+    candidates = range(count, population - of + count + 1)
+    least = bisect_left(candidates, True, key=lambda found: tails(found)[1] > TAIL)
+    most = bisect_left(candidates, True, key=lambda found: tails(found)[0] <= TAIL)
+    return Share(count / of, candidates[least] / population, candidates[most - 1] / population, count, of)
 
 
 def binomial_test(count: int, of: int, expected: float) -> float:

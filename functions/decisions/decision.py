@@ -14,9 +14,10 @@ Status = Literal["ROUTED", "REVIEW", "REJECTED", "FAILED", "CLAIMED"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 # The statuses of a photo that has been decided, for good or until it runs again.
 OUTCOMES = frozenset(STATUSES) - {"CLAIMED"}
-# The queues of unfinished photos. OPEN: claimed, failed for now or not announced. REVIEW: waiting for a person.
-# FAILED: given up. The table's index spreads each queue over shards, by the first digit of the photo's claim.
-Queue = Literal["OPEN", "REVIEW", "FAILED"]
+# The queues of unfinished photos. OPEN: claimed, failed for now or not announced. REVIEW: waiting for a person. AUDIT:
+# routed, and chosen for a person to check. FAILED: given up. The table's index spreads each queue over shards, by the
+# first digit of the photo's claim.
+Queue = Literal["OPEN", "REVIEW", "AUDIT", "FAILED"]
 SHARDS = "0123456789abcdef"
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -56,6 +57,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     due_at: int | None = None
     execution_arn: str | None = None
     uploaded_at: _Moment | None = None
+    driver: str | None = None
     order: str | None = None
     decided_at: _Moment | None = None
     announced_at: _Moment | None = None
@@ -68,8 +70,11 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     vehicle: str | None = None
     bay: str | None = None
     order_range: str | None = None
+    audit_share: float | None = None  # the share of routed photos that were audited when this one was chosen
+    routed_as: str | None = None  # the model's outcome, as VEHICLE:BAY:ORDERS, of a photo that a person audited
     error: str | None = None
     reason: str | None = None
+    reason_code: str | None = None  # a ReasonCode, or one of a later version
     lease_by: str | None = None
     lease_until: int | None = None
     review_id: str | None = None
@@ -77,6 +82,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     reviewed_at: _Moment | None = None
     revision: int | None = None
     unsure_reason: str | None = None
+    unsure_code: str | None = None
     undone_ids: tuple[str, ...] = ()
     label: str | None = None
     label_etag: str | None = None
@@ -95,6 +101,11 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     def place(self) -> str:
         """Where the driver goes and which orders to take, or an empty string."""
         return f"{self.bay} ({self.order_range})" if self.bay else ""
+
+    @property
+    def whose(self) -> str:
+        """The driver and the order that the photo belongs to, as far as they are known."""
+        return ", ".join(filter(None, (self.driver, f"order {self.order}" if self.order else "")))
 
     @property
     def why(self) -> str:
@@ -119,6 +130,16 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether a person can decide the photo now: the model was unsure, and that has been announced."""
         return self.status == "REVIEW" and self.in_queue("REVIEW")
 
+    @property
+    def needs_audit(self) -> bool:
+        """Whether a person can audit the photo now: it was chosen when the driver was routed, and that is announced."""
+        return self.status == "ROUTED" and self.in_queue("AUDIT")
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person can decide the photo now."""
+        return self.needs_review or self.needs_audit
+
     def holder(self, now: float) -> str:
         """Return the name of the person who holds the photo at a Unix time, or an empty string."""
         return self.lease_by or "" if (self.lease_until or 0) >= now else ""
@@ -126,7 +147,18 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def went_to_a_person(self) -> bool:
         """Whether the model was not sure enough, even if a person has routed the driver since."""
-        return self.status == "REVIEW" or self.reviewed_by is not None
+        return self.status == "REVIEW" or (self.reviewed_by is not None and self.audit_share is None)
+
+    @property
+    def guess(self) -> str:
+        """The model's likeliest class, also if a person has decided otherwise; empty without an answer of the model."""
+        scores = self.probabilities or {}
+        return max(scores, key=scores.__getitem__, default="")
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether a person saw something else than the model."""
+        return self.reviewed_by is not None and self.answer != self.guess
 
     @property
     def score(self) -> float | None:

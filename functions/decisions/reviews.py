@@ -1,4 +1,4 @@
-"""A person's decision about a photo: recorded under a condition, undone for a while, corrected afterwards.
+"""A person's decision about a photo: recorded conditionally, undoable for a while, correctable afterwards.
 
 The review page and the command line both decide through this module. The table's conditions make a decision happen
 once; the workflow `AnnounceReview`, started under one name per decision, announces it once.
@@ -20,32 +20,37 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from .classes import NEITHER, VehicleClass
 from .decision import Decision, timestamp
+from .reason_code import ReasonCode
 from .table import Conflict, DecisionsTable, UnknownPhoto
 
+LABELS = "labels/"  # AnnounceReview keeps a copy of each decided photo here
 LEASE_SECONDS = 120
-ANNOUNCE_SECONDS = 180  # after this, RunAgain starts the announcement that a function did not live to start
-MOST_UNDONE = 50  # of one photo: the ids of undone decisions are kept, and a record is bounded
+ANNOUNCE_SECONDS = 180  # after this, RunAgain starts the announcement of a function that died before it could
+MOST_UNDONE = 50  # per photo: its record keeps the ids of undone decisions, and its size is limited
 REVIEW_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Attributes of a record. A write that leaves a state behind removes its attributes.
-OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason")
-SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision", "unsure_reason")
+OUTCOME = ("status", "vehicle", "bay", "order_range", "error", "reason", "reason_code")
+BEFORE = ("unsure_reason", "unsure_code", "routed_as")  # the outcome before the first decision, which an undo restores
+SIGNATURE = ("reviewed_by", "reviewed_at", "reviewed_on", "review_id", "revision")
+LABEL = ("label", "label_etag", "replaced_label")
 LEASE = ("lease_by", "lease_until")
 
 # Conditions on a record.
 NEEDS_REVIEW = Attr("status").eq("REVIEW") & Attr("queue").begins_with("REVIEW#")
+NEEDS_AUDIT = Attr("status").eq("ROUTED") & Attr("queue").begins_with("AUDIT#")
 CAN_BE_UNDONE = Attr("review_closed_at").not_exists() & Attr("revision").eq(1)
 IS_CLOSED = Attr("review_closed_at").exists()
 
 
 def free_for(reviewer: str, now: float) -> ConditionBase:
-    """Return the condition that nobody else has the photo in hand."""
+    """Return the condition that nobody else holds the photo."""
     expired = Attr("lease_until").not_exists() | Attr("lease_until").lt(int(now))
     return expired | Attr("lease_by").eq(reviewer)
 
 
 def never_undone(review_id: str) -> ConditionBase:
-    """Return the condition that a decision was not undone before, so a late copy of it counts for nothing."""
+    """Return the condition that a decision was not undone before, so a late copy of it is ignored."""
     return Attr("undone_ids").not_exists() | ~Attr("undone_ids").contains(review_id)
 
 
@@ -69,24 +74,25 @@ class Desk:
 
     @cached_property
     def answers(self) -> tuple[str, ...]:
-        """Every answer: the classes in the order of the model's answers, and last the one for none of them."""
+        """Every answer: the classes in the order of the model's scores, then `neither`."""
         return (*self.classes, NEITHER)
 
     def read(self, photo: str) -> Decision:
-        """Return the record of a photo that is, or was, in review.
+        """Return the record of a photo that is, or was, in review or audited.
 
         Raises:
-            UnknownPhoto: the photo does not exist, or the model was sure of it, so it never was in review.
+            UnknownPhoto: the photo does not exist, or the model was sure of it and nobody audits it.
         """
         decision = self.table.get(photo)
-        if decision is None or (decision.status != "REVIEW" and decision.review_id is None):
+        if decision is None or not (decision.status == "REVIEW" or decision.needs_audit or decision.review_id):
             raise UnknownPhoto("this photo is not in review")
         return decision
 
     def decide(self, photo: str, answer: str, *, review_id: str, reviewer: str) -> Decision:
         """Record a person's answer for a photo that needs review, and start its announcement; returns the record.
 
-        The same `review_id` again changes nothing and returns the same.
+        An audited photo is decided in the same way; the answer is announced only if it differs from the model's.
+        Repeating a `review_id` changes nothing and returns the same record.
 
         Args:
             photo: the photo's name in the table.
@@ -102,8 +108,10 @@ class Desk:
         self._check(answer, review_id)
         decision = self.read(photo)
         changes = self._outcome(answer) | _signature(decision, review_id, reviewer, revision=1)
-        changes |= {"unsure_reason": decision.reason, **dict.fromkeys(LEASE)}
-        when = NEEDS_REVIEW & free_for(reviewer, time.time()) & never_undone(review_id)
+        changes |= _label(decision, answer, review_id)
+        changes |= _before(decision) | dict.fromkeys(LEASE)
+        waits = NEEDS_AUDIT if decision.needs_audit else NEEDS_REVIEW
+        when = waits & free_for(reviewer, time.time()) & never_undone(review_id)
         return self._take(decision, changes, when, lambda stored: _why_not_decided(stored, review_id))
 
     def undo(self, photo: str, *, review_id: str, reviewer: str) -> Decision:
@@ -116,11 +124,8 @@ class Desk:
         decision = self.read(photo)
         if len(decision.undone_ids) >= MOST_UNDONE and review_id not in decision.undone_ids:
             raise Conflict("this photo was undone too often; correct the decision instead", decision)
-        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *SIGNATURE)) | {
-            "status": "REVIEW",
-            "error": "LowConfidence",
-            "reason": decision.unsure_reason or "",
-            "queue": decision.shard_of("REVIEW"),
+        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *BEFORE, *SIGNATURE, *LABEL)) | _restored(decision)
+        changes |= {
             "due_at": int(decision.claimed_at.timestamp()),
             "undone_ids": [*decision.undone_ids, review_id],
             "lease_by": reviewer,
@@ -130,8 +135,8 @@ class Desk:
         try:
             return self.table.update(photo, changes, when)
         except Conflict as conflict:
-            if conflict.decision.needs_review and review_id in conflict.decision.undone_ids:
-                return conflict.decision  # a twin of this very request was quicker
+            if conflict.decision.waits and review_id in conflict.decision.undone_ids:
+                return conflict.decision  # a duplicate of this request was faster
             raise Conflict(_why_not_undone(conflict.decision, review_id, reviewer), conflict.decision) from None
 
     def correct(self, photo: str, answer: str, *, review_id: str, reviewer: str, corrects: str) -> Decision:
@@ -154,7 +159,8 @@ class Desk:
         if decision.review_id == corrects and decision.answer == answer:
             raise InvalidAnswer(f"the decision is {answer} already")
         signature = _signature(decision, review_id, reviewer, revision=(decision.revision or 0) + 1)
-        changes = self._outcome(answer) | signature | {"review_closed_at": None}
+        label = _label(decision, answer, review_id)
+        changes = self._outcome(answer) | signature | label | {"review_closed_at": None}
         when = decided_as(corrects) & IS_CLOSED
         return self._take(decision, changes, when, lambda stored: _why_not_corrected(stored, corrects))
 
@@ -167,7 +173,12 @@ class Desk:
     def _outcome(self, answer: str) -> dict[str, Any]:
         chosen = self.classes.get(answer)
         if chosen is None:
-            outcome = {"status": "REJECTED", "error": "NoVehicle", "reason": "a person sees none of the vehicles"}
+            outcome = {
+                "status": "REJECTED",
+                "error": "NoVehicle",
+                "reason": "a person sees none of the vehicles",
+                "reason_code": ReasonCode.NO_VEHICLE,
+            }
         else:
             outcome = {"status": "ROUTED", "vehicle": answer, "bay": chosen.bay, "order_range": chosen.order_range}
         return dict.fromkeys(OUTCOME) | outcome
@@ -181,13 +192,13 @@ class Desk:
                 decision = self.table.update(decision.photo, changes, when)
             except Conflict as conflict:
                 decision = conflict.decision
-                if decision.review_id != changes["review_id"]:  # else a twin of this very request was quicker
+                if decision.review_id != changes["review_id"]:  # else a duplicate of this request was faster
                     raise Conflict(why_not(decision), decision) from None
         self._announce(decision)
         return decision
 
     def _announce(self, decision: Decision) -> None:
-        """Start the announcement of a decision; where that fails, RunAgain does it some minutes later."""
+        """Start the announcement of a decision; if that fails, RunAgain starts it some minutes later."""
         named = {"photo": decision.photo, "review_id": decision.review_id}
         # The photo is part of the name, as a client may use one id for two photos.
         name = f"{decision.review_id}-{hashlib.sha256(decision.photo.encode()).hexdigest()[:16]}"
@@ -213,12 +224,43 @@ def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: i
     }
 
 
+def _before(decision: Decision) -> dict[str, Any]:
+    """Return the attributes that keep the outcome before the first decision."""
+    if decision.needs_audit:
+        return {"routed_as": f"{decision.vehicle}:{decision.bay}:{decision.order_range}"}
+    return {"unsure_reason": decision.reason, "unsure_code": decision.reason_code}
+
+
+def _restored(decision: Decision) -> dict[str, Any]:
+    """Return the outcome before the first decision, and its queue."""
+    if decision.routed_as:
+        routed = dict(zip(("vehicle", "bay", "order_range"), decision.routed_as.split(":"), strict=True))
+        return {"status": "ROUTED", "queue": decision.shard_of("AUDIT"), **routed}
+    return {
+        "status": "REVIEW",
+        "error": "LowConfidence",
+        "reason": decision.unsure_reason or "",
+        "reason_code": decision.unsure_code,
+        "queue": decision.shard_of("REVIEW"),
+    }
+
+
+def _label(decision: Decision, answer: str, review_id: str) -> dict[str, Any]:
+    """Return the location of the decision's label, and the label that it replaces.
+
+    The key is recorded with the decision and never used again, so a label that the table does not name counts for
+    nothing, and an announcement that comes too late deletes its own copy only.
+    """
+    label = f"{LABELS}{answer}/{decision.claim}-{review_id}"
+    return {"label": label, "label_etag": None, "replaced_label": decision.label or None}
+
+
 def _why_not_decided(stored: Decision, review_id: str) -> str:
     if stored.review_id is not None:
         return f"{stored.reviewed_by} has decided: {stored.answer}"
     if review_id in stored.undone_ids:
         return "this decision was undone"
-    if stored.needs_review:
+    if stored.waits:
         return f"{stored.lease_by or 'somebody'} is looking at this photo"
     return "this photo is no longer waiting for review"
 

@@ -12,14 +12,14 @@ from botocore.exceptions import ClientError
 
 from .decision import SHARDS, Decision, Queue, SkippedDecision, decision_of, plain_item, separated
 
-# How many shards are read in parallel.
+# The number of shards read in parallel.
 THREADS = 8
-# The most keys that DynamoDB takes per BatchGetItem.
+# The limit of DynamoDB for the keys in one BatchGetItem.
 BATCH_GET = 100
 
 
 class UnknownPhoto(Exception):
-    """The table has no decision about this photo, or none that the caller may see."""
+    """The table does not hold a decision about this photo that the caller may see."""
 
 
 class Conflict(Exception):
@@ -105,7 +105,7 @@ class DecisionsTable:
 
         Raises:
             Conflict: the condition does not hold.
-            UnknownPhoto: the table has no such record.
+            UnknownPhoto: the record does not exist.
         """
         condition = ConditionExpressionBuilder().build_expression(when)
         values = {f":{name}": value for name, value in changes.items() if value is not None}
@@ -151,5 +151,5 @@ def decisions_in(pages: Iterable[Mapping[str, Any]]) -> Iterator[Decision | Skip
 def _known(item: Mapping[str, Any]) -> Decision:
     found = decision_of(plain_item(item))
     if isinstance(found, SkippedDecision):
-        raise UnknownPhoto("there is no record of this photo")
+        raise UnknownPhoto("this photo does not have a record")
     return found

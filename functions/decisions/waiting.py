@@ -12,7 +12,7 @@ from statistics import median
 from boto3.dynamodb.conditions import Attr
 
 from .decision import Decision
-from .reviews import LEASE, LEASE_SECONDS, NEEDS_REVIEW, free_for
+from .reviews import LEASE, LEASE_SECONDS, NEEDS_AUDIT, NEEDS_REVIEW, free_for
 from .table import BATCH_GET, Conflict, DecisionsTable, UnknownPhoto
 
 SHARD_LIMIT = 100  # photos counted per shard, so counts are exact up to 1,600
@@ -41,17 +41,19 @@ class Day:
 def hold(table: DecisionsTable, reviewer: str, *, have: Collection[str], skipped: Collection[str], want: int) -> Held:
     """Lease photos to a person until they hold `want`: those that they already `have` first, `skipped` ones last.
 
-    A lease ends after two minutes; asking again renews it.
+    Photos to audit come behind those that drivers wait for. A lease ends after two minutes; asking again renews it.
     """
-    listed, more = table.names_queued("REVIEW", most=SHARD_LIMIT)
+    reviews, more_reviews = table.names_queued("REVIEW", most=SHARD_LIMIT)
+    audits, more_audits = table.names_queued("AUDIT", most=SHARD_LIMIT)
+    listed, more = [*reviews, *audits], more_reviews or more_audits
     now = time.time()
     first = list(dict.fromkeys([*have, *listed]))[:BATCH_GET]
     records = {decision.photo: decision for decision in table.named(first)}
-    queue = [records[photo] for photo in first if photo in records and records[photo].needs_review]
+    queue = [records[photo] for photo in first if photo in records and records[photo].waits]
     holders = {decision.photo: decision.holder(now) for decision in queue}
     colleagues = Counter(name for name in holders.values() if name not in {"", reviewer})
     free = [decision for decision in queue if holders[decision.photo] in {"", reviewer}]
-    free.sort(key=lambda decision: decision.photo in skipped)  # stable: keeps the order otherwise
+    free.sort(key=lambda decision: (decision.photo in skipped, decision.needs_audit))  # stable
     leased = (_lease(table, decision, reviewer, now) for decision in free)
     return Held(list(islice(filter(None, leased), want)), len(listed), more, dict(colleagues))
 
@@ -77,11 +79,11 @@ def decisions_since(table: DecisionsTable, reviewer: str, since: datetime) -> Da
 
 
 def _lease(table: DecisionsTable, decision: Decision, reviewer: str, now: float) -> Decision | None:
-    """Lease a record to the reviewer and return it; None if somebody else was quicker."""
+    """Lease a record to the reviewer and return it; None if someone else was faster."""
     if decision.holder(now) == reviewer and (decision.lease_until or 0) - now > RENEW_SECONDS:
         return decision
     lease = {"lease_by": reviewer, "lease_until": int(now) + LEASE_SECONDS}
     try:
-        return table.update(decision.photo, lease, NEEDS_REVIEW & free_for(reviewer, now))
+        return table.update(decision.photo, lease, (NEEDS_REVIEW | NEEDS_AUDIT) & free_for(reviewer, now))
     except (Conflict, UnknownPhoto):
         return None

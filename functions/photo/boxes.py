@@ -5,21 +5,24 @@ The file is a tree of boxes (ISO/IEC 14496-12). The box `meta` names the primary
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .colour import Coding
 
 MOST_BOXES = 1_000
+# Tiles at the right and bottom edges extend beyond the picture.
+OVERHANG = 1.25
 Rectangle = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Properties:
-    """The primary item's colours, and the part of the coded picture to show."""
+    """The primary item's colours, the part of the coded picture to show, and the pixels of all tiles to decode."""
 
     coding: Coding | None = None
     aperture: bytes = b""
+    tiled_pixels: int = 0
 
     def crop(self, width: int, height: int) -> Rectangle | None:
         """Return the clean aperture of a coded picture as left, top, right and bottom, if it is a valid one."""
@@ -37,7 +40,7 @@ class Properties:
 
 def read_properties(data: memoryview) -> Properties:
     """Return the properties of the primary item; unreadable ones are left to the decoder."""
-    coding, aperture = None, b""
+    coding, aperture, tiled_pixels = None, b"", 0
     try:
         meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
         properties = dict(_boxes(meta[b"iprp"]))
@@ -49,9 +52,12 @@ def read_properties(data: memoryview) -> Properties:
                 coding = Coding(primaries, transfer)
             elif kind == b"clap":
                 aperture = bytes(body[:32])
+        for tiles in _grids(meta.get(b"iref", memoryview(b""))):
+            areas = {tile: _area(listed, _associated(properties[b"ipma"], tile)) for tile in set(tiles)}
+            tiled_pixels = max(tiled_pixels, sum(areas[tile] for tile in tiles))
     except (KeyError, IndexError, struct.error):
         return Properties()
-    return Properties(coding, aperture)
+    return Properties(coding, aperture, tiled_pixels)
 
 
 def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
@@ -75,6 +81,27 @@ def _primary_item(pitm: memoryview) -> int:
     return int(struct.unpack_from(">I" if version else ">H", pitm, 4)[0])
 
 
+def _grids(iref: memoryview) -> Iterator[tuple[int, ...]]:
+    """Yield the items of each derived picture, such as the tiles of a grid."""
+    if not iref:
+        return
+    item_format = "I" if iref[0] else "H"
+    for kind, body in _boxes(iref[4:]):
+        if kind == b"dimg":
+            _, count = struct.unpack_from(f">{item_format}H", body)
+            yield struct.unpack_from(f">{count}{item_format}", body, struct.calcsize(f">{item_format}H"))
+
+
+def _area(listed: Sequence[tuple[bytes, memoryview]], numbers: Sequence[int]) -> int:
+    """Return the pixels of an item with these properties, or 0 if its size is not among them."""
+    for number in numbers:
+        kind, body = listed[number - 1]
+        if kind == b"ispe":
+            width, height = struct.unpack_from(">II", body, 4)
+            return int(width * height)
+    return 0
+
+
 def _associated(ipma: memoryview, wanted: int) -> list[int]:
     """Return the numbers (from 1) of the properties of the item `wanted`."""
     version, has_wide_numbers = ipma[0], ipma[3] & 1
@@ -88,6 +115,6 @@ def _associated(ipma: memoryview, wanted: int) -> list[int]:
         numbers = struct.unpack_from(f">{count}{number_format}", ipma, position + 1)
         position += 1 + struct.calcsize(f">{count}{number_format}")
         if item == wanted:
-            # The highest bit says whether a reader must understand the property.
+            # The highest bit marks properties that a reader must understand.
             return [number & (0x7FFF if has_wide_numbers else 0x7F) for number in numbers]
     return []

@@ -33,7 +33,7 @@ REQUEST = struct.Struct("<8sIQQ")  # shape, side, most pixels, bytes of the phot
 LONGEST_ANSWER = 4096
 # Both processes map the memory that holds photo and picture, which costs a tenth of sending them.
 SHARED_BYTES = 100 << 20  # the maximum of MaxPhotoBytes
-# An interpreter that is linked to a shared library, like Lambda's, does not start without the first of these.
+# An interpreter that is linked to a shared library, such as the one on Lambda, does not start without the first.
 PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
 # One arena, because each reserves address space. Keeping memory for the next photo saves 1 % of its time.
 MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
@@ -147,11 +147,11 @@ class _Process:
         self._seconds = seconds
         self._patience = patience
         self._socket, theirs = socket.socketpair()
-        # The interpreter gets the variables that it needs to start and the module paths, but no credentials. An
-        # editable installation finds this package without a path, so the path is named here.
+        # The interpreter gets the variables that it needs to start and the module paths, but no credentials. This
+        # package's path is named, because an editable installation finds the package without a path.
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env["PYTHONPATH"] = os.pathsep.join(
-            str(Path(folder).resolve()) for folder in (str(Path(__file__).parents[2]), *sys.path)
+            str(Path(folder).resolve()) for folder in [str(Path(__file__).parents[2]), *sys.path]
         )
         with theirs, _shareable() as file:
             self._shared = mmap.mmap(file.fileno(), SHARED_BYTES)

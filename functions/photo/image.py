@@ -11,6 +11,7 @@ from PIL import Image, ImageChops, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from .boxes import OVERHANG
 from .colour import in_srgb
 from .errors import PhotoTooLarge, UnreadablePhoto
 from .header import Bare, bare, format_of, orientation
@@ -115,6 +116,8 @@ def _decode(
         width, height = image.size
         if width * height > max_pixels:
             raise PhotoTooLarge(f"the photo has {width} × {height} pixels, more than {max_pixels / 1e6:.0f} megapixels")
+        if (tiled := file.properties.tiled_pixels) > OVERHANG * max_pixels:
+            raise PhotoTooLarge(f"the photo's tiles have {tiled / 1e6:,.0f} megapixels")
         # libheif has already cropped a HEIC.
         aperture = file.properties.crop(width, height) if format == "AVIF" else None
         left, top, right, bottom = aperture or (0, 0, width, height)

@@ -1,24 +1,20 @@
 """Serves the page on which people decide photos, and the API that the page calls."""
 
-import base64
-import html
-import json
 import os
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 import msgspec
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
-from aws_lambda_powertools.event_handler.exceptions import BadRequestError, ForbiddenError, NotFoundError
 from botocore.config import Config
 
 from functions.decisions.classes import parse_classes
 from functions.decisions.decision import Decision, Detection, timestamp
-from functions.decisions.reviews import Desk, InvalidAnswer
+from functions.decisions.reviews import NEEDS_AUDIT, Desk, InvalidAnswer
 from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from functions.decisions.waiting import decisions_since, hold, release
 from functions.photo.decoder import Decoder
@@ -30,19 +26,20 @@ from functions.photo.errors import (
     UnreadablePhoto,
 )
 from functions.photo.storage import fetch_photo
+from functions.web.site import SignIn, body_of, guarded, serve
 
 from . import calls
 from .driver import DriversPhotos
 
-GROUP = "reviewers"
-SCOPE = "review/decide"
 RECENT = 12
 LONGEST_SIDE = 1280  # pixels of a picture; more than it gets on most screens
 THUMBNAIL_SIDE = 320
 QUALITY = 82
-PAGE = Path(__file__).parent / "page"
-TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
-ASSETS = {path.name: TYPES[path.suffix] for path in PAGE.iterdir() if path.suffix in TYPES}
+GUIDELINES = [
+    "Decide by the vehicle that the driver stands with.",
+    "Neither: another vehicle, several kinds, or none to be seen.",
+]
+BICYCLE_OR_MOTORCYCLE = "An electric bicycle is a bicycle; a moped or scooter is a motorcycle."
 
 # The HTTP status of each refusal, by error.
 REFUSALS: dict[type[Exception], int] = {
@@ -55,7 +52,6 @@ REFUSALS: dict[type[Exception], int] = {
     DecoderFailed: 503,
     StorageUnavailable: 503,
 }
-Form = TypeVar("Form", bound=calls.Call)
 
 logger = Logger(use_rfc3339=True)
 quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, max_pool_connections=10)
@@ -63,10 +59,8 @@ quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts":
 
 @dataclass(frozen=True)
 class ReviewSettings:
-    """The page's sign-in client, its texts, and the limits of an accepted photo (bytes, pixels)."""
+    """The page's texts, and the limits of an accepted photo (bytes, pixels)."""
 
-    client_id: str = os.environ["CLIENT_ID"]
-    sign_in_url: str = os.environ["SIGN_IN_URL"]
     guidelines: str = os.environ["GUIDELINES"]
     upload_prefix: str = os.environ["UPLOAD_PREFIX"]
     undo_seconds: int = int(os.environ["UNDO_SECONDS"])
@@ -85,88 +79,30 @@ desk = Desk(
     classes=parse_classes(os.environ["VEHICLE_CLASSES"]),
 )
 drivers = DriversPhotos(s3, desk.table, settings.upload_prefix)
+sign_in = SignIn(os.environ["SIGN_IN_URL"], os.environ["CLIENT_ID"], scope="review/decide", group="reviewers")
 app = APIGatewayHttpResolver()
-
-# The page may run its own scripts and style, show pictures that a script fetched, and talk to this API and the
-# sign-in. It allows nothing else, is never shown in a frame, and never turns text into markup.
-HEADERS = {
-    "Content-Security-Policy": "; ".join(
-        [
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "img-src blob:",
-            f"connect-src 'self' {settings.sign_in_url}",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        ]
-    ),
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
-    "Strict-Transport-Security": "max-age=31536000",
-    "X-Content-Type-Options": "nosniff",
-}
+serve(app, Path(__file__).parent / "page", "", sign_in)
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request of the HTTP API."""
     answer: dict[str, Any] = app.resolve(event, context)
-    return answer | {"headers": {**answer.get("headers", {}), **HEADERS}}
+    return answer | {"headers": {**answer.get("headers", {}), **sign_in.headers()}}
 
 
-# ---------------------------------------------------------------------------------------------------------- page ---
+def _decision_of(error: Exception) -> dict[str, Any]:
+    decided = error.decision if isinstance(error, Conflict) and error.decision.review_id else None
+    return {"decision": _decided(decided) if decided else None}
 
 
-@app.get("/")
-def page() -> Response[str]:
-    """Return the page; its head holds the settings that its scripts need before sign-in."""
-    public = {"signIn": settings.sign_in_url, "clientId": settings.client_id, "scope": SCOPE}
-    text = (PAGE / "index.html").read_text("utf-8").replace("{settings}", html.escape(json.dumps(public)))
-    return Response(200, "text/html; charset=utf-8", text)
+reviewers_only = guarded(sign_in, REFUSALS, _decision_of)
 
 
-@app.get("/<name>")
-def asset(name: str) -> Response[str]:
-    """Return one of the page's scripts, or its style sheet."""
-    if name not in ASSETS:
-        raise NotFoundError("there is no such page")
-    return Response(200, ASSETS[name], (PAGE / name).read_text("utf-8"))
-
-
-# ----------------------------------------------------------------------------------------------------------- API ---
-
-
-def reviewers_only(app: APIGatewayHttpResolver, next_middleware: Callable[..., Any]) -> Any:
-    """Accept only a reviewer's access token, even if API Gateway checked nothing; say why a call is refused."""
-    claims = _claims(app)
-    granted = (
-        claims.get("token_use") == "access"
-        and claims.get("client_id") == settings.client_id
-        and SCOPE in str(claims.get("scope", "")).split()
-    )
-    if not granted or not claims.get("username"):
-        raise ForbiddenError("sign in to the review page")
-    if GROUP not in _groups(str(claims.get("cognito:groups", ""))):
-        raise ForbiddenError(f"{claims['username']} is not in the group {GROUP}")
-    try:
-        return next_middleware(app)
-    except tuple(REFUSALS) as error:
-        decision = _decided(error.decision) if isinstance(error, Conflict) and error.decision.review_id else None
-        body = json.dumps({"message": str(error), "decision": decision})
-        return Response(REFUSALS[type(error)], "application/json", body)
-
-
-@app.post("/api/queue", middlewares=[reviewers_only])
+@app.post("/api/queue", middlewares=reviewers_only)
 def queue() -> dict[str, Any]:
     """Return photos that need review, the number that wait, the other active reviewers, and the day's decisions."""
-    asked = _body(calls.Queue)
+    asked = body_of(app, calls.Queue)
     release(desk.table, _reviewer(), asked.release)
     held = hold(desk.table, _reviewer(), have=asked.have, skipped=asked.skipped, want=asked.want)
     day = decisions_since(desk.table, _reviewer(), asked.since)
@@ -179,37 +115,51 @@ def queue() -> dict[str, Any]:
         "seconds": day.seconds,
         "recent": [_decided(decision) for decision in day.decisions[:RECENT]],
         "answers": list(desk.answers),
-        "guidelines": settings.guidelines,
+        "guidelines": _guidelines(),
         "undoSeconds": settings.undo_seconds,
     }
 
 
-@app.post("/api/picture", middlewares=[reviewers_only])
+def _guidelines() -> list[str]:
+    """Return the stack's guidelines, or those that suit its classes."""
+    if settings.guidelines:
+        return [each.strip() for each in settings.guidelines.split("|") if each.strip()]
+    return [*GUIDELINES, BICYCLE_OR_MOTORCYCLE] if set(desk.classes) == {"bicycle", "motorcycle"} else GUIDELINES
+
+
+@app.post("/api/picture", middlewares=reviewers_only)
 def picture() -> Response[bytes]:
     """Return a photo that is or was in review as an upright JPEG, or a thumbnail of one shown beside it.
 
     The table, not the browser, says where the photo is stored.
     """
-    asked = _body(calls.Picture)
+    asked = body_of(app, calls.Picture)
     if asked.beside is None:
         decision, side = desk.read(asked.photo), LONGEST_SIDE
     else:
         decision, side = drivers.read(asked.photo, desk.read(asked.beside)), THUMBNAIL_SIDE
-    stored = fetch_photo(
-        s3,
-        decision.bucket,
-        decision.key,
-        version_id=decision.version_id,
-        etag=decision.etag,
-        max_bytes=settings.max_bytes,
-    )
+    try:
+        stored = fetch_photo(
+            s3,
+            decision.bucket,
+            decision.key,
+            version_id=decision.version_id,
+            etag=decision.etag,
+            max_bytes=settings.max_bytes,
+        )
+    except PhotoNotFound:
+        if decision.needs_audit:  # nobody can audit it any more
+            with suppress(Conflict, UnknownPhoto):
+                desk.table.update(decision.photo, {"queue": None, "due_at": None}, NEEDS_AUDIT)
+        raise
     return Response(200, "image/jpeg", decoder.upright(stored.data, side).encode("JPEG", quality=QUALITY))
 
 
-@app.post("/api/beside", middlewares=[reviewers_only])
+@app.post("/api/beside", middlewares=reviewers_only)
 def beside() -> dict[str, Any]:
     """Return the facts of the driver's other photos of the day, without the pictures."""
-    found = drivers.beside(desk.read(_body(calls.Beside).photo))
+    decision = desk.read(body_of(app, calls.Beside).photo)
+    found = [] if decision.needs_audit else drivers.beside(decision)  # their outcomes would hint at the model's answer
     return {
         "photos": [
             {
@@ -222,10 +172,10 @@ def beside() -> dict[str, Any]:
     }
 
 
-@app.post("/api/decide", middlewares=[reviewers_only])
+@app.post("/api/decide", middlewares=reviewers_only)
 def decide() -> dict[str, Any]:
     """Record a decision, or a correction."""
-    asked = _body(calls.Decide)
+    asked = body_of(app, calls.Decide)
     given = {"review_id": asked.review_id, "reviewer": _reviewer()}
     if asked.corrects is None:
         decision = desk.decide(asked.photo, asked.answer, **given)
@@ -235,46 +185,28 @@ def decide() -> dict[str, Any]:
     return _decided(decision)
 
 
-@app.post("/api/undo", middlewares=[reviewers_only])
+@app.post("/api/undo", middlewares=reviewers_only)
 def undo() -> dict[str, Any]:
     """Undo a decision; the photo is back in the queue, held by the same person."""
-    asked = _body(calls.Undo)
+    asked = body_of(app, calls.Undo)
     decision = desk.undo(asked.photo, review_id=asked.review_id, reviewer=_reviewer())
     logger.info("undone", extra={"photo": asked.photo, "reviewer": _reviewer(), "review_id": asked.review_id})
     return _described(decision)
 
 
-def _claims(app: APIGatewayHttpResolver) -> dict[str, Any]:
-    context = app.current_event.raw_event.get("requestContext", {})
-    claims: dict[str, Any] = context.get("authorizer", {}).get("jwt", {}).get("claims", {})
-    return claims
-
-
-def _groups(claim: str) -> list[str]:
-    """Return the groups in a claim as API Gateway writes it, `[one two]`; names may contain brackets but no spaces."""
-    return (claim[1:-1] if claim.startswith("[") and claim.endswith("]") else claim).split(" ")
-
-
 def _reviewer() -> str:
-    return str(_claims(app)["username"])
-
-
-def _body(form: type[Form]) -> Form:
-    body = app.current_event.body or ""
-    try:
-        content = base64.b64decode(body) if app.current_event.is_base64_encoded else body.encode()
-        return msgspec.json.decode(content, type=form)
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"the body is not a call's JSON: {error}") from error
+    return sign_in.user(app)
 
 
 def _described(decision: Decision) -> dict[str, Any]:
-    """Return the facts of a waiting photo that a person needs."""
-    scores, found = decision.probabilities or {}, decision.detection or Detection()
+    """Return the facts that a person needs about a waiting photo; an audit is blind to the model's answer."""
+    scores = {} if decision.needs_audit else decision.probabilities or {}
+    found = (None if decision.needs_audit else decision.detection) or Detection()
     return {
         "photo": decision.photo,
         "key": decision.key,
-        "driver": drivers.driver(decision),
+        "driver": decision.driver or "",
+        "order": decision.order or "",
         "since": timestamp(decision.uploaded_at or decision.claimed_at),
         "scores": {name: scores[name] for name in desk.classes if name in scores},
         "box": msgspec.to_builtins(found.box),

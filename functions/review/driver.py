@@ -1,4 +1,4 @@
-"""The driver's other photos of the day: uploads in the same folder within twelve hours."""
+"""The driver's other photos of the day: those of the same driver, within twelve hours."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,10 +22,6 @@ class DriversPhotos:
     table: DecisionsTable
     prefix: str
 
-    def driver(self, decision: Decision) -> str:
-        """Return the name of the photo's folder below the prefix, or an empty string."""
-        return decision.key.removeprefix(self.prefix).rpartition("/")[0]
-
     def beside(self, decision: Decision) -> list[Decision]:
         """Return the decisions about a few other photos of the driver, those nearest in time, in order.
 
@@ -34,11 +30,11 @@ class DriversPhotos:
         Raises:
             StorageUnavailable: S3 did not list the photos.
         """
-        if not self._has_driver(decision):
+        if not decision.driver:
             return []
-        folder = f"{self.prefix}{self.driver(decision)}/"
+        folder = f"{self.prefix}{decision.driver}/"
         try:
-            listed = self.s3.list_objects_v2(Bucket=decision.bucket, Prefix=folder, Delimiter="/").get("Contents", [])
+            listed = self.s3.list_objects_v2(Bucket=decision.bucket, Prefix=folder).get("Contents", [])
         except (ClientError, BotoCoreError) as error:
             raise StorageUnavailable(f"S3 did not list the driver's photos: {error}") from error
         nearest = sorted(listed, key=lambda each: abs(each["LastModified"] - _moment(decision)))[: MOST + 1]
@@ -57,16 +53,12 @@ class DriversPhotos:
             raise UnknownPhoto("this is not a photo of the same driver and day")
         return other
 
-    def _has_driver(self, decision: Decision) -> bool:
-        return decision.key.startswith(self.prefix) and self.driver(decision) != ""
-
     def _stands_beside(self, decision: Decision, other: Decision) -> bool:
         return (
             other.photo != decision.photo
             and other.bucket == decision.bucket
-            and self._has_driver(decision)
-            and self._has_driver(other)
-            and self.driver(other) == self.driver(decision)
+            and other.driver == decision.driver
+            and bool(decision.driver)
             and abs(_moment(other) - _moment(decision)) <= NEAR
         )
 

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from functions.decisions.classes import VehicleClass, parse_classes
 
-from .confidence import LowConfidence, choose_vehicle
+from .confidence import LowConfidence, choose_vehicle, is_audited
 
 logger = Logger(use_rfc3339=True)
 metrics = Metrics()
@@ -17,10 +17,12 @@ metrics = Metrics()
 
 @dataclass(frozen=True)
 class ThresholdSettings:
-    """The lowest accepted confidence (0 to 1), and the classes in the model's order."""
+    """The lowest accepted confidence (0 to 1), the classes in the model's order, the share audited and its salt."""
 
     threshold: float = float(os.environ["CONFIDENCE_THRESHOLD"])
     classes: tuple[VehicleClass, ...] = tuple(parse_classes(os.environ["VEHICLE_CLASSES"]).values())
+    audit_share: float = float(os.environ["AUDIT_SHARE"])
+    audit_salt: str = os.environ["AUDIT_SALT"]
 
 
 settings = ThresholdSettings()
@@ -29,7 +31,7 @@ settings = ThresholdSettings()
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Add `vehicle`, `confidence`, `bay` and `order_range` to the record.
+    """Add `vehicle`, `confidence`, `bay` and `order_range` to the record, and `audit_share` if a person audits it.
 
     Raises:
         LowConfidence: a person decides.
@@ -44,9 +46,15 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         raise
     metrics.add_metric("PhotosRouted", MetricUnit.Count, 1)
     logger.info("vehicle chosen", extra=about | {"vehicle": choice.vehicle.name, "confidence": choice.confidence})
-    return event | {
-        "vehicle": choice.vehicle.name,
-        "confidence": choice.confidence,
-        "bay": choice.vehicle.bay,
-        "order_range": choice.vehicle.order_range,
-    }
+    photo = f"{event.get('s3_key')}#{event.get('etag')}"
+    audited = is_audited(photo, settings.audit_share, settings.audit_salt)
+    return (
+        event
+        | ({"audit_share": settings.audit_share} if audited else {})
+        | {
+            "vehicle": choice.vehicle.name,
+            "confidence": choice.confidence,
+            "bay": choice.vehicle.bay,
+            "order_range": choice.vehicle.order_range,
+        }
+    )

@@ -1,9 +1,11 @@
-"""Commands for batches: start, follow, retry, list."""
+"""Commands for batches: start, follow, show, retry, list."""
 
 import json
 import sys
 import time
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -13,12 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from loading_bay.operations.batch import Batch, new_name, recent_batches
-from loading_bay.operations.manifest import checked_manifest, checked_prefix, named_photo, put_manifest
+from loading_bay.operations.manifest import checked_keys, checked_manifest, checked_prefix, put_manifest
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.text import printable
 
-from .commands import Commands, echo_json, json_option, with_stack
+from .commands import Commands, echo_json, json_option, say, with_stack
 
+REJECTED = 3  # the exit code of a batch in which photos were rejected, and none failed
 COUNTS = ("in_review", "rejected", "failed", "already_decided")
 
 console = Console(highlight=False)
@@ -56,7 +59,7 @@ def start(
         raise click.UsageError("give KEYS, --prefix or --manifest, not several of them")
     name = Batch(deployed, name or new_name()).name
     if keys:
-        manifest = put_manifest(deployed, name, map(named_photo, keys))
+        manifest = put_manifest(deployed, name, checked_keys(deployed, keys))
     elif manifest is not None:
         manifest = checked_manifest(deployed, manifest, name)
     else:
@@ -72,9 +75,34 @@ def start(
 def follow(deployed: Deployed, name: str, as_json: bool) -> None:
     """Follow a batch until it ends.
 
-    The exit code is 1 if any photo failed.
+    The exit code is 1 if any photo failed, else 3 if any was rejected.
     """
     _follow(Batch(deployed, name), as_json)
+
+
+@batch.command(examples=["march", "march --rejected --local"])
+@click.argument("name")
+@with_stack
+@click.option("--rejected", is_flag=True, help="List the rejected photos, each with its reason.")
+@json_option
+def show(deployed: Deployed, name: str, rejected: bool, as_json: bool) -> None:
+    """Show the summary of a finished batch.
+
+    The exit code is 1 if any photo failed, else 3 if any was rejected.
+    """
+    found = Batch(deployed, name)
+    if not rejected:
+        _show(found, as_json)
+    found.summary()  # which a batch that is running does not have yet
+    photos = list(found.rejected())
+    if as_json:
+        echo_json([{"photo": photo.photo, "error": photo.error, "reason": photo.reason} for photo in photos])
+    else:
+        for photo in photos:
+            say(photo.key)
+            say(f"    {photo.why}")
+        say(f"{len(photos)} rejected in batch {name}")
+    sys.exit(REJECTED if photos else 0)
 
 
 @batch.command(examples=["march --wait"])
@@ -83,11 +111,11 @@ def follow(deployed: Deployed, name: str, as_json: bool) -> None:
 @click.option("--wait", is_flag=True, help="Follow the batch until it ends.")
 @json_option
 def retry(deployed: Deployed, name: str, wait: bool, as_json: bool) -> None:
-    """Run again the photos that failed in a batch, and only those."""
+    """Retry only the photos that failed in a batch."""
     failed = Batch(deployed, name)
     again = failed.retry()
     for row in failed.unnamed:
-        click.echo(f"left out, as it names no photo: {printable(json.dumps(row))[:120]}", err=True)
+        say(f"left out a row without a photo: {json.dumps(row)[:120]}", err=True)
     if again is None:
         click.echo(f"nothing failed in batch {name}", err=True)
     else:
@@ -108,7 +136,7 @@ def list_batches(deployed: Deployed, as_json: bool) -> None:
         ])  # fmt: skip
         return
     for execution, summary in found:
-        click.echo(f"{execution['startDate']:%Y-%m-%d %H:%M:%S}  {execution['status']:<10} {execution['name']}")
+        say(f"{execution['startDate']:%Y-%m-%d %H:%M:%S}  {execution['status']:<10} {execution['name']}")
         if summary:
             click.echo(f"    {_counts(summary)}")
 
@@ -136,14 +164,22 @@ def _follow(batch: Batch, as_json: bool) -> None:
     except KeyboardInterrupt:
         click.echo(f"the batch is still running; follow it with: {batch.command('follow')}", err=True)
         sys.exit(130)
+    _show(batch, as_json)
+
+
+def _show(batch: Batch, as_json: bool) -> NoReturn:
+    """Print the summary of a batch, and exit with the code that tells how it went."""
     summary = batch.summary()
     if as_json:
         echo_json(summary)
     else:
-        console.print(_summary_table(summary))
+        reasons = Counter(photo.reason_code or photo.error or "unknown" for photo in batch.rejected())
+        console.print(_summary_table(summary, reasons))
     if summary["failed"]:
-        click.echo(f"run the failed photos again with: {batch.command('retry')}", err=True)
-        sys.exit(1)
+        say(f"retry the failed photos with: {batch.command('retry')}", err=True)
+    if summary["rejected"]:
+        say(f"see why photos were rejected with: {batch.command('show', '--rejected')}", err=True)
+    sys.exit(1 if summary["failed"] else REJECTED if summary["rejected"] else 0)
 
 
 def _show_progress(batch: Batch, progress: Progress, task: TaskID) -> None:
@@ -158,12 +194,14 @@ def _show_progress(batch: Batch, progress: Progress, task: TaskID) -> None:
         time.sleep(max(0.5, 9 * (time.monotonic() - asked)))
 
 
-def _summary_table(summary: dict[str, Any]) -> Table:
+def _summary_table(summary: dict[str, Any], reasons: Mapping[str, int]) -> Table:
     table = Table(box=SIMPLE_HEAD, title=f"batch {summary['batch_id']}", title_justify="left")
     table.add_column("photos")
     table.add_column(str(summary["photos"]), justify="right")
+    table.add_column("reasons")
+    why = ", ".join(f"{count} {printable(code)}" for code, count in reasons.items())
     for vehicle, count in summary["routed"].items():
         table.add_row(f"routed: {escape(vehicle)}", str(count))
     for name in (*COUNTS, "seconds"):
-        table.add_row(name.replace("_", " "), str(summary[name]))
+        table.add_row(name.replace("_", " "), str(summary[name]), escape(why) if name == "rejected" else "")
     return table

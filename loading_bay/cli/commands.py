@@ -1,5 +1,6 @@
 """The building blocks of every command: help with examples, shared options, and one line per error."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
@@ -12,12 +13,13 @@ import msgspec
 
 from loading_bay.stack.deployed import STACK_NAME, Deployed
 from loading_bay.stack.errors import AWS_ERRORS, UserError, describe
+from loading_bay.stack.text import printable
 
 AWS_VARIABLES = "Environment: AWS_PROFILE and AWS_DEFAULT_REGION select the account and region."
 
 
 class Command(click.Command):
-    """A command whose help ends with examples, which are given without the command's name."""
+    """A command whose help ends with examples; `examples` leaves out the command's name."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **more: Any) -> None:
         super().__init__(*args, **more)
@@ -122,6 +124,12 @@ def find_stack(local: bool, stack_name: str, region: str | None) -> Deployed:
     return replace(Deployed.find(stack_name, region), options=(*named, *placed))
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print one line, whose text may come from outside."""
+    click.echo(printable(text), err=err)
+
+
 def echo_json(value: Any) -> None:
     """Print a value as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    click.echo("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))

@@ -33,7 +33,7 @@ from loading_bay.stack.errors import UserError
 from loading_bay.stack.hints import command
 from loading_bay.stack.text import duration
 
-from .commands import Command, echo_json, json_option
+from .commands import Command, echo_json, json_option, say
 from .steps import steps
 
 DEMO = HOME / "demo"
@@ -41,7 +41,7 @@ DEMO_SECONDS = 600  # ten times as long as a busy machine needs
 FUNCTIONS = {"serialize": "SerializeFunction", "inference": "InferenceFunction", "threshold": "ThresholdFunction"}
 WORKFLOWS = {"photo": "StateMachineArn", "batch": "BatchStateMachineArn"}
 # Source of log lines → name of the function in the functions' log.
-LOGS = {"functions": "", **{name: f"{name.title()}Function" for name in (*FUNCTIONS, "review")}}
+LOGS = {"functions": "", **{name: f"{name.title()}Function" for name in (*FUNCTIONS, "review", "driver")}}
 
 console = Console(highlight=False)
 
@@ -52,7 +52,7 @@ def up_options(command: Callable[..., None]) -> Callable[..., None]:
         "--model",
         type=click.Path(path_type=Path, dir_okay=False),
         default=MODEL,
-        help="ONNX model behind the endpoint.  [default: the model that ships]",
+        help="ONNX model behind the endpoint.  [default: the shipped model]",
     )
     captured = click.option(
         "--capture-percentage",
@@ -83,7 +83,7 @@ def read_options(model: Path, capture_percentage: int, parameters: Sequence[str]
     cls=Command,
     examples=["", "--demo", "--parameter ConfidenceThreshold=0.95", "--model data/model/model.onnx"],
 )
-@click.option("--demo", "with_samples", is_flag=True, help="Upload the sample photos for review, and open the page.")
+@click.option("--demo", "with_samples", is_flag=True, help="Upload the sample photos for review, and open both pages.")
 @up_options
 def up(with_samples: bool, **options: Any) -> None:
     """Start the stack on this machine.
@@ -108,11 +108,12 @@ def up(with_samples: bool, **options: Any) -> None:
         samples = enumerate(demo_photos.sample_photos(), 1)
         files = {f"driver-{number}/{photo.name}": photo.data for number, photo in samples}
         _upload(stack, Address.parse(stack.outputs["UploadUri"]), files)
-    if page := stack.outputs.get("ReviewUrl"):
-        reviewer = stack.reviewer
-        click.echo(f"\nReview page: {page}\nsign in as {reviewer['name']} with the password {reviewer['password']}")
-        if with_samples and console.is_terminal:
-            click.launch(page)
+    for title, output, group in (("Review page", "ReviewUrl", "reviewers"), ("Drivers' page", "DriverUrl", "drivers")):
+        if page := stack.outputs.get(output):
+            person = stack.people[group]
+            click.echo(f"\n{title}: {page}\nsign in as {person['name']} with the password {person['password']}")
+            if with_samples and console.is_terminal:
+                click.launch(page)
 
 
 def _start(folder: Path, options: Options) -> Stack:
@@ -125,7 +126,7 @@ def _start(folder: Path, options: Options) -> Stack:
 
 @contextmanager
 def unwinding_at_signals() -> Iterator[None]:
-    """Let SIGHUP and SIGTERM unwind the block, as Ctrl-C does, so nothing is left behind."""
+    """Let SIGHUP and SIGTERM unwind the block like Ctrl-C, so everything is cleaned up."""
 
     def end(number: int, frame: FrameType | None) -> None:
         for each in handled:
@@ -193,7 +194,7 @@ def upload(paths: tuple[Path, ...], prefix: str | None) -> None:
 
 
 def _upload(stack: Stack, place: Address, files: Mapping[str, Path | bytes], *, at_once: bool = False) -> None:
-    """Upload photos, unless `at_once` only as fast as this machine works: each further photo would start processes."""
+    """Upload photos at the pace of this machine, or all `at_once`: each photo in flight starts more processes."""
     s3, table = stack.client("s3"), _table(stack)
     in_hand = len(files) if at_once else max(2, os.cpu_count() or 1)
     waiting: dict[str, float] = {}  # a photo's name in the table, and the end of the wait for it
@@ -249,7 +250,7 @@ def invoke(target: str, event: Path) -> None:
         given = json.loads(event.read_text().replace("amzn-s3-demo-bucket", stack.outputs["InboxBucket"]))
     except ValueError as damage:
         raise UserError(f"{event} is not a sample event in JSON: {damage}") from damage
-    if "detail" in given:
+    if isinstance(given, dict) and "detail" in given:
         given = given["detail"]
     if target in FUNCTIONS:
         result, error = invoke_function(stack, FUNCTIONS[target], given)
@@ -269,18 +270,18 @@ def logs(source: str, lines: int, follow: bool) -> None:
     stack = Stack.load()
     text = _log(stack, source)
     for line in text[-lines:]:
-        click.echo(line)
+        say(line)
     with suppress(KeyboardInterrupt):
         while follow:
             time.sleep(0.5)
             seen, text = len(text), _log(stack, source)
             for line in text[seen:]:
-                click.echo(line)
+                say(line)
 
 
 def _log(stack: Stack, source: str) -> list[str]:
     if source not in LOGS:
-        return (stack.folder / f"{source}.log").read_text().splitlines()
+        return (stack.folder / f"{source}.log").read_text(errors="replace").rstrip("\n").split("\n")
     group = stack.outputs["FunctionLogs"]
     pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
     return [event["message"].rstrip() for page in pages for event in page["events"] if LOGS[source] in event["message"]]
@@ -358,8 +359,7 @@ def _show_demo(decisions: Sequence[Decision]) -> None:
     for line in reasons(decisions):
         click.echo(line)
     console.print(counts(decisions))
-    if any(decision.status == "REVIEW" for decision in decisions):
-        click.echo(f"some need review: {command('up', '--demo')} opens the page on which a person decides")
+    click.echo(f"{command('up', '--demo')} opens the pages where drivers send photos and reviewers decide")
     file = HOME / "decisions.json"
     file.write_text(json.dumps(msgspec.to_builtins(decisions), indent=2) + "\n")
     click.echo(f"decisions are in {file}, captured predictions in {DEMO / 'capture'}")

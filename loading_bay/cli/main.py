@@ -28,8 +28,10 @@ SECTIONS = {
         "replay": ("operate", "Run unfinished photos and messages again."),
         "review": ("review", "Decide the photos that the model was unsure of."),
         "reviewers": ("review", "Manage who may sign in to the review page."),
+        "drivers": ("review", "Manage who may sign in to the drivers' page."),
         "presign": ("operate", "Sign an upload of one photo by DRIVER, and print its curl command."),
         "check": ("operate", "Prove that the stack works."),
+        "erase": ("operate", "Erase the photos of DRIVER, and everything that was kept because of them."),
         "report": (
             "report",
             "Report on a stack, or on the captures in SOURCE: a folder, a file, or s3://bucket/prefix.",
@@ -43,7 +45,7 @@ COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in sect
 
 
 class LazyCommandLine(CommandLine):
-    """A group that imports the module of a command when the command is looked up."""
+    """A group that imports a command's module only when that command is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -78,6 +80,6 @@ def main() -> None:
     """Classify every delivery driver's photo as bicycle or motorcycle the moment it lands in S3.
 
     \b
-    Completion in your shell, here bash (or zsh_source, fish_source):
+    Shell completion, here for bash (or zsh_source, fish_source):
       eval "$(_LOADING_BAY_COMPLETE=bash_source loading-bay)"
     """  # noqa: D301 - click wants the backspace

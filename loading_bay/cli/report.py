@@ -91,7 +91,7 @@ def _template_threshold() -> float:
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path),
-    help="Validation scores to compare with.  [default: those of the model that ships]",
+    help="Validation scores to compare with.  [default: those of the shipped model]",
 )
 @click.option("--no-baseline", is_flag=True, help="Do not compare with a baseline.")
 @click.option(

@@ -1,4 +1,4 @@
-"""Commands for review: decide photos, export labels, manage reviewers."""
+"""Commands for review: decide photos, export labels, manage who may sign in."""
 
 import getpass
 from pathlib import Path
@@ -7,12 +7,11 @@ import click
 
 from functions.decisions.decision import timestamp
 from loading_bay.operations.review import decide, export_reviewed, waiting_photos
-from loading_bay.operations.reviewers import add_reviewer, remove_reviewer
+from loading_bay.operations.reviewers import DRIVERS, REVIEWERS, add_reviewer, remove_reviewer
 from loading_bay.operations.reviewers import reviewers as list_all_reviewers
 from loading_bay.stack.deployed import Deployed
-from loading_bay.stack.text import printable
 
-from .commands import Commands, echo_json, json_option, with_stack
+from .commands import Commands, echo_json, json_option, say, with_stack
 
 
 @click.group(cls=Commands)
@@ -30,7 +29,8 @@ def list_waiting(deployed: Deployed, as_json: bool) -> None:
         echo_json(waiting)
         return
     for decision in waiting:
-        click.echo(f"{timestamp(decision.claimed_at)}  {printable(decision.key)}\n    {printable(decision.why)}")
+        say(f"{timestamp(decision.claimed_at)}  {decision.key}")
+        say(f"    {', '.join(filter(None, (decision.whose, decision.why)))}")
     click.echo(f"{len(waiting)} waiting for review")
 
 
@@ -50,7 +50,7 @@ def decide_photo(deployed: Deployed, photo: str, vehicle: str, reviewer: str, as
         echo_json(decision)
         return
     outcome = f"goes to bay {decision.place}" if decision.place else "is rejected"
-    click.echo(f"{printable(decision.key)} {outcome}; the announcement follows shortly")
+    say(f"{decision.key} {outcome}; the announcement follows shortly")
 
 
 @review.command(examples=["reviewed --local"])
@@ -71,47 +71,54 @@ def export(deployed: Deployed, folder: Path, as_json: bool) -> None:
         ])  # fmt: skip
         return
     for label in missing:
-        click.echo(f"left out: {printable(label.photo)}: {label.why}", err=True)
+        say(f"left out: {label.photo}: {label.why}", err=True)
     click.echo(f"{len(labels) - len(missing)} reviewed photos are in {folder}; {len(missing)} left out")
 
 
-@click.group(cls=Commands)
-def reviewers() -> None:
-    """Manage who may sign in to the review page."""
+def _people(group: str, output: str, help: str) -> click.Group:
+    """Return the commands that manage who may sign in to a page, whose address is a stack's `output`."""
+
+    @click.group(name=group, cls=Commands, help=help)
+    def people() -> None: ...
+
+    name_of = {REVIEWERS: "ana", DRIVERS: "driver-7"}[group]
+
+    @people.command(name="add", examples=[f"{name_of} {name_of}@example.com --local"])
+    @click.argument("name")
+    @click.argument("email")
+    @with_stack
+    @json_option
+    def add(deployed: Deployed, name: str, email: str, as_json: bool) -> None:
+        """Let NAME sign in; Cognito mails a temporary password to EMAIL."""
+        added = add_reviewer(deployed, name, email, group)
+        if as_json:
+            echo_json(added)
+            return
+        password = f"the password {added.password}" if added.password else f"the password mailed to {email}"
+        say(f"{name} can sign in at {deployed.outputs[output]} with {password}")
+
+    @people.command(name="list", examples=["--local"])
+    @with_stack
+    @json_option
+    def list_people(deployed: Deployed, as_json: bool) -> None:
+        """List who may sign in."""
+        found = list(list_all_reviewers(deployed, group))
+        if as_json:
+            echo_json(found)
+            return
+        for each in found:
+            say(f"{each.name:<24}{each.email:<40}{each.status}")
+
+    @people.command(name="remove", examples=[f"{name_of} --local"])
+    @click.argument("name")
+    @with_stack
+    def remove(deployed: Deployed, name: str) -> None:
+        """Revoke the access of NAME; a running session ends within 15 minutes."""
+        remove_reviewer(deployed, name, group)
+        say(f"{name} can no longer sign in")
+
+    return people
 
 
-@reviewers.command(name="add", examples=["ana ana@example.com --local"])
-@click.argument("name")
-@click.argument("email")
-@with_stack
-@json_option
-def add(deployed: Deployed, name: str, email: str, as_json: bool) -> None:
-    """Let NAME sign in; Cognito mails a temporary password to EMAIL."""
-    added = add_reviewer(deployed, name, email)
-    if as_json:
-        echo_json(added)
-        return
-    password = f"the password {added.password}" if added.password else f"the password mailed to {email}"
-    click.echo(f"{name} can sign in at {deployed.outputs['ReviewUrl']} with {password}")
-
-
-@reviewers.command(name="list", examples=["--local"])
-@with_stack
-@json_option
-def list_reviewers(deployed: Deployed, as_json: bool) -> None:
-    """List who may sign in."""
-    found = list(list_all_reviewers(deployed))
-    if as_json:
-        echo_json(found)
-        return
-    for each in found:
-        click.echo(f"{each.name:<24}{each.email:<40}{each.status}")
-
-
-@reviewers.command(name="remove", examples=["ana --local"])
-@click.argument("name")
-@with_stack
-def remove(deployed: Deployed, name: str) -> None:
-    """Revoke the access of NAME; a running session ends within 15 minutes."""
-    remove_reviewer(deployed, name)
-    click.echo(f"{name} can no longer sign in")
+reviewers = _people(REVIEWERS, "ReviewUrl", "Manage who may sign in to the review page.")
+drivers = _people(DRIVERS, "DriverUrl", "Manage who may sign in to the drivers' page.")

@@ -1,1 +1,1 @@
-"""SageMaker endpoints: models hosted, moved by canary, looked up and deleted."""
+"""SageMaker endpoints: deployment, canary updates, status and deletion."""

@@ -1,4 +1,4 @@
-"""What is hosted: the image and model of a training job, or a local ONNX file packed and put into S3."""
+"""The artifact to host: a training job's model and image, or a local ONNX file that is packed and uploaded."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ from .hosting import Clients
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model in S3, the image that serves it, how many classes it knows, and the side of its pictures in pixels."""
+    """A model in S3, the image that serves it, its number of classes, and the side of its input images in pixels."""
 
     image: str
     uri: str
@@ -25,13 +25,13 @@ class Artifact:
 
 
 def from_job(clients: Clients, job: str, image: str | None) -> Artifact:
-    """Take the model of a finished training job.
+    """Use the model of a finished training job.
 
-    The built-in algorithm's image serves what it trains; for a job of the bundled recipe our own image must
-    be given.
+    A model of the built-in algorithm is served by the image that trained it; a model of the bundled recipe needs
+    `image`, the container built from this repository.
 
     Raises:
-        UserError: there is no such job, it has no model, or the image is missing.
+        UserError: the job does not exist or did not complete, or the image is missing.
     """
     with explained(f"look at training job {job}"):
         description = clients.sagemaker.describe_training_job(TrainingJobName=job)
@@ -50,10 +50,10 @@ def from_job(clients: Clients, job: str, image: str | None) -> Artifact:
 
 
 def from_file(clients: Clients, model: Path, image: str | None, bucket: str | None) -> Artifact:
-    """Put a local model file into S3, under a name that follows from its content.
+    """Upload a local model file to S3, under a key derived from its content.
 
     Raises:
-        UserError: no such model, no image, no bucket, no permission.
+        UserError: the model, image, bucket or permission is missing.
     """
     if not image:
         raise UserError("give --image, the address of our image in ECR (docs/deploy.md shows how to push it)")
@@ -68,7 +68,7 @@ def from_file(clients: Clients, model: Path, image: str | None, bucket: str | No
 
 
 def pack(model: Path) -> bytes:
-    """Return `model.tar.gz` with an ONNX file in it; the same model makes the same bytes."""
+    """Return a `model.tar.gz` that holds an ONNX file; the same model gives the same bytes."""
     content = model.read_bytes()
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:

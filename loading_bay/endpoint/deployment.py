@@ -1,6 +1,6 @@
-"""Moves an endpoint to a model: creates it, or updates it by canary, and takes everything back if it fails.
+"""Deploys a model to an endpoint: creates it, or updates it by canary, and rolls everything back on failure.
 
-Plain boto3: the SDK cannot express a serverless variant, and hosting has one way here.
+Plain boto3, because the SDK cannot express a serverless variant.
 """
 
 import re
@@ -21,8 +21,8 @@ from .live_endpoint import Report, delete_endpoint, describe, instances_now, wai
 
 
 @dataclass
-class Undo:
-    """What was created so far, to be taken away again if the rest fails."""
+class Rollback:
+    """The resources created so far, which a later failure deletes again."""
 
     steps: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)
 
@@ -31,7 +31,7 @@ class Undo:
         self.steps.append((name, delete))
 
     def run(self) -> list[str]:
-        """Delete everything, newest first: the names of what could not be deleted."""
+        """Delete the resources, newest first; return the names of those that could not be deleted."""
         left = []
         for name, delete in reversed(self.steps):
             try:
@@ -44,7 +44,7 @@ class Undo:
 
 @dataclass
 class Deployment:
-    """One run of deploy: what is hosted, under which stamp, and what has been created so far."""
+    """One run of deploy: its settings, its timestamped name, and the resources created so far."""
 
     clients: Clients
     hosting: Hosting
@@ -52,10 +52,10 @@ class Deployment:
     poll_seconds: float
     name: str
     existing: dict[str, Any] | None
-    undo: Undo = field(default_factory=Undo)
+    rollback: Rollback = field(default_factory=Rollback)
 
     def run(self, probe: Callable[[], None]) -> None:
-        """Create or update, check, and leave it scaled."""
+        """Create or update the endpoint, probe it, and turn scaling on."""
         self.create_model()
         self.create_config()
         if isinstance(self.hosting.variant, RealTime):
@@ -76,10 +76,10 @@ class Deployment:
             | ({"Environment": {VARIABLE: str(self.hosting.image_size)}} if self.hosting.image_size else {}),
             ExecutionRoleArn=self.hosting.role,
         )
-        self.undo.add(f"model {self.name}", lambda: self.clients.sagemaker.delete_model(ModelName=self.name))
+        self.rollback.add(f"model {self.name}", lambda: self.clients.sagemaker.delete_model(ModelName=self.name))
 
     def create_config(self) -> None:
-        """Create the endpoint configuration: one variant, and capture where there is any."""
+        """Create the endpoint configuration: one variant, with data capture if it is wanted."""
         kind = self.hosting.variant
         variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": self.name}
         request: dict[str, Any] = {"EndpointConfigName": self.name, "ProductionVariants": [variant]}
@@ -96,24 +96,24 @@ class Deployment:
             if kind.capture:
                 request["DataCaptureConfig"] = capture_request(kind.capture)
         self.clients.sagemaker.create_endpoint_config(**request)
-        self.undo.add(
+        self.rollback.add(
             f"endpoint configuration {self.name}",
             lambda: self.clients.sagemaker.delete_endpoint_config(EndpointConfigName=self.name),
         )
 
     def create_alarms(self) -> None:
-        """Create the alarms, or refresh those of an existing endpoint, which outlive a failure."""
+        """Create the alarms, or refresh those of an existing endpoint, which a rollback keeps."""
         endpoint = self.hosting.endpoint
         if not self.existing:
             names = alarm_names(endpoint)
-            self.undo.add("alarms", lambda: self.clients.cloudwatch.delete_alarms(AlarmNames=names))
+            self.rollback.add("alarms", lambda: self.clients.cloudwatch.delete_alarms(AlarmNames=names))
         put_alarms(self.clients, endpoint)
 
     def create(self) -> None:
         """Create the endpoint and wait for it."""
         endpoint = self.hosting.endpoint
         self.clients.sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=self.name)
-        self.undo.add(f"endpoint {endpoint}", lambda: delete_endpoint(self.clients, endpoint, self.poll_seconds))
+        self.rollback.add(f"endpoint {endpoint}", lambda: delete_endpoint(self.clients, endpoint, self.poll_seconds))
         wait(self.clients, endpoint, self.report, self.poll_seconds)
 
     def update(self, existing: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class Deployment:
             # While a variant is scaled automatically, AWS refuses to change its instance type.
             deregister_scaling(self.clients, endpoint)
             request["DeploymentConfig"] = canary_request(endpoint)
-        self.undo.add(f"the update of {endpoint}", lambda: self.switch_back(earlier))
+        self.rollback.add(f"the update of {endpoint}", lambda: self.switch_back(earlier))
         self.clients.sagemaker.update_endpoint(**request)
         after = wait(self.clients, endpoint, self.report, self.poll_seconds)
         if after["EndpointConfigName"] != self.name:
@@ -132,7 +132,7 @@ class Deployment:
             raise UserError(f"AWS rolled the update of {endpoint} back: {reason}")
 
     def switch_back(self, earlier: str) -> None:
-        """Let an updated endpoint serve its earlier configuration again, where AWS has not done so itself."""
+        """Return an updated endpoint to its earlier configuration, unless AWS has already done so."""
         endpoint = self.hosting.endpoint
         now = wait(self.clients, endpoint, self.report, self.poll_seconds)
         if now["EndpointConfigName"] != earlier:
@@ -142,7 +142,7 @@ class Deployment:
             put_scaling(self.clients, endpoint, self.hosting.variant)
 
     def settle(self, variant: RealTime) -> None:
-        """Go back to as many instances as before, and let load decide from here on."""
+        """Return to the earlier number of instances, and let load decide from there."""
         endpoint = self.hosting.endpoint
         wanted = max(instances_now(self.existing), variant.least)
         if instances_now(describe(self.clients, endpoint)) > wanted:
@@ -154,7 +154,7 @@ class Deployment:
         put_scaling(self.clients, endpoint, variant)
 
     def forget(self, config: str) -> None:
-        """Delete the configuration that no longer serves, and its model; only ones that deploy made."""
+        """Delete the replaced configuration and its model, if deploy created them."""
         if re.fullmatch(f"{re.escape(self.hosting.endpoint)}-{STAMP}", config):
             with explained(f"delete the earlier configuration {config}"):
                 self.clients.sagemaker.delete_endpoint_config(EndpointConfigName=config)
@@ -168,17 +168,17 @@ def deploy(
     report: Report,
     poll_seconds: float = POLL_SECONDS,
 ) -> None:
-    """Create the endpoint, or move an existing one to a new model by canary; done only when it answers.
+    """Create the endpoint, or move an existing one to a new model by canary; succeed only if it answers.
 
     Args:
         clients: AWS.
-        hosting: what and how.
+        hosting: the endpoint's settings.
         probe: sends one photo to the endpoint and checks the answer.
-        report: told of every step.
-        poll_seconds: between two looks at the endpoint's state.
+        report: receives a line about each step.
+        poll_seconds: how often to read the endpoint's state.
 
     Raises:
-        UserError: something failed; what had been created is deleted again, or named.
+        UserError: a step failed; the new resources were deleted, or the message names those that remain.
     """
     with explained(f"look at endpoint {hosting.endpoint}"):
         existing = describe(clients, hosting.endpoint)
@@ -191,20 +191,20 @@ def deploy(
             deployment.run(probe)
     except (UserError, KeyboardInterrupt) as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-        report("taking back what was created")
-        left = deployment.undo.run()
+        report("rolling back")
+        left = deployment.rollback.run()
         kept = "; the endpoint serves its earlier model" if existing else ""
-        after = f"could not be deleted and may cost money: {', '.join(left)}" if left else f"all taken back{kept}"
+        after = f"could not be deleted and may cost money: {', '.join(left)}" if left else f"all rolled back{kept}"
         raise UserError(f"{reason} ({after})") from error
     if existing:
         deployment.forget(existing["EndpointConfigName"])
 
 
 def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
-    """Check that an endpoint can be updated to what is wanted.
+    """Check that an endpoint can take these settings.
 
     Raises:
-        UserError: it has failed, is being changed, or is of the other kind.
+        UserError: the endpoint has failed, is being changed, or is of the other kind.
     """
     name, status = hosting.endpoint, existing["EndpointStatus"]
     if status == "Failed":
@@ -220,7 +220,7 @@ def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
 
 
 def capture_request(capture: Capture) -> dict[str, Any]:
-    """Return SageMaker's form of data capture: images as base64, answers as the JSON text they are."""
+    """Return the `DataCaptureConfig` for SageMaker: images as base64, answers as plain JSON."""
     return {
         "EnableCapture": True,
         "InitialSamplingPercentage": capture.percent,
@@ -231,11 +231,11 @@ def capture_request(capture: Capture) -> dict[str, Any]:
 
 
 def probe(predictor: Predictor, photo: bytes, classes: int | None) -> None:
-    """Send one photo and check that the answer is a probability per class.
+    """Send one photo and check that the answer has one probability per class.
 
     Raises:
-        UserError: no answer, or a wrong one.
+        UserError: the answer is missing or wrong.
     """
     answer = predictor(photo)
     if classes is not None and len(answer) != classes:
-        raise UserError(f"the endpoint knows {len(answer)} classes, {classes} were expected")
+        raise UserError(f"the endpoint knows {len(answer)} classes instead of {classes}")

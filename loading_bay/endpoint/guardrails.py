@@ -1,4 +1,4 @@
-"""What keeps an endpoint right and large enough: alarms, canary, scaling."""
+"""The safeguards of an endpoint: alarms, canary updates, scaling."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ TERMINATION_WAIT_SECONDS = 120
 UPDATE_LIMIT_SECONDS = 3600
 SCALE_IN_SECONDS = 300
 SCALE_OUT_SECONDS = 60
-# Of one call, in SageMaker's unit, microseconds: the pipeline gives up after a few seconds.
+# Microseconds (the unit of ModelLatency) for one call; the pipeline gives up after a few seconds.
 LATENCY_LIMIT = 1_000_000
 SCALABLE_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 def put_alarms(clients: Clients, endpoint: str) -> None:
-    """Create or refresh the alarms that roll an update back: answers 5xx, and slow answers."""
+    """Create or refresh the two alarms that roll an update back: 5xx answers and slow answers."""
     errors, latency = alarm_names(endpoint)
     common = {
         "Namespace": "AWS/SageMaker",
@@ -51,7 +51,7 @@ def put_alarms(clients: Clients, endpoint: str) -> None:
 
 
 def canary_request(endpoint: str) -> dict[str, Any]:
-    """Return SageMaker's form of a blue/green update: one instance first, the rest after five quiet minutes.
+    """Return the `DeploymentConfig` of a blue/green update: one instance first, the rest after five quiet minutes.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html
     """
@@ -70,7 +70,12 @@ def canary_request(endpoint: str) -> dict[str, Any]:
 
 
 def put_scaling(clients: Clients, endpoint: str, variant: RealTime) -> None:
-    """Keep the calls per minute and instance near the target, between the least and the most instances."""
+    """Keep the calls per minute and instance near the target, within the minimum and maximum number of instances.
+
+    The number of burstable instances stays fixed.
+    """
+    if is_burstable(variant.instance_type):
+        return
     target = scaling_target(endpoint)
     clients.autoscaling.register_scalable_target(**target, MinCapacity=variant.least, MaxCapacity=variant.most)
     clients.autoscaling.put_scaling_policy(
@@ -86,8 +91,13 @@ def put_scaling(clients: Clients, endpoint: str, variant: RealTime) -> None:
     )
 
 
+def is_burstable(instance_type: str) -> bool:
+    """Tell whether an instance type runs on CPU credits: SageMaker does not scale these automatically."""
+    return instance_type.startswith(("ml.t2.", "ml.t3."))
+
+
 def scaling_target(endpoint: str) -> dict[str, str]:
-    """Return Application Auto Scaling's name of the endpoint's instance count."""
+    """Return the name that Application Auto Scaling has for the endpoint's instance count."""
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{endpoint}/variant/{VARIANT}",
@@ -96,7 +106,7 @@ def scaling_target(endpoint: str) -> dict[str, str]:
 
 
 def deregister_scaling(clients: Clients, endpoint: str) -> bool:
-    """Stop scaling an endpoint: whether it was scaled."""
+    """Stop scaling an endpoint; return whether it was scaled."""
     try:
         clients.autoscaling.deregister_scalable_target(**scaling_target(endpoint))
     except ClientError as error:

@@ -1,19 +1,18 @@
-"""What is hosted, and how: the settings of an endpoint, and the names of what belongs to it."""
+"""The settings of an endpoint, and the names of its resources."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from loading_bay.stack.deployed import client
 
-# The variant that the stack's alarms and its monitoring look at.
-VARIANT = "AllTraffic"  # as the template's alarm and dashboard name it
+VARIANT = "AllTraffic"  # the variant that the template's alarm and dashboard watch
 POLL_SECONDS = 15
 STAMP = r"\d{8}-\d{6}"
 
 
 @dataclass(frozen=True)
 class Clients:
-    """The AWS services that hosting takes, as boto3 clients."""
+    """The boto3 clients that hosting needs."""
 
     sagemaker: Any
     autoscaling: Any
@@ -33,7 +32,7 @@ class Clients:
 
 @dataclass(frozen=True)
 class Capture:
-    """Data capture: what percentage of calls is kept, and below which S3 address."""
+    """Data capture: the percentage of calls to keep, and the S3 address to keep them under."""
 
     percent: int
     uri: str
@@ -41,7 +40,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class RealTime:
-    """Instances that are always there, from least to most, so that each gets so many calls a minute."""
+    """Instances that always run, from `least` to `most`, scaled to `calls_per_instance` a minute."""
 
     instance_type: str
     least: int
@@ -52,7 +51,7 @@ class RealTime:
 
 @dataclass(frozen=True)
 class Serverless:
-    """No instances while nobody calls; memory in megabytes, at most so many calls at once."""
+    """Instances that run only during calls: their memory (megabytes) and the most calls at once."""
 
     memory: int
     concurrency: int
@@ -60,7 +59,7 @@ class Serverless:
 
 @dataclass(frozen=True)
 class Hosting:
-    """What is to be hosted, how, and under which name."""
+    """An endpoint to deploy: its name, model, image, role and instances."""
 
     endpoint: str
     image: str

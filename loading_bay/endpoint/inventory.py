@@ -1,4 +1,4 @@
-"""What exists of an endpoint in the account, and how it is taken away."""
+"""Finds and deletes everything that belongs to an endpoint."""
 
 import re
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from .live_endpoint import delete_endpoint, describe
 
 
 @dataclass(frozen=True)
-class Status:
-    """What exists of an endpoint now; empty lists and None where there is nothing."""
+class EndpointStatus:
+    """The resources of an endpoint that exist now; missing ones are empty lists or None."""
 
     endpoint: str
     state: str | None
@@ -29,7 +29,7 @@ class Status:
     capture_uri: str | None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return it as (what, value), what is there only."""
+        """Return the existing resources as (label, value)."""
         rows = [
             ("state", self.state or "no endpoint"),
             ("failure", self.failure or ""),
@@ -45,15 +45,15 @@ class Status:
 
     @property
     def exists(self) -> bool:
-        """Say whether anything of this endpoint is there."""
+        """Tell whether any resource of this endpoint exists."""
         return bool(self.state or self.configs or self.models or self.alarms or self.scaling != "none")
 
 
-def status(clients: Clients, endpoint: str) -> Status:
-    """Look at everything that belongs to an endpoint.
+def status(clients: Clients, endpoint: str) -> EndpointStatus:
+    """Look up everything that belongs to an endpoint.
 
     Raises:
-        UserError: AWS does not let us look.
+        UserError: AWS denies access.
     """
     with explained(f"look at endpoint {endpoint}"):
         description = describe(clients, endpoint) or {}
@@ -64,7 +64,7 @@ def status(clients: Clients, endpoint: str) -> Status:
             ServiceNamespace="sagemaker", ResourceIds=[scaling_target(endpoint)["ResourceId"]]
         )["ScalableTargets"]
         destinations = {uri for config in configs if (uri := _capture_uri(clients, config))}
-    return Status(
+    return EndpointStatus(
         endpoint=endpoint,
         state=description.get("EndpointStatus"),
         failure=description.get("FailureReason"),
@@ -94,7 +94,7 @@ def _capture_line(description: dict[str, Any]) -> str:
 
 
 def _made(clients: Clients, method: str, collection: str, key: str, endpoint: str) -> list[str]:
-    """Return the names of the things that deploy made for an endpoint, and not for one whose name only begins so."""
+    """Return the names of the resources that deploy created for exactly this endpoint, not for a longer name."""
     pages = clients.sagemaker.get_paginator(method).paginate(NameContains=endpoint)
     names = [item[key] for page in pages for item in page[collection]]
     return [name for name in names if re.fullmatch(f"{re.escape(endpoint)}-{STAMP}", name)]
@@ -106,11 +106,11 @@ def _capture_uri(clients: Clients, config: str) -> str | None:
     return uri
 
 
-def cleanup(clients: Clients, found: Status, poll_seconds: float = POLL_SECONDS) -> list[str]:
-    """Delete everything that status found, what costs money first: the names of what was deleted.
+def cleanup(clients: Clients, found: EndpointStatus, poll_seconds: float = POLL_SECONDS) -> list[str]:
+    """Delete every resource that status found, the expensive ones first; return the names of those deleted.
 
     Raises:
-        UserError: AWS refuses; run again to delete the rest.
+        UserError: AWS refuses; run cleanup again to delete the rest.
     """
     deleted = []
     with explained(f"delete endpoint {found.endpoint} (run cleanup again for the rest)"):
@@ -132,10 +132,10 @@ def cleanup(clients: Clients, found: Status, poll_seconds: float = POLL_SECONDS)
 
 
 def captures(clients: Clients, uri: str, endpoint: str) -> list[dict[str, str]]:
-    """List an endpoint's captured records in S3, as delete_objects takes them.
+    """List an endpoint's captured records in S3, in the form that `delete_objects` takes.
 
     Raises:
-        UserError: no such bucket, or no permission.
+        UserError: the bucket does not exist, or AWS denies access.
     """
     captures = Address.parse(uri).folder
     with explained(f"list {uri}"):
@@ -146,10 +146,10 @@ def captures(clients: Clients, uri: str, endpoint: str) -> list[dict[str, str]]:
 
 
 def delete_captures(clients: Clients, uri: str, keys: list[dict[str, str]]) -> None:
-    """Delete captured records, a thousand a call.
+    """Delete captured records, a thousand per call.
 
     Raises:
-        UserError: AWS refuses some; run again to delete the rest.
+        UserError: AWS refuses some; run cleanup again to delete the rest.
     """
     bucket = Address.parse(uri).bucket
     with explained(f"delete captures in {uri}"):

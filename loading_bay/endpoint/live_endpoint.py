@@ -1,4 +1,4 @@
-"""An endpoint as it is now on SageMaker: described, waited for, deleted."""
+"""Describes a live endpoint, waits for it, and deletes it."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Report = Callable[[str], None]
 
 
 def describe(clients: Clients, endpoint: str) -> dict[str, Any] | None:
-    """Return SageMaker's description of an endpoint; None where there is none."""
+    """Return the description of an endpoint; None if it does not exist."""
     try:
         description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
     except ClientError as error:
@@ -27,16 +27,16 @@ def describe(clients: Clients, endpoint: str) -> dict[str, Any] | None:
 
 
 def instances_now(description: dict[str, Any] | None) -> int:
-    """Return the number of instances that an endpoint wants at present; 0 without an endpoint or instances."""
+    """Return the number of instances that an endpoint currently asks for; 0 without an endpoint or instances."""
     variants = description.get("ProductionVariants", []) if description else []
     return max((variant.get("DesiredInstanceCount", 0) for variant in variants), default=0)
 
 
 def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -> dict[str, Any]:
-    """Wait until an endpoint rests: its description, in service.
+    """Wait until an endpoint is in service, and return its description.
 
     Raises:
-        UserError: it failed; the message is AWS's reason.
+        UserError: the endpoint failed; the message gives the reason that AWS names.
     """
     said = ""
     while True:
@@ -61,10 +61,10 @@ def delete_endpoint(clients: Clients, endpoint: str, poll_seconds: float) -> Non
 
 
 def hosting_of(clients: Clients, endpoint: str) -> Hosting:
-    """Return how an endpoint is hosted now, so that another model can be hosted the same way.
+    """Return the current settings of an endpoint, for hosting another model the same way.
 
     Raises:
-        UserError: there is no such endpoint, or AWS refuses.
+        UserError: the endpoint does not exist, or AWS denies access.
     """
     with explained(f"look at endpoint {endpoint}"):
         name = clients.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
@@ -94,7 +94,7 @@ def _real_time(clients: Clients, endpoint: str, variant: dict[str, Any], capture
     limits = clients.autoscaling.describe_scalable_targets(**found, ResourceIds=[target["ResourceId"]])
     policies = clients.autoscaling.describe_scaling_policies(**found, ResourceId=target["ResourceId"])
     if not limits["ScalableTargets"] or not policies["ScalingPolicies"]:
-        raise UserError(f"endpoint {endpoint} is not scaled as deploy leaves it: deploy the new model with deploy")
+        raise UserError(f"endpoint {endpoint} is not scaled the way deploy sets it up: use deploy for the new model")
     scaled, policy = limits["ScalableTargets"][0], policies["ScalingPolicies"][0]
     return RealTime(
         instance_type=variant["InstanceType"],

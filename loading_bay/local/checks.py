@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from functions.decisions.classes import parse_classes
+from loading_bay.stack.addresses import require_separate
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.hints import command
 from loading_bay.stack.template import parameter_default, read_template
@@ -17,28 +18,17 @@ def check_parameters(given: Mapping[str, str]) -> None:
     """Check every value against the constraints in the template.
 
     Raises:
-        UserError: the template has no such parameter, or does not accept its value.
+        UserError: the template does not define the parameter, or does not accept its value.
     """
     known = read_template()["Parameters"]
     for name, value in given.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
-            raise UserError(f"the template has no parameter {name}; {hint}")
+            raise UserError(f"the template does not define a parameter {name}; {hint}")
         if wanted := unmet(known[name], value):
             raise UserError(f"{name} cannot be {value!r}: {wanted}")
-    check_prefixes({name: given.get(name, parameter_default(name)) for name in ("UploadPrefix", "BatchPrefix")})
-
-
-def check_prefixes(parameters: Mapping[str, str]) -> None:
-    """Check that the prefixes do not overlap; otherwise a batch's photos would be classified as they land.
-
-    Raises:
-        UserError: they overlap.
-    """
-    upload, batch = parameters["UploadPrefix"], parameters["BatchPrefix"]
-    if upload.startswith(batch) or batch.startswith(upload):
-        raise UserError(f"UploadPrefix {upload} and BatchPrefix {batch} overlap: choose two separate prefixes")
+    require_separate(*(given.get(name, parameter_default(name)) for name in ("UploadPrefix", "BatchPrefix")))
 
 
 def unmet(parameter: Mapping[str, Any], value: str) -> str:
@@ -68,8 +58,8 @@ def check_model(path: Path, parameters: Mapping[str, str]) -> None:
     try:
         found = Model.load(path, threads=1).class_names
     except FileNotFoundError:
-        raise UserError(f"there is no model at {path}; train one with: {command('model', 'train')}") from None
-    except Exception as error:  # onnxruntime's errors share no base class
+        raise UserError(f"no model at {path}; train one with: {command('model', 'train')}") from None
+    except Exception as error:  # the errors of onnxruntime do not share a base class
         raise UserError(f"{path} is not a model for this endpoint: {' '.join(str(error).split())[:200]}") from error
     wanted = parameters.get("VehicleClasses", parameter_default("VehicleClasses"))
     names = list(parse_classes(wanted))

@@ -45,11 +45,11 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     # Paths are relative to the template, and the rendered template is in another folder.
     function["CodeUri"] = str(ROOT / function["CodeUri"])
     function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
-    # It refuses alarms on metric math, and lacks the metrics that AWS publishes.
+    # It refuses alarms on metric math, and lacks the metrics that AWS publishes and the registry of schemas.
     template["Resources"] = {
         name: resource
         for name, resource in template["Resources"].items()
-        if "Metrics" not in resource.get("Properties", {})
+        if "Metrics" not in resource.get("Properties", {}) and not resource["Type"].startswith("AWS::EventSchemas::")
     }
     concurrency = parameters.get("BatchMaxConcurrency", template["Parameters"]["BatchMaxConcurrency"]["Default"])
     for resource in template["Resources"].values():

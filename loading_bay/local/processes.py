@@ -52,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
         except BlockingIOError:
-            raise UserError(f"another command is at work on the stack in {folder}: wait for it, or stop it") from None
+            raise UserError(f"another command is using the stack in {folder}: wait for it, or stop it") from None
         yield
 
 
@@ -91,9 +91,9 @@ def wait_until_healthy(url: str, process: psutil.Popen, log: Path, *, seconds: f
         if is_healthy(url):
             return
         if process.poll() is not None:
-            raise UserError(f"a process ended while it started; {log} says why")
+            raise UserError(f"a process ended during its start; see {log}")
         time.sleep(0.05)
-    raise UserError(f"{url} does not answer after {seconds:.0f} s; {log} may say why")
+    raise UserError(f"{url} does not answer after {seconds:.0f} s; see {log}")
 
 
 def of_stack(folder: Path) -> list[psutil.Process]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loading_bay.operations.reviewers import add_reviewer
+from loading_bay.operations.reviewers import DRIVERS, REVIEWERS, add_reviewer
 from loading_bay.stack.deployed import STACK_NAME, Deployed, outputs_of, parameters_of
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.hints import command
@@ -35,7 +35,7 @@ REGION = "local-1"
 ENDPOINT_NAME = "loading-bay"
 PACKAGES = "loading-bay-packages"  # the bucket of the functions' code
 # Facts about a running stack that later commands need.
-RECORDED = ("name", "aws_url", "endpoint_url", "secret", "outputs", "parameters", "reviewer")
+RECORDED = ("name", "aws_url", "endpoint_url", "secret", "outputs", "parameters", "people")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Stack:
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     outputs: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
-    reviewer: dict[str, str] = field(default_factory=dict)  # the reviewer of the review page, with the password
+    people: dict[str, dict[str, str]] = field(default_factory=dict)  # who may sign in, by group, with the password
 
     @classmethod
     def load(cls, folder: Path = HOME) -> "Stack":
@@ -143,7 +143,7 @@ class Stack:
 
     @property
     def aws_health(self) -> str:
-        """The address of the local AWS's health check."""
+        """The address for health checks of the local AWS."""
         return f"{self.aws_url}/_ministack/health"
 
     @property
@@ -179,9 +179,10 @@ class Stack:
         deploy(self.folder, self.environment(), parameters, PACKAGES)
         described = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         self.outputs, self.parameters = outputs_of(described), parameters_of(described)
-        if "ReviewersPool" in self.outputs:
-            added = add_reviewer(self.deployed, "reviewer", "reviewer@example.com")
-            self.reviewer = {"name": added.name, "password": added.password or ""}
+        for group, name, page in ((REVIEWERS, "reviewer", "ReviewUrl"), (DRIVERS, "driver-1", "DriverUrl")):
+            if page in self.outputs:
+                added = add_reviewer(self.deployed, name, f"{name}@example.com", group)
+                self.people[group] = {"name": added.name, "password": added.password or ""}
         record = {name: getattr(self, name) for name in RECORDED}
         record |= {"environment": self.environment(), "captures": str(self.captures)}
         (self.folder / "stack.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -22,17 +22,25 @@ from functions.photo.errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
 from loading_bay.stack.errors import UserError
 
 CIFAR_SIDE = 32
-# What the pipeline hands on of a photo: no side longer than this, as JPEG of this quality.
+# The pictures that the pipeline sends: no side is longer than this, as JPEG of this quality.
 PHOTO_SIDE = 416
 PHOTO_QUALITY = 90
 # A photo whose sides are shorter is a crop or an icon, and counts as small.
 SMALL_SIDE = 128
-# Photos of several of the classes; places where something may be a vehicle, or not.
+# Photos of several of the classes; places that may show a vehicle or not.
 SEVERAL = "several"
 UNSURE = "unsure"
 # The text of a staged PNG that holds its origin and its vehicles; a JPEG has one comment.
 TEXT = "staged"
-PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif"})
+PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".photo"})
+# The training images, the largest member of CIFAR-100's archive, have 155 MB.
+LARGEST_MEMBER = 200_000_000
+# What reading an archive raises whose content is not what its names promise.
+UNREADABLE = (
+    OSError, tarfile.TarError, zlib.error, EOFError, pickle.UnpicklingError, ValueError, TypeError, AttributeError,
+    LookupError, ArithmeticError, MemoryError, RecursionError,
+)  # fmt: skip
+LARGEST_PHOTO = 25 << 20  # bytes, the template's default
 # The template's default, so that no photo is trained on that the pipeline would reject.
 MAX_PIXELS = 50_000_000
 # Of the labelled photos, this share chooses settings and calibrates; it is never trained on.
@@ -187,13 +195,42 @@ class Dataset:
     test_crops: list[Photo] = field(default_factory=list)
 
 
-class _CifarUnpickler(pickle.Unpickler):
-    """Reads arrays and plain values only: a pickle may otherwise run any code it names."""
+class _Kind:
+    """Stands in for numpy.dtype; the only kind is bytes."""
+
+    def __init__(self, name: str | bytes, *_: object) -> None:
+        if name not in {"u1", b"u1"}:
+            raise pickle.UnpicklingError(f"an array of {name!r} has no place in a data set")
+
+    def __setstate__(self, state: object) -> None:
+        """Accept the byte order and the like, which bytes do not have."""
+
+
+class _Array:
+    """Stands in for numpy.ndarray, whose own state could name any memory as its content."""
+
+    def __init__(self) -> None:
+        self.values = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _Kind, bool, bytes]) -> None:
+        """Take an array's content, row by row.
+
+        Raises:
+            pickle.UnpicklingError: its elements are not bytes.
+        """
+        _, _, kind, is_by_columns, content = state
+        if not isinstance(kind, _Kind) or is_by_columns or not isinstance(content, bytes):
+            raise pickle.UnpicklingError("an array of anything but bytes has no place in a data set")
+        self.values = np.frombuffer(content, np.uint8)
+
+
+class _CifarUnpickler(pickle._Unpickler):  # the one in C takes any amount of memory for its memo
+    """Reads bytes and plain values only: a pickle may otherwise run any code it names."""
 
     def find_class(self, module: str, name: str) -> Any:
-        allowed = {"_reconstruct", "ndarray", "dtype"}
-        if module.split(".", maxsplit=1)[0] == "numpy" and name in allowed:
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        stand_ins = {"_reconstruct": lambda *_: _Array(), "ndarray": _Array, "dtype": _Kind}
+        if module.split(".", maxsplit=1)[0] == "numpy" and name in stand_ins:
+            return stand_ins[name]
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a data set")
 
 
@@ -209,7 +246,7 @@ def read_cifar(archive: Path, class_names: Sequence[str]) -> Source:
             meta = _unpickle(tar, "meta")
             names = [name.decode() for name in meta[b"fine_label_names"]]
             splits = {split: _cifar_photos(_unpickle(tar, split), names) for split in ("train", "test")}
-    except (OSError, tarfile.TarError, zlib.error, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{archive} is damaged, or not CIFAR-100's Python archive: {why}") from error
     _require_classes(class_names, names, archive)
@@ -227,13 +264,16 @@ def _unpickle(tar: tarfile.TarFile, member: str) -> dict[bytes, Any]:
     file = tar.extractfile(f"cifar-100-python/{member}")
     if file is None:
         raise KeyError(member)
-    content: dict[bytes, Any] = _CifarUnpickler(io.BytesIO(file.read()), encoding="bytes").load()
-    return content
+    content = file.read(LARGEST_MEMBER + 1)
+    if len(content) > LARGEST_MEMBER:
+        raise ValueError(f"{member} has more than {LARGEST_MEMBER:,} bytes")
+    unpickled: dict[bytes, Any] = _CifarUnpickler(io.BytesIO(content), encoding="bytes").load()
+    return unpickled
 
 
 def _cifar_photos(split: dict[bytes, Any], names: list[str]) -> list[Photo]:
     # A row is 1,024 red values, 1,024 green, 1,024 blue, each row by row.
-    pixels = split[b"data"].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE).transpose(0, 2, 3, 1)
+    pixels = split[b"data"].values.reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE).transpose(0, 2, 3, 1)
     rows = zip(split[b"filenames"], split[b"fine_labels"], pixels, strict=True)
     return [Photo(name.decode(), names[label], _cifar_file(image), CIFAR) for name, label, image in rows]
 
@@ -343,10 +383,14 @@ def _joint_digest(source: Source, more: list[Photo]) -> str:
 
 def _folder_photos(decoder: Decoder, folder: Path, label: str) -> list[Photo]:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    return [_own_photo(decoder, path, label) for path in files]
+    return [_read_photo(decoder, path, label) for path in files]
 
 
-def _own_photo(decoder: Decoder, path: Path, label: str) -> Photo:
+def _read_photo(decoder: Decoder, path: Path, label: str) -> Photo:
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file; take it away")
+    if path.stat().st_size > LARGEST_PHOTO:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes, more than {LARGEST_PHOTO:,}; take it away")
     try:
         photo = decoder.upright(path.read_bytes(), PHOTO_SIDE)
     except (OSError, PhotoTooLarge, UnreadablePhoto, DecoderFailed) as error:

@@ -1,8 +1,9 @@
 """Photos that people decided: fetched from the bucket that keeps them, and split into what is learned and held out."""
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from loading_bay.stack.addresses import Address
 from loading_bay.stack.errors import UserError, explained
 from loading_bay.stack.labels import HELD_OUT_SHARE
 
-from .dataset import Photo, photos_digest, read_folder
+from .dataset import PHOTO_SUFFIXES, Photo, photos_digest, read_folder
 
 FETCHES_AT_ONCE = 16
+LABEL = re.compile(r"[a-z0-9_-]{1,32}", re.ASCII)  # as the template names classes
+CLAIM = 36  # characters; the name of a label begins with it
 
 
 @dataclass(frozen=True)
@@ -65,26 +68,37 @@ def chance(photo: Photo, purpose: str) -> float:
     return int.from_bytes(drawn[:4], "big") / 2**32
 
 
-def fetch(s3: Any, labels: Address, folder: Path) -> int:
-    """Bring a folder in line with the labels in S3, and return how many there are.
+def fetch(s3: Any, labels: Address, folder: Path, named: Collection[str] | None = None) -> tuple[int, int]:
+    """Bring a folder in line with the labels in S3; return how many there are, and how many objects were left out.
 
-    A file is named by its object's name and ETag, so that nothing is fetched twice, and a corrected label keeps its
-    name; what was corrected or taken back in S3 is removed here.
+    A file is named by the photo's claim and the object's ETag, so nothing is fetched twice, and a photo stays held out
+    when its label is corrected. Labels that were corrected or taken back in S3 are removed here; files that this
+    function did not fetch stay. Objects are left out whose key is not that of a label, or that are not in `named`, if
+    given.
 
     Raises:
         UserError: AWS refuses.
     """
     wanted: dict[Path, str] = {}
+    left_out = 0
     with explained(f"list {labels}"):
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=labels.bucket, Prefix=labels.prefix):
             for item in page.get("Contents", []):
                 label, _, name = item["Key"].removeprefix(labels.prefix).partition("/")
-                if not label or label in {".", ".."} or not name or "/" in name:
+                is_label = LABEL.fullmatch(label) and name and "/" not in name
+                if not is_label or (named is not None and item["Key"] not in named):
+                    left_out += 1
                     continue
-                identity = hashlib.sha256(f"{name} {item['ETag']}".encode()).hexdigest()[:16]
-                wanted[folder / label / f"{identity}{Path(name).suffix.lower()}"] = item["Key"]
-    for stale in set(folder.glob("*/*")) - set(wanted):
-        stale.unlink()
+                identity = hashlib.sha256(f"{name[:CLAIM]} {item['ETag']}".encode()).hexdigest()[:16]
+                suffix = Path(name).suffix.lower()
+                kind = suffix if suffix in PHOTO_SUFFIXES else ".photo"  # the content tells the format
+                wanted[folder / label / f"{identity}{kind}"] = item["Key"]
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / ".fetched"
+    fetched = {folder / name for name in record.read_text().splitlines()} if record.exists() else set()
+    for stale in fetched - set(wanted):
+        stale.unlink(missing_ok=True)
+    record.write_text("".join(f"{path.relative_to(folder)}\n" for path in sorted(wanted)))
     missing = [path for path in wanted if not path.exists()]
 
     def get(path: Path) -> None:
@@ -95,4 +109,4 @@ def fetch(s3: Any, labels: Address, folder: Path) -> int:
         list(pool.map(get, missing))
     if not wanted:
         raise UserError(f"there are no labels in {labels} yet: people make them by deciding photos in review")
-    return len(wanted)
+    return len(wanted), left_out

@@ -1,4 +1,4 @@
-"""Starts batches of photos, follows them, and runs again what failed in them."""
+"""Starts batches of photos, follows them, and retries their failed photos."""
 
 import json
 import re
@@ -12,22 +12,23 @@ from urllib.parse import unquote_plus
 
 from botocore.exceptions import ClientError
 
-from functions.decisions.decision import SHARDS, STATUSES, Status, plain_item
+from functions.decisions.decision import SHARDS, STATUSES, Decision, Status, plain_item
+from functions.decisions.table import DecisionsTable
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
 from .manifest import put_manifest
 
-# What Step Functions takes as an execution's name, S3 as part of a key and a shell as a word.
+# Step Functions takes it as an execution's name, S3 as part of a key, and a shell as one word.
 NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 UNFINISHED: tuple[Status, ...] = ("FAILED", "CLAIMED")
-# How the workflow of a photo ends that was not routed; any other end left no record.
+# The errors that end the workflow of a photo that was not routed; any other error left no record.
 ENDS = ("ClassificationFailed", "LowConfidence", "PhotoRejected")
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a batch is: photos in it, photos done with, and photos by status of their record."""
+class BatchProgress:
+    """The progress of a batch: the photos in it, those finished, and the number of records by status."""
 
     photos: int
     done: int
@@ -41,7 +42,7 @@ class Batch:
         if not NAME.fullmatch(name):
             raise UserError(f"{name} cannot name a batch: use 1 to 80 letters, digits, hyphens and underscores")
         self.name = name
-        self.unnamed: list[Any] = []  # rows of its manifest that name no photo, once they were looked for
+        self.unnamed: list[Any] = []  # its manifest's rows without a photo, filled by `failed_photos`
         self._deployed = deployed
         self._sfn = deployed.client("stepfunctions")
         self._dynamodb = deployed.client("dynamodb")
@@ -61,7 +62,7 @@ class Batch:
         """Start a batch over a prefix of the inbox or a manifest in it.
 
         Raises:
-            UserError: there is a batch of this name already.
+            UserError: another batch has this name.
         """
         given = {"prefix": prefix, "manifest": manifest, "max_concurrency": max_concurrency}
         batch = cls(deployed, name or new_name())
@@ -77,32 +78,32 @@ class Batch:
             raise
         return batch
 
-    def command(self, name: str) -> str:
-        """Return the command line that does something more with this batch."""
-        return self._deployed.command("batch", name, self.name)
+    def command(self, name: str, *options: str) -> str:
+        """Return the command line of another subcommand for this batch."""
+        return self._deployed.command("batch", name, self.name, *options)
 
     def status(self) -> str:
         """Return RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
 
         Raises:
-            UserError: there is no batch of this name.
+            UserError: no batch has this name.
         """
         return str(self._describe()["status"])
 
-    def progress(self) -> Progress:
-        """Count what is done; exact for the whole, a moment behind for the statuses."""
+    def progress(self) -> BatchProgress:
+        """Count the photos; the totals are exact, the counts by status lag by a moment."""
         runs = self._sfn.list_map_runs(executionArn=self._arn)["mapRuns"]
         if not runs:
-            return Progress(0, 0, {})
+            return BatchProgress(0, 0, {})
         items = self._sfn.describe_map_run(mapRunArn=runs[0]["mapRunArn"])["itemCounts"]
         done = items["total"] - items["pending"] - items["running"]
-        return Progress(items["total"], done, {status: self._count(status) for status in STATUSES})
+        return BatchProgress(items["total"], done, {status: self._count(status) for status in STATUSES})
 
     def summary(self) -> dict[str, Any]:
-        """Return what the finished batch recorded.
+        """Return the summary that the finished batch recorded.
 
         Raises:
-            UserError: the batch ended without a summary; the message says why.
+            UserError: the batch ended without a summary; the message gives the cause.
         """
         key = {"batch_id": {"S": self.name}}
         item = self._dynamodb.get_item(
@@ -113,8 +114,14 @@ class Batch:
             raise UserError(f"batch {self.name} {described['status']}: {described.get('cause', 'no cause given')}")
         return {name: value for name, value in plain_item(item).items() if name != "expires_at"}
 
+    def rejected(self) -> Iterator[Decision]:
+        """Yield the photos that were rejected, each with its reason."""
+        table = DecisionsTable(self._dynamodb, self._deployed.outputs["DecisionsTable"])
+        for page in self._pages("REJECTED"):
+            yield from table.named([item["photo"]["S"] for item in page["Items"]])
+
     def failed_photos(self) -> Iterator[dict[str, str]]:
-        """Yield the photos that failed or were never run, as a manifest names them."""
+        """Yield the photos that failed or never ran, in the form of manifest rows."""
         for status in UNFINISHED:
             for page in self._pages(status):
                 for item in page["Items"]:
@@ -128,7 +135,7 @@ class Batch:
                 self.unnamed.append(given.get("item"))
 
     def _never_run(self) -> Iterator[dict[str, Any]]:
-        """Yield the inputs whose workflow came to no end; only the Map run's results know of them."""
+        """Yield the inputs whose workflow never ended; only the Map run's results list them."""
         s3, bucket = self._deployed.client("s3"), self._deployed.outputs["InboxBucket"]
 
         def read(key: str) -> Any:
@@ -144,12 +151,12 @@ class Batch:
                         yield json.loads(result["Input"])
 
     def retry(self, name: str | None = None) -> "Batch | None":
-        """Start a batch of the photos that failed in this one, and only those; None if nothing failed.
+        """Start a batch of only the photos that failed in this one; return None if nothing failed.
 
-        Rows that name no photo are left in `unnamed`.
+        Rows without a photo are left in `unnamed`.
 
         Raises:
-            UserError: there is no batch of this name.
+            UserError: no batch has this name.
         """
         self._describe()
         photos = list(self.failed_photos())
@@ -165,7 +172,7 @@ class Batch:
         except ClientError as error:
             if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
                 raise UserError(
-                    f"there is no batch {self.name}; see {self._deployed.command('batch', 'list')}"
+                    f"batch {self.name} does not exist; see {self._deployed.command('batch', 'list')}"
                 ) from error
             raise
         return described
@@ -190,7 +197,7 @@ class Batch:
 
 
 def _photo_of(given: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return a child's input as a manifest names its photo, or None if it names none.
+    """Return the photo in a child workflow's input as a manifest row, or None if the input does not name a photo.
 
     A listing has `Key`, an inventory also `Bucket` and a URL-encoded key, a manifest `s3_key`.
     """
@@ -210,7 +217,7 @@ def _photo_of(given: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def recent_batches(deployed: Deployed) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """Yield the last hundred batches, newest first: the execution of each, and its summary once it has one."""
+    """Yield the last hundred batches, newest first: each execution, and its summary once it has one."""
     machine, table = deployed.outputs["BatchStateMachineArn"], deployed.outputs["BatchesTable"]
     executions = deployed.client("stepfunctions").list_executions(stateMachineArn=machine, maxResults=100)["executions"]
     dynamodb = deployed.client("dynamodb")

@@ -1,4 +1,4 @@
-"""Explains a photo by its last execution, from the execution's history or, for Express, from its log."""
+"""Explains a photo by its last execution, from the execution's history or, for Express workflows, from its log."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ class Event:
 
 @dataclass
 class Step:
-    """A state that an execution went through, with its duration (seconds) and its error."""
+    """A state that an execution passed through, with its start, its duration (both in seconds) and its errors."""
 
     name: str
     after: float
@@ -48,13 +48,13 @@ def explain(deployed: Deployed, photo: str) -> Account:
     """Explain a photo, given its full name in the decisions table or its key in the inbox.
 
     Raises:
-        UserError: there is no record of the photo, or no longer a history of its execution.
+        UserError: the photo was never recorded, or its execution's history has expired.
     """
     decision = _find(deployed, photo)
     arn = decision.execution_arn or ""
     events = list(_logged(deployed, arn, decision.claimed_at) if ":express:" in arn else _history(deployed, arn))
     if not events:
-        raise UserError(f"there is no log of {arn}: logs arrive some seconds late, and expire")
+        raise UserError(f"no log of {arn} found: logs arrive some seconds late, and expire")
     return Account(decision, *_way(events))
 
 
@@ -72,7 +72,7 @@ def _find(deployed: Deployed, photo: str) -> Decision:
     table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
     found = table.named(names)
     if not found:
-        raise UserError(f"there is no record of {photo}; give its key, or s3://bucket/key#etag if the object is gone")
+        raise UserError(f"no record of {photo} found; give its key, or s3://bucket/key#etag if the object is gone")
     return found[0]
 
 

@@ -1,15 +1,12 @@
-"""A temporary queue for the events about some photos, and for the messages of the notifications topic."""
+"""A temporary queue that receives events about some photos and the messages of the notifications topic."""
 
 import json
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from loading_bay.stack.deployed import Deployed
-from loading_bay.stack.errors import UserError
+from loading_bay.stack.errors import AWS_ERRORS, UserError, describe
 
 PROBE = "loading-bay.check"
 # A new rule takes effect after some seconds, rarely a minute.
@@ -27,28 +24,34 @@ class Listener:
         self._events = deployed.client("events")
         self._sns = deployed.client("sns")
         self._queue = ""
-        self._subscription = ""
+        self._made: list[tuple[str, Callable[[], Any]]] = []  # names, and the calls that delete them
         self._heard: list[dict[str, Any]] = []
 
     def start(self) -> float:
         """Create the queue, the rule and the subscription; return the seconds until the rule received a probe.
 
         Raises:
-            UserError: the rule receives nothing.
+            UserError: the rule does not receive anything.
         """
         self._queue = self._sqs.create_queue(QueueName=self._name)["QueueUrl"]
+        self._made.append((f"queue {self._name}", lambda: self._sqs.delete_queue(QueueUrl=self._queue)))
         attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])["Attributes"]
         queue = attributes["QueueArn"]
         pattern = {"source": ["loading-bay", PROBE], "detail": {"s3_key": [{"prefix": self._folder}]}}
         rule = self._events.put_rule(Name=self._name, EventPattern=json.dumps(pattern))["RuleArn"]
+        self._made.append((f"rule {self._name}", lambda: self._events.delete_rule(Name=self._name)))
         self._sqs.set_queue_attributes(
             QueueUrl=self._queue, Attributes={"Policy": json.dumps(_policy(queue, rule, self._topic))}
         )
         self._events.put_targets(Rule=self._name, Targets=[{"Id": "queue", "Arn": queue}])
+        self._made.append(
+            (f"target of rule {self._name}", lambda: self._events.remove_targets(Rule=self._name, Ids=["queue"]))
+        )
         subscribed = self._sns.subscribe(
             TopicArn=self._topic, Protocol="sqs", Endpoint=queue, ReturnSubscriptionArn=True
         )
-        self._subscription = subscribed["SubscriptionArn"]
+        subscription = subscribed["SubscriptionArn"]
+        self._made.append((subscription, lambda: self._sns.unsubscribe(SubscriptionArn=subscription)))
         return self._probe()
 
     def events(self) -> list[dict[str, Any]]:
@@ -62,17 +65,16 @@ class Listener:
         messages = [each["Message"] for each in self._heard if each.get("Type") == "Notification"]
         return all(any(key in message for message in messages) for key in keys)
 
-    def stop(self) -> None:
-        """Remove everything that `start` created."""
-        for remove, arguments in (
-            (self._sns.unsubscribe, {"SubscriptionArn": self._subscription}),
-            (self._events.remove_targets, {"Rule": self._name, "Ids": ["queue"]}),
-            (self._events.delete_rule, {"Name": self._name}),
-            (self._sqs.delete_queue, {"QueueUrl": self._queue}),
-        ):
-            if all(arguments.values()):
-                with suppress(ClientError):  # it was not created
-                    remove(**arguments)
+    def stop(self) -> list[str]:
+        """Remove the resources that `start` created, newest first; return the names of those that remain."""
+        left = []
+        while self._made:
+            name, remove = self._made.pop()
+            try:
+                remove()
+            except AWS_ERRORS as error:
+                left.append(f"{name} ({describe(error)})")
+        return left
 
     def _probe(self) -> float:
         started = time.monotonic()

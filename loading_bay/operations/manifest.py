@@ -21,10 +21,10 @@ INVENTORY = re.compile(r"(^|/)manifest\.json$")
 
 
 def checked_prefix(deployed: Deployed, prefix: str | None) -> str:
-    """Return the prefix, by default the stack's, if there are photos under it.
+    """Return the prefix, by default the stack's, if it has photos.
 
     Raises:
-        UserError: there are no photos under it.
+        UserError: the prefix is empty.
     """
     prefix = deployed.parameters["BatchPrefix"] if prefix is None else prefix
     inbox = deployed.outputs["InboxBucket"]
@@ -34,12 +34,13 @@ def checked_prefix(deployed: Deployed, prefix: str | None) -> str:
 
 
 def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
-    """Return the key of a manifest in the inbox that ClassifyBatch reads.
+    """Return the key of a manifest in the inbox that ClassifyBatch can read.
 
-    A CSV or JSON Lines file, here or in the inbox, is first uploaded as plain JSON Lines, under the batch's name.
+    A CSV or JSON Lines file, local or in the inbox, is first converted to JSON Lines and uploaded under the
+    batch's name.
 
     Raises:
-        UserError: there is no such file or object, or it does not name photos; the message says how to fix it.
+        UserError: the file or object is missing, or does not name photos; the message gives the remedy.
     """
     path = Path(manifest)
     here = path.is_file()
@@ -54,11 +55,34 @@ def checked_manifest(deployed: Deployed, manifest: str, batch: str) -> str:
             f"{manifest} is neither .csv (with a header) nor .jsonl: give one of them, with the s3_key of each photo"
         )
     content = path.read_bytes() if here else _read(deployed, manifest)
-    return put_manifest(deployed, batch, READERS[kind](manifest, _decoded(manifest, content)))
+    return put_manifest(deployed, batch, in_inbox(deployed, READERS[kind](manifest, _decoded(manifest, content))))
+
+
+def checked_keys(deployed: Deployed, keys: Iterable[str]) -> list[PhotoInput]:
+    """Return the photos with these keys, or names such as `s3://BUCKET/KEY`.
+
+    Raises:
+        UserError: one is not the name of a photo in the inbox.
+    """
+    return in_inbox(deployed, [_checked("KEYS", number, {"s3_key": key}) for number, key in enumerate(keys, 1)])
+
+
+def in_inbox(deployed: Deployed, photos: list[PhotoInput]) -> list[PhotoInput]:
+    """Return the photos.
+
+    Raises:
+        UserError: one is in another bucket.
+    """
+    inbox = deployed.outputs["InboxBucket"]
+    for photo in photos:
+        bucket = photo.get("s3_bucket") or inbox
+        if bucket != inbox:
+            raise UserError(f"{photo['s3_key']} is in the bucket {bucket}; a batch takes photos of the inbox {inbox}")
+    return photos
 
 
 def put_manifest(deployed: Deployed, batch: str, photos: Iterable[PhotoInput]) -> str:
-    """Put a manifest of these photos into the inbox, outside the upload prefix, and return its key."""
+    """Upload a manifest of these photos to the inbox, outside the upload prefix, and return its key."""
     key = f"manifests/{batch}.jsonl"
     lines = "".join(f"{json.dumps(photo, ensure_ascii=False)}\n" for photo in photos)
     deployed.client("s3").put_object(Bucket=deployed.outputs["InboxBucket"], Key=key, Body=lines.encode())
@@ -73,14 +97,14 @@ def _read(deployed: Deployed, key: str, most: int | None = None) -> bytes:
         return bytes(deployed.client("s3").get_object(Bucket=inbox, Key=key, **part)["Body"].read())
     except ClientError as error:
         if is_missing(error):
-            raise UserError(f"there is no file {key} here, and no s3://{inbox}/{key}") from error
+            raise UserError(f"neither a file {key} nor s3://{inbox}/{key} exists") from error
         if error.response["Error"]["Code"] == "InvalidRange":
             raise UserError(f"{key} is empty") from error
         raise
 
 
 def _decoded(name: str, content: bytes) -> str:
-    if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in content:
         raise UserError(f"{name} is UTF-16, like files from PowerShell and Unicode text from Excel: save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
@@ -106,19 +130,19 @@ def _from_csv(name: str, text: str) -> list[PhotoInput]:
     except csv.Error as error:
         raise UserError(f"{name}, line {rows.line_num}: {error}") from error
     if not photos:
-        raise UserError(f"{name} has a header and no photo below it")
+        raise UserError(f"{name} has a header but no photos below it")
     return photos
 
 
 def _without_key(name: str, header: str) -> str:
     if "s3_key" in re.split(r"[;\t]", header):
         return f"{name} separates its columns by semicolons or tabs: save it with commas"
-    return f"{name} has no column s3_key; its first line should name the columns, not {header[:60]!r}"
+    return f"{name} is missing the column s3_key; its first line should name the columns, not {header[:60]!r}"
 
 
 def _from_json_lines(name: str, text: str) -> list[PhotoInput]:
     photos = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(re.split(r"\r\n?|\n", text), 1):
         if not line.strip():
             continue
         try:
@@ -132,23 +156,20 @@ def _from_json_lines(name: str, text: str) -> list[PhotoInput]:
 
 
 def _checked(name: str, number: int, photo: PhotoInput) -> PhotoInput:
-    """Return a photo in a manifest.
+    """Return one photo of a manifest.
 
     Raises:
-        UserError: the entry does not name a photo; the message gives the line.
+        UserError: the entry does not name a photo; the message gives its line number.
     """
     key = photo.get("s3_key")
     if not isinstance(key, str) or not 0 < len(key.encode()) <= LONGEST_KEY:
         raise UserError(f"{name}, line {number}: s3_key must be a key of 1 to {LONGEST_KEY} bytes, not {key!r}"[:200])
-    return photo | named_photo(key)
-
-
-def named_photo(key: str) -> PhotoInput:
-    """Return the input of ClassifyPhoto for a photo, given its key or `s3://BUCKET/KEY`."""
     if not key.startswith("s3://"):
-        return {"s3_key": key}
+        return photo
     place = Address.parse(key)
-    return {"s3_bucket": place.bucket, "s3_key": place.prefix}
+    if not place.prefix:
+        raise UserError(f"{name}, line {number}: {key} names a bucket, not a photo")
+    return photo | {"s3_bucket": place.bucket, "s3_key": place.prefix}
 
 
 READERS: dict[str, Callable[[str, str], list[PhotoInput]]] = {".csv": _from_csv, ".jsonl": _from_json_lines}

@@ -49,23 +49,25 @@ def run_again(deployed: Deployed, unfinished: list[Unfinished]) -> None:
         sfn.start_execution(stateMachineArn=deployed.outputs["RunAgainArn"], input="{}")
 
 
-def _messages(deployed: Deployed) -> Iterator[Unfinished]:
+def undelivered(deployed: Deployed) -> Iterator[dict[str, Any]]:
+    """Yield each visible message of the dead-letter queue once; it stays visible, so the next receiver finds it too."""
     sqs, queue = deployed.client("sqs"), deployed.outputs["UndeliveredEventsQueue"]
     seen: set[str] = set()
     while True:
-        # The messages stay visible, so the next receiver finds them too.
         answer = sqs.receive_message(
             QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]
         )
         messages = [message for message in answer.get("Messages", []) if message["MessageId"] not in seen]
         if not messages:
             return
-        for message in messages:
-            seen.add(message["MessageId"])
-            attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
-            yield Unfinished(
-                _about(message["Body"]), f"not delivered: {attributes.get('ERROR_CODE', 'no error given')}"
-            )
+        seen.update(message["MessageId"] for message in messages)
+        yield from messages
+
+
+def _messages(deployed: Deployed) -> Iterator[Unfinished]:
+    for message in undelivered(deployed):
+        attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+        yield Unfinished(_about(message["Body"]), f"not delivered: {attributes.get('ERROR_CODE', 'no error given')}")
 
 
 def _about(body: str) -> str:

@@ -44,7 +44,7 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decis
         reviewer: the person who decides.
 
     Raises:
-        UserError: there is no such vehicle, no such photo needs review, or somebody else holds it.
+        UserError: the vehicle is unknown, no such photo needs review, or another reviewer holds it.
     """
     desk = Desk(
         _table(deployed),
@@ -76,10 +76,10 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
         if decision.in_queue("OPEN"):
             yield Label(decision.key, None, "not announced yet; export again in a few minutes")
             continue
-        if not decision.label:
+        if not decision.label or not decision.label_etag:
             yield Label(decision.key, None, "the photo was deleted before a copy could be kept")
             continue
-        path = folder / decision.answer / _file_name(decision.label)
+        path = folder / decision.answer / file_name(decision)
         if path.exists():
             yield Label(decision.key, path)
             continue
@@ -101,8 +101,8 @@ def _table(deployed: Deployed) -> DecisionsTable:
     return DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
 
 
-def _file_name(label: str) -> str:
-    """Return a file name for any file system, from `labels/CLASS/CLAIM-NAME`."""
-    claim, name = label.rpartition("/")[2][:8], label.rpartition("/")[2][37:]
+def file_name(decision: Decision) -> str:
+    """Return a file name for any file system, from the claim and the end of the photo's key."""
+    claim, name = (decision.claim or "")[:8], decision.key.rpartition("/")[2]
     end = name.encode()[-LONGEST_NAME:].decode(errors="ignore")
     return f"{claim}-{''.join(each if each.isprintable() else '_' for each in end)}"

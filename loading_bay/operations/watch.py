@@ -24,9 +24,9 @@ COLOURS: dict[Status, str] = {
     "CLAIMED": "cyan",
 }
 Read = Callable[[], list[Decision]]
-COLUMNS = ("age", "outcome", "vehicle", "confidence", "bay", "took")
+COLUMNS = ("age", "outcome", "vehicle", "confidence", "bay", "took", "order")
 # Columns that need a terminal at least this wide.
-WIDTHS = {"confidence": 72, "bay": 88, "took": 100}
+WIDTHS = {"confidence": 72, "bay": 88, "took": 100, "order": 112}
 RIGHT = {"age", "confidence", "took"}
 
 
@@ -48,7 +48,7 @@ def watch(
                 _tell(decisions, console, told)
             if until(decisions):
                 return decisions
-            # Reading a large table takes time and read units, so it gets at most a tenth of the time.
+            # Reading a large table takes time and read units, so at most a tenth of the time is spent on it.
             time.sleep(max(every, 9 * (time.monotonic() - asked)))
 
 
@@ -101,6 +101,7 @@ def decisions_table(decisions: Iterable[Decision], width: int) -> Table:
             "confidence": "" if decision.score is None else f"{decision.score:.4f}",
             "bay": Text(printable(decision.place)),
             "took": "" if decision.processing is None else duration(decision.processing),
+            "order": Text(printable(decision.order or "")),
         }
         table.add_row(_Key(decision.key), *(cells[name] for name in names))
     return table
@@ -125,7 +126,9 @@ def line(decision: Decision) -> str:
     found = decision.vehicle or decision.error or "-"
     place = f"{decision.bay} {decision.order_range}" if decision.bay else "- -"
     claimed = f"{decision.claimed_at:%Y-%m-%dT%H:%M:%SZ}"
-    return printable(f"{claimed} {decision.status:<8} {found} {confidence} {place} {decision.key}")
+    return printable(
+        f"{claimed} {decision.status:<8} {found} {confidence} {place} {decision.order or '-'} {decision.key}"
+    )
 
 
 def reasons(decisions: Iterable[Decision]) -> list[str]:

@@ -10,7 +10,7 @@ FRAME_COLOUR, FRAME_WIDTH = "#ffd400", 2
 
 
 class Picture(NamedTuple):
-    """A photo in a gallery; `png` is None if there is no picture.
+    """A photo in a gallery; `png` is None without a picture.
 
     `figure` is prominent, `said` follows it, and `notes` are small lines below. `name` identifies the photo, and
     `place` is its location.

@@ -16,11 +16,17 @@ import msgspec
 
 from .sources import CLOCK_TOLERANCE, CaptureFile
 
-# SageMaker accepts requests of up to 25 MB, a third more in base64; a longer line is not a capture record.
-LONGEST_LINE = 64 << 20
-# Blank lines are not records; a compressed file of half a megabyte can contain half a gigabyte of them.
-MOST_BLANK_LINES = 10_000
-LONGEST_ID = 256
+# SageMaker accepted requests of 6 MB for years, a third more in base64; a longer line is not a capture record.
+LONGEST_LINE = 8 << 20
+# A picture of 4 MiB, in base64; a larger one is counted, but not shown.
+LONGEST_PICTURE = (4 << 20) * 4 // 3
+# A kilobyte of gzip may contain a megabyte of one answer, so only a record's picture may be large.
+MOST_BESIDE_PICTURE = 64 << 10
+# gzip shrinks junk a thousandfold: a file with more junk than so many times its size is given up.
+MOST_EXPANSION = 50
+SMALL = 1 << 20  # bytes of junk that any file may have
+# An event's id is a UUID.
+LONGEST_ID = 64
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 LONGEST_INFERENCE_ID = 64
 # Softmax in 32-bit floats, rounded to a few decimals by some servers, still sums to 1 within this tolerance.
@@ -28,6 +34,7 @@ SUM_TOLERANCE = 0.01
 # Times outside these years come from a broken clock.
 PLAUSIBLE_YEARS = range(2000, 2100)
 
+MAY_BE_AN_IMAGE = {"", "application/x-image", "application/octet-stream", "binary/octet-stream"}
 _SCORE_KEYS = ("prediction", "predictions", "probabilities", "scores")
 _READ_AHEAD = 1 << 20
 _TOO_LONG = b"(too long)"
@@ -53,7 +60,7 @@ class Captured(NamedTuple):
 class Skipped(NamedTuple):
     """A record that is not used: its line (from 1), and the reason as in metrics.json.
 
-    `event_id` is None if the line has no readable one.
+    `event_id` is None if it cannot be read.
     """
 
     line: int
@@ -96,8 +103,25 @@ class _Record(msgspec.Struct, rename="camel"):
     event_metadata: _EventMetadata
 
 
+class _Sized(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw()  # a view of the line, not a copy
+
+
+class _SizedData(msgspec.Struct, rename="camel"):
+    endpoint_input: _Sized | None = None
+
+
+class _SizedRecord(msgspec.Struct, rename="camel"):
+    capture_data: _SizedData | None = None
+
+    @property
+    def picture(self) -> int:
+        request = self.capture_data and self.capture_data.endpoint_input
+        return len(memoryview(request.data)) if request else 0
+
+
 class _Photo(msgspec.Struct):
-    data: str
+    data: msgspec.Raw
     encoding: str
 
 
@@ -110,6 +134,7 @@ class _PhotoRecord(msgspec.Struct, rename="camel"):
 
 
 _decode_record = msgspec.json.Decoder(_Record).decode
+_decode_sizes = msgspec.json.Decoder(_SizedRecord).decode
 _decode_photo = msgspec.json.Decoder(_PhotoRecord).decode
 _decode_scores = msgspec.json.Decoder(list[float]).decode
 
@@ -131,7 +156,15 @@ def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
     """
     number = 0
     try:
+        left = max(MOST_EXPANSION * Path(file.path).stat().st_size, SMALL)
         for number, line in _lines(Path(file.path)):
+            if left < 0:
+                raise UnreadableCaptureError(
+                    "damaged", number, f"it has more than {MOST_EXPANSION} times its size of junk"
+                )
+            if not line or line.isspace():
+                left -= len(line)
+                continue
             event_id = None
             try:
                 record = _record(line)
@@ -140,6 +173,7 @@ def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
                 time, retimed = _time(record.event_metadata.inference_time, file.hour)
                 yield Captured(number, event_id, record.event_metadata.inference_id, time, scores, retimed)
             except _UnusableError as unusable:
+                left -= len(line)
                 yield Skipped(number, unusable.reason, unusable.detail, event_id)
     except (EOFError, zlib.error, gzip.BadGzipFile) as damage:
         raise UnreadableCaptureError("damaged", number + 1, f"gzip: {damage}") from damage
@@ -147,26 +181,27 @@ def read(file: CaptureFile, classes: int) -> Iterator[Captured | Skipped]:
         raise UnreadableCaptureError("unreadable", number + 1, error.strerror or str(error)) from error
 
 
-def photos(file: CaptureFile, lines: Collection[int]) -> dict[int, bytes]:
-    """Return the request bodies of these lines of a file, by line; lines without a body are left out.
+def photos(file: CaptureFile, lines: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """Yield the request bodies of these lines of a file, each with its line; lines without a body are left out.
 
     `lines` has at least one line, and only lines that `read` found to be predictions.
     """
-    found: dict[int, bytes] = {}
     last = max(lines)
     with suppress(OSError):  # the file may have been deleted since; its predictions still count
         for number, line in _lines(Path(file.path)):
             if number in lines and (body := _body(line)) is not None:
-                found[number] = body
+                yield number, body
             if number >= last:
                 break
-    return found
 
 
 def _body(line: bytes) -> bytes | None:
     try:
         photo = _decode_photo(line).capture_data.endpoint_input
-        return base64.b64decode(photo.data, validate=True) if photo.encoding == "BASE64" else None
+        text = memoryview(photo.data)
+        if photo.encoding != "BASE64" or len(text) > LONGEST_PICTURE:
+            return None
+        return base64.b64decode(msgspec.json.decode(photo.data, type=str), validate=True)
     except (msgspec.MsgspecError, ValueError):  # answers may be captured without their requests
         return None
 
@@ -176,25 +211,22 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         # Recognised by its first bytes, because a gzip file may have any name.
         compressed = raw.peek(2)[:2] == b"\x1f\x8b"
         stream = gzip.GzipFile(fileobj=raw) if compressed else raw
-        number = blank = 0
+        number = 0
         while line := stream.readline(LONGEST_LINE):
             number += 1
             if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
                 line = _TOO_LONG
-                while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                while (rest := stream.readline(_READ_AHEAD)) and not rest.endswith(b"\n"):
                     pass
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line and not line.isspace():
-                yield number, line
-            elif (blank := blank + 1) > MOST_BLANK_LINES:
-                raise UnreadableCaptureError("damaged", number, f"more than {MOST_BLANK_LINES:,} blank lines")
+            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
 def _record(line: bytes) -> _Record:
     if line is _TOO_LONG:
         raise _UnusableError("line_too_long", f"longer than {LONGEST_LINE >> 20} MiB")
     try:
+        if len(line) > MOST_BESIDE_PICTURE and len(line) - _decode_sizes(line).picture > MOST_BESIDE_PICTURE:
+            raise _UnusableError("not_a_capture", f"more than {MOST_BESIDE_PICTURE >> 10} KiB beside the picture")
         record = _decode_record(line)
     except msgspec.ValidationError as error:
         raise _UnusableError("not_a_capture", _short(error)) from error
@@ -213,7 +245,7 @@ def _is_image(content_type: str | None) -> bool:
     if content_type is None:
         return True
     kind = content_type.partition(";")[0].strip().lower()
-    return kind.startswith("image/") or kind in {"application/x-image", "application/octet-stream"}
+    return kind.startswith("image/") or kind in MAY_BE_AN_IMAGE
 
 
 def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
@@ -225,6 +257,8 @@ def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
         if isinstance(data, str):
             # Without CaptureContentTypeHeader in its configuration, an endpoint captures even JSON as base64.
             text = base64.b64decode(data, validate=True) if output.encoding == "BASE64" else data
+            if output.encoding == "CSV":
+                text = f"[{data}]"
             try:
                 scores = _decode_scores(text)
             except msgspec.ValidationError:

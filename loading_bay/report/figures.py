@@ -1,9 +1,10 @@
 """Every figure on the page, as stored in metrics.json."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -13,17 +14,20 @@ from functions.decisions.classes import NEITHER
 from functions.decisions.decision import STATUSES, Decision, SkippedDecision
 from loading_bay.stack.labels import ENOUGH_LABELS
 from loading_bay.stack.window import Window
-from loading_bay.statistics import Share, share
+from loading_bay.statistics import Share, sampled_share, share
 
 from .baseline import Baseline
 from .drift import Check, Verdict, compare, histogram, overall
 from .predictions import Predictions, plain, utc
 
 Times = NDArray[np.datetime64]
+Key = TypeVar("Key", str, int)
 
 MOST_TIME_BINS = 60
 # With fewer records, the interval of a share is too wide for a line.
 RECORDS_A_BIN = 15
+# With fewer audits, nothing is said about the errors: none in 30 still allows one in nine.
+ENOUGH_AUDITS = 30
 # Readable steps of a time axis: name, NumPy unit, and approximate length.
 _STEPS = (
     ("1m", "m", timedelta(minutes=1)),
@@ -109,6 +113,34 @@ class Agreement(msgspec.Struct, frozen=True):
     missing: dict[str, int]
 
 
+class ErrorBin(msgspec.Struct, frozen=True):
+    """The share of wrong answers among the accepted photos in the bin that starts at `start`."""
+
+    start: datetime
+    wrong: Share
+
+
+class AuditFigures(msgspec.Struct, frozen=True):
+    """How often the model was wrong among the photos that it accepted, estimated from those that people audited.
+
+    `since` is when the present share of photos began to be audited; earlier photos are left out. `accepted` counts the
+    photos that the estimate is about, and `waiting` those that were chosen and not audited yet. `is_enough` tells
+    whether there are enough audits to judge by. `by_class` is by the
+    model's answer. `claims` are those of the photos on which people disagreed.
+    """
+
+    since: datetime
+    accepted: int
+    waiting: int
+    is_enough: bool
+    wrong: Share
+    coverage: Share
+    by_class: dict[str, Share]
+    step: str
+    over_time: list[ErrorBin]
+    claims: list[str]
+
+
 class DecisionFigures(msgspec.Struct, frozen=True):
     """The outcomes of the photos claimed in the window.
 
@@ -119,6 +151,7 @@ class DecisionFigures(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     review_rate: Share | None
     agreement: Agreement | None
+    audit: AuditFigures | None
     oldest_in_review: datetime | None
     step: str
     over_time: list[OutcomeBin]
@@ -268,6 +301,7 @@ def _decisions(found: list[Decision], skipped: list[SkippedDecision], class_name
         counts={status: counts[status] for status in STATUSES},
         review_rate=share(sum(each.went_to_a_person for each in classified), len(classified)) if classified else None,
         agreement=_agreement(found, class_names),
+        audit=measure_audit(classified),
         oldest_in_review=min((each.claimed_at for each in found if each.status == "REVIEW"), default=None),
         step=step,
         over_time=_outcomes(found, step),
@@ -291,7 +325,7 @@ def _agreement(found: list[Decision], class_names: Sequence[str]) -> Agreement |
             each.vehicle or NEITHER,
         )
         for each in found
-        if each.reviewed_by is not None and each.probabilities
+        if each.reviewed_by is not None and each.audit_share is None and each.probabilities
     )
     if not rows:
         return None
@@ -309,6 +343,49 @@ def _agreement(found: list[Decision], class_names: Sequence[str]) -> Agreement |
         labels=dict(labels),
         missing={name: ENOUGH_LABELS - labels[name] for name in class_names if labels[name] < ENOUGH_LABELS},
     )
+
+
+def measure_audit(classified: Sequence[Decision]) -> AuditFigures | None:
+    """Return how often the model was wrong, from classified photos in order of their claims; None without audits."""
+    chosen = [each for each in classified if each.audit_share is not None]
+    if not chosen:
+        return None
+    # Of photos chosen at different shares, some would count more than others; so only the present share counts.
+    earlier = [each.claimed_at for each in chosen if each.audit_share != chosen[-1].audit_share]
+    chosen = [each for each in chosen if not earlier or each.claimed_at > earlier[-1]]
+    since = chosen[0].claimed_at
+    recent = [each for each in classified if each.claimed_at >= since]
+    accepted = [each for each in recent if not each.went_to_a_person]
+    audited = [each for each in chosen if each.reviewed_by is not None]
+
+    step = _step(_times(each.claimed_at for each in audited))
+    starts, bins = _bins(_times(each.claimed_at for each in accepted), step)
+    bin_of = dict(zip((each.photo for each in accepted), bins.tolist(), strict=True))
+    wrong = _wrong(audited, accepted, lambda _: "")
+    return AuditFigures(
+        since=since,
+        accepted=len(accepted),
+        waiting=len(chosen) - len(audited),
+        is_enough=len(audited) >= ENOUGH_AUDITS,
+        wrong=wrong.get("", sampled_share(0, 0, len(accepted))),
+        coverage=share(len(accepted), len(recent)),
+        by_class=_wrong(audited, accepted, lambda each: each.guess),
+        step=step,
+        over_time=[
+            ErrorBin(utc(starts[k]), each)
+            for k, each in _wrong(audited, accepted, lambda decision: bin_of[decision.photo]).items()
+        ],
+        claims=[each.claim for each in audited if each.is_wrong and each.claim],
+    )
+
+
+def _wrong(
+    audited: Sequence[Decision], accepted: Sequence[Decision], key: Callable[[Decision], Key]
+) -> dict[Key, Share]:
+    """Return the share of wrong answers by key, from the audited ones among the accepted photos."""
+    population, sample = Counter(map(key, accepted)), Counter(map(key, audited))
+    wrong = Counter(key(each) for each in audited if each.is_wrong)
+    return {each: sampled_share(wrong[each], sample[each], population[each]) for each in sorted(sample)}
 
 
 def _outcomes(found: list[Decision], step: str) -> list[OutcomeBin]:

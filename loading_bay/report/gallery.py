@@ -1,6 +1,6 @@
 """Picks the most informative photos, and reads only those from the captures."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,49 +17,55 @@ from .predictions import Predictions, utc
 
 LEAST_CONFIDENT = 12
 MOST_CONFIDENT = 6  # of each class
+MOST_WRONG = 24
 
 # Anyone can upload a photo, so it is decoded within limits, and the page gets newly encoded pixels, never the original
 # bytes.
-LARGEST_BYTES = 8 << 20
 LARGEST_PIXELS = 4_000_000
 THUMBNAIL = 160
 
 
 class Gallery(NamedTuple):
-    """The least confident photos, in order, and the most confident accepted photos of each class."""
+    """The least confident photos, in order, the most confident accepted ones of each class, and the known errors."""
 
     least_confident: list[Picture]
     most_confident: dict[str, list[Picture]]
+    wrong: list[Picture]
 
 
-def choose(predictions: Predictions, threshold: float, decisions: Mapping[str, Decision]) -> Gallery:
-    """Choose by confidence, of pictures with exactly equal scores one, and read these from their files.
+def choose(
+    predictions: Predictions, threshold: float, decisions: Mapping[str, Decision], wrong: Collection[str]
+) -> Gallery:
+    """Choose pictures by confidence, one per distinct set of scores, and those of the claims that are `wrong`.
 
     Args:
         predictions: what to choose from.
         threshold: the lowest accepted confidence.
         decisions: by claim. A picture with one is named by its photo's key in S3, and has a frame around what the
             endpoint looked at; any other is named by its capture's id.
+        wrong: the claims of known errors.
     """
     names, table = predictions.class_names, predictions.table
     rows = _distinct(table)
     accepted = rows[table["confidence"][rows] >= threshold]
     least = rows[:LEAST_CONFIDENT]
     most = [accepted[table["vehicle"][accepted] == k][::-1][:MOST_CONFIDENT] for k in range(len(names))]
-    chosen = table[np.concatenate([least, *most])]
-    images: dict[tuple[int, int], bytes] = {}
-    for file in set(chosen["file"].tolist()):
-        lines = set(chosen["line"][chosen["file"] == file].tolist())
-        images |= {(file, line): body for line, body in photos(predictions.files[file], lines).items()}
+    errors = np.flatnonzero(np.isin(table["inference_id"], list(wrong)))[-MOST_WRONG:]
+    chosen = table[np.concatenate([least, *most, errors])]
     boxes = {(row["file"], row["line"]): _box(decisions.get(row["inference_id"])) for row in chosen}
+    pngs: dict[tuple[int, int], bytes | None] = {}
     with Decoder(max_pixels=LARGEST_PIXELS) as decoder:
-        pngs = {place: thumbnail(decoder, body, boxes[place]) for place, body in images.items()}
+        for file in set(chosen["file"].tolist()):
+            lines = set(chosen["line"][chosen["file"] == file].tolist())
+            for line, body in photos(predictions.files[file], lines):  # one at a time: each may be megabytes
+                pngs[file, line] = thumbnail(decoder, body, boxes[file, line])
     return Gallery(
         [_picture(row, predictions, pngs, decisions) for row in table[least]],
         {
             name: [_picture(row, predictions, pngs, decisions) for row in table[best]]
             for name, best in zip(names, most, strict=True)
         },
+        [_picture(row, predictions, pngs, decisions) for row in table[errors]],
     )
 
 
@@ -67,10 +73,12 @@ def _box(decision: Decision | None) -> Box | None:
     return decision.detection.box if decision and decision.detection else None
 
 
+def _name(decision: Decision) -> str:
+    return f"{decision.key} · order {decision.order}" if decision.order else decision.key
+
+
 def thumbnail(decoder: Decoder, body: bytes, box: Box | None = None) -> bytes | None:
-    """Return the photo, framed, as a PNG of at most THUMBNAIL pixels a side, or None if it is none that we decode."""
-    if len(body) > LARGEST_BYTES:
-        return None
+    """Return the photo as a framed PNG of at most THUMBNAIL pixels per side, or None if it cannot be decoded."""
     try:
         photo = decoder.upright(body, THUMBNAIL)
     except (PhotoTooLarge, UnreadablePhoto, DecoderFailed):
@@ -104,6 +112,6 @@ def _picture(
         figure=f"{row['confidence']:.3f}",
         said=predictions.class_names[row["vehicle"]],
         notes=[f"{moment(utc(row['time']))}{again}"],
-        name=decision.key if decision else row["event_id"],
+        name=_name(decision) if decision else row["event_id"],
         place=f"{predictions.files[row['file']].name}, line {row['line']}",
     )

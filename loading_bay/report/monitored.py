@@ -1,6 +1,5 @@
 """The subject of a report: captures, decisions and model settings, from a deployed stack or from files."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 from functions.decisions.classes import parse_classes
 from functions.decisions.decision import Decision, SkippedDecision
 from functions.decisions.table import DecisionsTable
+from loading_bay.stack.captures import capture_source
 from loading_bay.stack.decisions import decisions_in_file, decisions_in_table
-from loading_bay.stack.deployed import LOCAL_RECORD, Deployed, client
-from loading_bay.stack.errors import UserError, explained
+from loading_bay.stack.deployed import Deployed, client
 from loading_bay.stack.window import Window
 
 
@@ -32,7 +31,7 @@ class Monitored:
         """
         outputs = deployed.outputs
         return cls(
-            captures=_captures(deployed),
+            captures=capture_source(deployed),
             decisions=decisions_in_table(
                 DecisionsTable(deployed.client("dynamodb"), outputs["DecisionsTable"]), window
             ),
@@ -52,15 +51,3 @@ class Monitored:
         if table is not None:
             return cls(captures, decisions_in_table(DecisionsTable(client("dynamodb", region), table), window))
         return cls(captures, decisions_in_file(decisions, window) if decisions is not None else None)
-
-
-def _captures(deployed: Deployed) -> str:
-    name = deployed.outputs["EndpointName"]
-    if deployed.endpoint_url is not None:
-        return str(json.loads(LOCAL_RECORD.read_text())["captures"])
-    with explained(f"look at endpoint {name}"):
-        endpoint = deployed.client("sagemaker").describe_endpoint(EndpointName=name)
-    capture = endpoint.get("DataCaptureConfig", {})
-    if not capture.get("EnableCapture"):
-        raise UserError(f"endpoint {name} captures nothing: deploy it with --capture-percent, or name a folder to read")
-    return f"{capture['DestinationS3Uri'].rstrip('/')}/{name}"

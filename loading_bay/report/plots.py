@@ -1,6 +1,7 @@
 """The report's plots of predictions and decisions."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import matplotlib as mpl
 import numpy as np
@@ -22,9 +23,10 @@ from functions.decisions.decision import STATUSES
 from loading_bay.pages.drawings import Drawing, draw, is_narrow, legend
 from loading_bay.pages.theme import class_colour, colour
 from loading_bay.stack.text import duration, percent, printable, whole
+from loading_bay.statistics import Share
 
 from .drift import BINS
-from .figures import Agreement, DecisionFigures, Figures, Times
+from .figures import DecisionFigures, Figures, Times
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -42,7 +44,7 @@ def prediction_plots(figures: Figures, times: Times, confidences: Array, vehicle
     """
     below = figures.below_threshold
     if below is None:
-        raise ValueError("nothing to draw: there are no predictions")
+        raise ValueError("no predictions to draw")
     named = {each.name: each for each in figures.classes}
     return [
         draw(
@@ -92,7 +94,20 @@ def decision_plots(decisions: DecisionFigures, latencies: Array) -> list[Drawing
             draw(
                 "agreement",
                 f"{percent(agreed.value)} of {whole(agreed.of)} decisions of people were the model's best guess.",
-                lambda figure: _agreement(figure, agreement),
+                lambda figure: _shares_over_time(
+                    figure, [(each.start, each.agreed) for each in agreement.over_time], "agreed"
+                ),
+                height=2.6,
+            )
+        )
+    if (audit := decisions.audit) is not None and audit.is_enough:
+        plots.append(
+            draw(
+                "audit",
+                f"{percent(audit.wrong.value)} of {whole(audit.wrong.of)} audited photos were wrong.",
+                lambda figure: _shares_over_time(
+                    figure, [(each.start, each.wrong) for each in audit.over_time], "wrong"
+                ),
                 height=2.6,
             )
         )
@@ -333,20 +348,11 @@ def _outcomes(figure: Figure, decisions: DecisionFigures) -> None:
     legend(figure, axes)
 
 
-def _agreement(figure: Figure, agreement: Agreement) -> None:
+def _shares_over_time(figure: Figure, shares: Sequence[tuple[datetime, Share]], label: str) -> None:
     axes = figure.subplots()
-    starts = date2num([each.start for each in agreement.over_time])
-    values = np.array([each.agreed.value for each in agreement.over_time])
-    spread = (
-        np.array(
-            [
-                (each.agreed.value - each.agreed.low, each.agreed.high - each.agreed.value)
-                for each in agreement.over_time
-            ]
-        )
-        .clip(min=0)
-        .T
-    )
+    starts = date2num([start for start, _ in shares])
+    values = np.array([each.value for _, each in shares])
+    spread = np.array([(each.value - each.low, each.high - each.value) for _, each in shares]).clip(min=0).T
     axes.errorbar(
         starts + _step(starts) / 2,
         values,
@@ -361,7 +367,7 @@ def _agreement(figure: Figure, agreement: Agreement) -> None:
     )
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_ylabel("agreed")
+    axes.set_ylabel(label)
     _leave_room(axes, starts)
     _time_axis(axes, figure)
     legend(figure, axes)

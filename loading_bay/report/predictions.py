@@ -18,7 +18,10 @@ from .captures import Captured, Skipped, UnreadableCaptureError, read
 from .sources import CaptureFile, SkippedFile
 
 # A record takes about 300 bytes in Python lists and 100 in the table, so rows move to the table in chunks of this size.
-ROWS_A_CHUNK = 50_000
+ROWS_A_CHUNK = 10_000
+# A megabyte of gzip can contain millions of lines that are no records, or one record a million times.
+MOST_NAMED = 10_000
+DUPLICATE = "duplicate"
 
 
 class SkippedRecord(NamedTuple):
@@ -39,24 +42,24 @@ class Predictions:
     probability), `scores` (the probability of each class), `file` (an index into `files`), `line` (from 1), `retimed`
     (the time is the hour of its folder, because the record's time was wrong).
 
-    `records` counts all non-blank lines: the rows of `table`, the skipped records, and the records `outside` the
-    window. `ids` counts the distinct event ids of all records.
+    `skipped` names the first 10,000 skipped records, the first 10,000 repeated ones, and every skipped file; `reasons`
+    counts all of these records. `records` counts all non-blank lines: the rows of `table`, the skipped records, and the
+    records `outside` the window. `ids` counts the distinct event ids of all records.
     """
 
     class_names: tuple[str, ...]
     table: NDArray[Any]
     files: list[CaptureFile]
     skipped: list[SkippedRecord]
+    reasons: Counter[str]
     records: int
     ids: int
     outside: int
 
     def skipped_records(self) -> dict[str, int]:
         """Count the skipped records by reason, the most frequent first."""
-        reasons = Counter(each.reason for each in self.skipped if each.line is not None)
-        if self.outside:
-            reasons["outside_window"] = self.outside
-        return dict(reasons.most_common())
+        outside = Counter({"outside_window": self.outside})
+        return dict((self.reasons + outside).most_common())
 
     def skipped_files(self) -> dict[str, int]:
         """Count the files that could not be read completely, by reason."""
@@ -134,6 +137,7 @@ def read_predictions(
     classes = len(class_names)
     files: list[CaptureFile] = []
     skipped: list[SkippedRecord] = []
+    reasons: Counter[str] = Counter()
     chunk = _Chunk()
     parts: list[NDArray[Any]] = []
     ids: set[str] = set()
@@ -150,11 +154,15 @@ def read_predictions(
             for item in read(each, classes):
                 records += 1
                 if isinstance(item, Skipped):
-                    skipped.append(SkippedRecord(each.name, item.line, item.reason, item.detail))
+                    if reasons.total() - reasons[DUPLICATE] < MOST_NAMED:
+                        skipped.append(SkippedRecord(each.name, item.line, item.reason, item.detail))
+                    reasons[item.reason] += 1
                     if item.event_id is not None:
                         unused_ids.add(item.event_id)
                 elif item.event_id in ids:
-                    again.append((each, item))
+                    if len(again) < MOST_NAMED:
+                        again.append((each, item))
+                    reasons[DUPLICATE] += 1
                 else:
                     ids.add(item.event_id)
                     chunk.ids.append(item.event_id)
@@ -179,6 +187,7 @@ def read_predictions(
         table=chosen[chosen["time"].argsort(kind="stable")],
         files=files,
         skipped=skipped,
+        reasons=reasons,
         records=records,
         ids=len(ids | unused_ids),
         outside=len(table) - len(chosen),
@@ -193,7 +202,7 @@ def _duplicates(
     for file, item in again:
         row = table[first[item.event_id]]
         place = f"{files[row['file']].name}, line {row['line']}"
-        yield SkippedRecord(file.name, item.line, "duplicate", f"event {item.event_id} is in {place}")
+        yield SkippedRecord(file.name, item.line, DUPLICATE, f"event {item.event_id} is in {place}")
 
 
 def _inside(times: NDArray[np.datetime64], window: Window) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from .predictions import Predictions, read_predictions
 from .sources import capture_files
 
 TEMPLATE = Path(__file__).parent / "report.html"
-# The page cuts longer lists of skipped records; skipped.jsonl has them all.
+# The page cuts longer lists of skipped records; skipped.jsonl names the first ten thousand.
 LONGEST_LIST = 40
 
 
@@ -45,13 +45,15 @@ def make_report(
     drawing = progress.add_task("Writing the report", total=None)
     figures = measure(predictions, question, source, decided)
     plots = _plots(figures, predictions, found)
+    audit = figures.decisions.audit if figures.decisions else None
+    claims = {each.claim: each for each in found if each.claim}
     page = render(
         TEMPLATE,
         plots,
         figures=figures,
-        gallery=choose(predictions, question.threshold, {each.claim: each for each in found if each.claim}),
+        gallery=choose(predictions, question.threshold, claims, audit.claims if audit else ()),
         skipped=predictions.skipped[:LONGEST_LIST],
-        skipped_in_all=len(predictions.skipped),
+        skipped_in_all=predictions.reasons.total() + sum(predictions.skipped_files().values()),
         made_at=datetime.now(UTC),
     )
 
@@ -78,3 +80,7 @@ def _plots(figures: Figures, predictions: Predictions, decisions: Sequence[Decis
         latencies = [each.latency for each in decisions if each.status != "CLAIMED" and each.latency is not None]
         plots += decision_plots(figures.decisions, np.array([each for each in latencies if each >= 0]))
     return plots
+
+
+def _name(decision: Decision) -> str:
+    return f"{decision.key} · order {decision.order}" if decision.order else decision.key

@@ -71,7 +71,7 @@ def capture_files(source: str, window: Window, cache: Path, progress: Progress) 
     `source` is a folder, one file, or `s3://bucket/prefix`. Files whose hour folder is completely outside `window` are
     ignored. Files from S3 are kept in the folder `cache`, so a second run fetches only new ones.
 
-    Raises UserError if there is no file under `source`.
+    Raises UserError if `source` is empty.
     """
     if source.startswith("s3://"):
         return _s3_files(source, window, cache, progress)
@@ -91,7 +91,7 @@ def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[C
     refused: list[OSError] = []
     paths = sorted(_walk(source, refused)) if source.is_dir() else [str(source)]
     if not paths and not refused:
-        raise UserError(f"there is no file under {source}")
+        raise UserError(f"{source} does not contain any files")
     root = source if source.is_dir() else source.parent
     absolute_root = _readable(root.resolve())
     for error in refused:
@@ -99,7 +99,7 @@ def _local_files(source: Path, window: Window, progress: Progress) -> Iterator[C
     reading = progress.add_task("Reading captures", total=len(paths))
     for path in paths:
         name = _readable(Path(path).relative_to(root))
-        if not name.endswith(CAPTURE_SUFFIXES):
+        if source.is_dir() and not name.endswith(CAPTURE_SUFFIXES):  # a file that is given by name may have any
             yield _not_a_capture_file(name)
         elif not Path(path).is_file():
             yield SkippedFile(name, "unreadable", "not a regular file")
@@ -134,7 +134,7 @@ def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> I
         progress.update(listing, total=1, completed=1)
         objects.sort(key=lambda each: each.key)
         if not objects and window == Window():
-            raise UserError(f"there is no object under {source}")
+            raise UserError(f"{source} does not contain any objects")
         fetching = progress.add_task("Reading captures", total=len(objects))
         ahead: deque[Future[CaptureFile | SkippedFile]] = deque()
         waiting = iter(objects)

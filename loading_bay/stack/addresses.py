@@ -33,3 +33,13 @@ class Address:
     def __str__(self) -> str:
         """Return the address as an S3 URI."""
         return f"s3://{self.bucket}/{self.prefix}"
+
+
+def require_separate(upload: str, batch: str) -> None:
+    """Check that uploads and batches do not overlap: a batch's photo would be classified when it is uploaded.
+
+    Raises:
+        UserError: one of the two prefixes is, holds or lies in the other.
+    """
+    if upload.startswith(batch) or batch.startswith(upload):
+        raise UserError(f"UploadPrefix {upload} and BatchPrefix {batch} overlap: choose two separate prefixes")

@@ -23,13 +23,10 @@ def all_decisions(table: DecisionsTable) -> list[Decision]:
 
 def decisions_in_table(table: DecisionsTable, window: Window) -> Iterator[Decision | SkippedDecision]:
     """Yield the decisions claimed in the window; reads the whole table, in parallel segments."""
-    # An item without a status is not a decision.
-    decided = {"FilterExpression": "attribute_exists(#status)", "ExpressionAttributeNames": {"#status": "status"}}
 
     def read(segment: int) -> list[Decision | SkippedDecision]:
-        pages = table.dynamodb.get_paginator("scan").paginate(
-            TableName=table.name, Segment=segment, TotalSegments=SEGMENTS, **decided
-        )
+        scan = table.dynamodb.get_paginator("scan")
+        pages = scan.paginate(TableName=table.name, Segment=segment, TotalSegments=SEGMENTS)
         return list(decisions_in(pages))
 
     with ThreadPoolExecutor(SEGMENTS) as pool:

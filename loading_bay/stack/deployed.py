@@ -45,7 +45,7 @@ class Deployed:
         except ClientError as error:
             if "does not exist" in error.response["Error"]["Message"]:
                 raise UserError(
-                    f"there is no stack {stack_name}; deploy it with sam build && sam deploy, "
+                    f"stack {stack_name} does not exist; deploy it with sam build && sam deploy, "
                     "or name another with --stack-name"
                 ) from error
             raise UserError(f"cannot look up the stack {stack_name}: {describe(error)}") from error

@@ -17,6 +17,7 @@ from botocore.exceptions import (
 )
 
 from .hints import command
+from .text import printable
 
 # All errors of a call to AWS.
 AWS_ERRORS = (ClientError, BotoCoreError, Boto3Error)
@@ -30,16 +31,24 @@ REMEDIES = {
     "ExpiredTokenException": "your credentials have expired: sign in again",
     "InvalidClientTokenId": "AWS does not know these credentials: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
     "UnrecognizedClientException": "AWS does not know these credentials: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
-    "NoSuchBucket": "there is no such bucket: create it with aws s3 mb s3://NAME",
-    "ResourceLimitExceeded": "a quota of your account is used up: request an increase under Service Quotas, SageMaker",
+    "NoSuchBucket": "the bucket does not exist: create it with aws s3 mb s3://NAME",
+    "ResourceLimitExceeded": (
+        "your account's quota is too small, and 0 in a new account; an update needs twice the instances: "
+        "request an increase under Service Quotas, SageMaker"
+    ),
     "ThrottlingException": "AWS asks to slow down: try again in a minute",
     "ProvisionedThroughputExceededException": "AWS asks to slow down: try again in a minute",
+    "404": "the bucket does not exist: create it with aws s3 mb s3://NAME",
     "SlowDown": "AWS asks to slow down: try again in a minute",
 }
 
 
 class UserError(click.ClickException):
     """An error and its remedy for the user; it ends a command with one line, `Error: …`, and exit code 1."""
+
+    def format_message(self) -> str:
+        """Return the message; it may quote a key, a file's name or an answer of AWS."""
+        return printable(self.message)
 
 
 @contextmanager

@@ -46,6 +46,6 @@ def require_same(endpoint: str, taken: int | None, parameters: Mapping[str, str]
     if taken is not None and (shape, int(side)) != (WHOLE, taken):
         sent = f"whole photos of {side} pixels" if shape == WHOLE else f"squares of {side} × {side} pixels"
         raise UserError(
-            f"{endpoint}'s model takes whole photos of {taken} pixels, the stack sends {sent}: "
+            f"{endpoint}'s model takes whole photos of {taken} pixels, but the stack sends {sent}: "
             f"deploy the stack with {SHAPE_PARAMETER}={WHOLE} {SIZE_PARAMETER}={taken}"
         )

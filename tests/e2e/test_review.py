@@ -17,11 +17,10 @@ from loading_bay.local.stack import Options, Stack
 from loading_bay.operations.reviewers import Reviewer, add_reviewer
 from loading_bay.stack.template import ROOT
 from tests.integration.bay import Bay, picture, wait_for
-from tests.integration.endpoint import Endpoint, scores
+from tests.integration.endpoint import Endpoint, by_colour, scores
 
 PHOTOS = ROOT / "events" / "photos"
 FOUND = {"box": [0.25, 0.1, 0.75, 0.5], "score": 0.7, "counts": {"bicycle": 1}, "reason_code": "TOO_SMALL"}
-UNDO_SECONDS = 5  # as the template has it
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
 PATIENCE = 90_000  # milliseconds: on a busy machine a function takes long to start
 Open = Callable[..., Page]
@@ -31,10 +30,13 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="module")
 def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    """Return a stack whose model is never sure."""
+    """Return a stack whose model is sure of red photos alone; each of these is audited."""
     endpoint = Endpoint()
-    endpoint.answer = lambda body: scores(0.62, 0.38, found=FOUND)
-    options = Options(endpoint_url=endpoint.url)
+    unsure = by_colour(picture("grey")).body
+    endpoint.answer = lambda body: (
+        scores(0.62, 0.38, found=FOUND) if by_colour(body).body == unsure else by_colour(body)
+    )
+    options = Options(endpoint_url=endpoint.url, parameters={"AuditShare": "1"})
     stack = Stack.up(tmp_path_factory.mktemp("stack"), options, say=print)
     yield Bay(stack)
     stack.down()
@@ -222,12 +224,12 @@ def test_undone_in_time_the_photo_is_back_and_nobody_was_told(bay: Bay, open_as:
 
     expect(page.get_by_role("status")).to_have_text("Undone: undo is back in the queue")
     assert shown(page) == "undo/a.png"
-    time.sleep(UNDO_SECONDS + 2)
+    wait_for(lambda: bay.outcome(key).undone_ids)
     assert bay.outcome(key).status == "REVIEW"
-    assert not is_announced(bay, key)
     press(page, "2")
+    # The time of the first decision ends before that of the second.
     wait_for(partial(is_announced, bay, key))
-    assert bay.outcome(key).vehicle == "motorcycle"
+    assert [event["detail"].get("vehicle") for event in bay.announced(key)][1:] == ["motorcycle"]
 
 
 def test_too_late_to_undo_a_decision_is_corrected_and_the_label_with_it(bay: Bay, open_as: Open) -> None:
@@ -236,7 +238,7 @@ def test_too_late_to_undo_a_decision_is_corrected_and_the_label_with_it(bay: Bay
     shown(page)
     press(page, "1")
     wait_for(partial(is_announced, bay, key))
-    wait_for(lambda: bay.outcome(key).label)
+    wait_for(lambda: bay.outcome(key).label_etag)
 
     expect(page.get_by_role("button", name="Undo", exact=False)).to_have_count(0)
     page.keyboard.press("u")
@@ -248,11 +250,43 @@ def test_too_late_to_undo_a_decision_is_corrected_and_the_label_with_it(bay: Bay
     dialog.get_by_role("button", name="Motorcycle").click()
 
     revisions = wait_for(
-        lambda: [event["detail"]["revision"] for event in bay.announced(key) if "revision" in event["detail"]][1:]
+        lambda: [event["detail"]["revision"] for event in bay.announced(key) if event["detail"]["revision"]][1:]
     )
     assert revisions == [2]
-    wait_for(lambda: "/motorcycle/" in (bay.outcome(key).label or ""))
+    wait_for(lambda: bay.outcome(key).label_etag)
     assert [each.rpartition("/")[0] for each in bay.labels(bay.outcome(key))] == ["labels/motorcycle"]
+
+
+def test_audited_photos_come_last_without_the_answer_and_an_answer_that_agrees_is_not_announced(
+    bay: Bay, open_as: Open
+) -> None:
+    agreed, corrected = (
+        bay.upload(picture("red", "PNG", size=(500 + number, 400)), f"audited-{number}/a.png") for number in range(2)
+    )
+    for key in (agreed, corrected):
+        wait_for(lambda key=key: any(each.in_queue("AUDIT") for each in bay.decisions(key)))  # type: ignore[misc]
+        assert bay.outcome(key).vehicle == "bicycle"
+    (unsure,) = wait(bay, "unsure/a.png")
+    page = open_as("ana")
+
+    assert shown(page) == unsure.removeprefix("uploads/")
+    expect(page.locator("#scores")).to_contain_text("62 %")
+    press(page, "1")
+    answers = {agreed.removeprefix("uploads/"): "1", corrected.removeprefix("uploads/"): "2"}
+    for _ in answers:
+        key = shown(page)
+        expect(page.locator("#scores")).not_to_contain_text("%")
+        press(page, answers[key])
+
+    expect(page.get_by_text("Nothing to review")).to_be_visible()
+    wait_for(partial(is_announced, bay, corrected))
+    events = [(event["detail"]["vehicle"], event["detail"].get("revision")) for event in bay.announced(corrected)]
+    assert events == [("bicycle", 0), ("motorcycle", 1)]
+    wait_for(lambda: bay.outcome(agreed).label_etag)
+    assert len(bay.announced(agreed)) == 1
+    assert [bay.outcome(key).reviewed_by for key in (agreed, corrected)] == ["ana", "ana"]
+    labels = [each.rpartition("/")[0] for key in (agreed, corrected) for each in bay.labels(bay.outcome(key))]
+    assert labels == ["labels/bicycle", "labels/motorcycle"]
 
 
 def test_two_people_get_different_photos_and_one_of_two_decisions_counts(bay: Bay, open_as: Open) -> None:
@@ -312,6 +346,29 @@ def test_offline_answers_are_kept_and_sent_once(bay: Bay, open_as: Open) -> None
     expect(page.get_by_role("alert")).to_be_hidden()
     assert bay.outcome(other).status == "REVIEW"
     assert len([event for event in bay.announced(key) if event["detail"].get("reviewed_by")]) == 1
+
+
+def test_a_decision_made_while_the_page_asks_for_photos_is_sent(bay: Bay, open_as: Open) -> None:
+    first, second = wait(bay, "asking/a.png", "asking/b.png")
+    page = open_as("ana")
+    shown(page)
+    page.wait_for_load_state("networkidle")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/queue", hold)
+    page.keyboard.press("1")
+    wait_for(partial(is_decided, bay, first))
+    page.wait_for_function("() => document.body.dataset.photo.includes('asking/b.png')")
+    wait_for(lambda: page.evaluate("() => 0") or held)
+
+    page.keyboard.press("2")
+
+    wait_for(lambda: page.evaluate("() => 0") or is_decided(bay, second))
+    for each in held:
+        each.continue_()
 
 
 def test_undone_offline_a_decision_counts_for_nothing(bay: Bay, open_as: Open) -> None:

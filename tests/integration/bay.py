@@ -18,6 +18,8 @@ from loading_bay.local.stack import Stack
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import STACK_NAME
 
+from .contract import breaches
+
 T = TypeVar("T")
 
 
@@ -77,10 +79,10 @@ class Bay:
         finally:
             self.events.disable_rule(Name=self._sweep)
 
-    def upload(self, data: bytes, name: str | None = None) -> str:
+    def upload(self, data: bytes, name: str | None = None, **metadata: str) -> str:
         """Put a photo into the inbox; return its key."""
         key = f"uploads/{name or uuid.uuid4().hex}"
-        self.s3.put_object(Bucket=self.bucket, Key=key, Body=data)
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=data, Metadata=metadata)
         return key
 
     def start(self, execution_input: object) -> str:
@@ -170,7 +172,7 @@ class Bay:
         return bool(described["type"] == "EXPRESS")
 
     def _lines(self, event: str = "") -> list[dict[str, Any]]:
-        """Return the local AWS's record of its Express executions: all events, or one kind."""
+        """Return the events that MiniStack recorded of its Express executions: all, or one kind."""
         if not self._express_log or not self._express_log.exists():
             return []
         return [line for line in lines_of(self._express_log) if event in ("", line["event"])]
@@ -192,13 +194,20 @@ class Bay:
 
     def heard(self) -> list[dict[str, Any]]:
         """Return every event of the stack so far."""
-        self.announcements += [json.loads(body) for body in self._receive(self._announced)]
+        heard = [json.loads(body) for body in self._receive(self._announced)]
+        for event in heard:
+            assert not breaches(event), (breaches(event), event)
+        self.announcements += heard
         return self.announcements
 
     def notified(self, key: str) -> list[str]:
-        """Return every notification so far that names this key."""
+        """Return every notification that names this key and has been published by now."""
+        return self.notified_of(f"/{key}")
+
+    def notified_of(self, words: str) -> list[str]:
+        """Return every notification with these words in it that has been published by now."""
         self.notifications += [json.loads(body)["Message"] for body in self._receive(self._notified)]
-        return [message for message in self.notifications if f"/{key}" in message]
+        return [message for message in self.notifications if words in message]
 
     def _receive(self, queue: str) -> list[str]:
         bodies = []

@@ -22,7 +22,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture(scope="session")
 def bay(standard_bay: Bay) -> Bay:
-    """The stack with default parameters."""
+    """The stack with default parameters, but with a digest of reviews every minute."""
     return standard_bay
 
 
@@ -36,7 +36,8 @@ def either_bay(request: pytest.FixtureRequest) -> Bay:
 @pytest.fixture(scope="session")
 def standard_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     folder: Path = tmp_path_factory.mktemp("stack")
-    options = Options(endpoint_url=endpoint.url, wait_scale=0)
+    # Every sweep may send its digest.
+    options = Options(endpoint_url=endpoint.url, wait_scale=0, parameters={"NotifyMinutes": "1", "AuditShare": "0"})
     stack = Stack.up(folder, options, say=print)
     yield Bay(stack)
     stack.down()
@@ -58,7 +59,8 @@ def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: py
     folder: Path = tmp_path_factory.mktemp("stack")
     # Thousands of photos take longer here than on AWS.
     wait_scale = 0.3 if "CAMPAIGN_PHOTOS" in os.environ else 0.02
-    options = Options(endpoint_url=endpoint.url, wait_scale=wait_scale, parameters={"WorkflowType": "EXPRESS"})
+    parameters = {"WorkflowType": "EXPRESS", "NotifyMinutes": "0", "AuditShare": "0"}
+    options = Options(endpoint_url=endpoint.url, wait_scale=wait_scale, parameters=parameters)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("loading_bay.local.stack.AWS_COMMAND", express_aws.command)
         stack = Stack.up(folder, options, say=print)
@@ -70,7 +72,7 @@ def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: py
 def troubled_bay(aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     """A separate stack, on a local AWS with injectable failures."""
     folder: Path = tmp_path_factory.mktemp("stack")
-    options = Options(endpoint_url=endpoint.url, wait_scale=0.05)
+    options = Options(endpoint_url=endpoint.url, wait_scale=0.05, parameters={"AuditShare": "0"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("loading_bay.local.stack.AWS_COMMAND", aws.command)
         stack = Stack.up(folder, options, say=print)

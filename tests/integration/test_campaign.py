@@ -38,7 +38,7 @@ from .faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
 
 PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "40"))
 PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
-# Each execution may start three processes, which must stay within Lambda's ten seconds for a start.
+# Each execution may start three processes, which must start within the ten seconds that Lambda allows.
 IN_FLIGHT = 8
 LARGE_BYTES = 50 * 2**20
 BICYCLE, MOTORCYCLE, REVIEW, REJECTED = "ROUTED bicycle", "ROUTED motorcycle", "REVIEW", "REJECTED"

@@ -18,7 +18,7 @@ CLASSES = "bicycle:A:near,cargo-bike:B2:mid-range,motorcycle:C:far"
 @pytest.fixture(scope="module")
 def bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     folder: Path = tmp_path_factory.mktemp("three-classes")
-    parameters = {"VehicleClasses": CLASSES, "ConfidenceThreshold": "0.6"}
+    parameters = {"VehicleClasses": CLASSES, "ConfidenceThreshold": "0.6", "NotifyMinutes": "0"}
     stack = Stack.up(folder, Options(endpoint_url=endpoint.url, wait_scale=0, parameters=parameters), say=print)
     yield Bay(stack)
     stack.down()

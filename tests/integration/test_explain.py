@@ -68,5 +68,5 @@ def test_an_unknown_photo_is_reported_in_one_line(explain: Explain) -> None:
     done = explain("uploads/nothing-recorded-of-it.jpg")
 
     assert done.exit_code == 1
-    assert "there is no record of uploads/nothing-recorded-of-it.jpg" in done.output
+    assert "no record of uploads/nothing-recorded-of-it.jpg" in done.output
     assert "Traceback" not in done.output

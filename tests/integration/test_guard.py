@@ -19,8 +19,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from playwright.sync_api import Page, sync_playwright
 
+from functions.decisions.uploads import PresignedUpload
 from loading_bay.local.stack import CONCURRENT_CALLS, REGION
-from loading_bay.operations.presign import PresignedUpload, presign_upload
+from loading_bay.operations.presign import presign_upload
 from tests.e2e.browser import find_chromium
 
 from .bay import Bay, picture, wait_for

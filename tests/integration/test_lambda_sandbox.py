@@ -1,4 +1,4 @@
-"""All functions as on Lambda: only /tmp is writable, there is no named shared memory, and they freeze between calls."""
+"""All functions as on Lambda: only /tmp is writable, named shared memory is missing, and they freeze between calls."""
 
 import base64
 import io

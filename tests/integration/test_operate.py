@@ -36,12 +36,15 @@ def test_a_batch_is_started_followed_and_summed_up(bay: Bay, operate: Operate, t
 
     done = operate("batch", "start", "--manifest", str(manifest), "--wait", "--json")
 
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 3, done.output
     summary = json.loads(done.stdout)
     assert (summary["photos"], summary["routed"]["bicycle"], summary["rejected"]) == (2, 1, 1)
     followed = operate("batch", "follow", summary["batch_id"])
-    assert followed.exit_code == 0
+    assert followed.exit_code == 3
     assert "routed: bicycle" in followed.output
+    assert "1 NOT_FOUND" in followed.output
+    rejected = operate("batch", "show", summary["batch_id"], "--rejected")
+    assert rejected.output.startswith("cli/none.jpg\n    PhotoNotFound: ")
     assert all(isinstance(summary[name], int) for name in ("photos", "rejected", "failed", "already_decided"))
     listed = operate("batch", "list").output
     assert f"{summary['batch_id']}\n    2 photos: 1 routed, 1 rejected" in listed
@@ -119,6 +122,9 @@ def test_a_replay_announces_a_person_s_pending_decision(bay: Bay, operate: Opera
         ":ann": {"S": "ann"},
         ":id": {"S": str(uuid.uuid4())},
         ":revision": {"N": "1"},
+        ":bay": {"S": "2"},
+        ":orders": {"S": "far"},
+        ":label": {"S": f"labels/motorcycle/{waiting.claim}"},
         ":queue": {"S": f"OPEN#{(waiting.claim or '')[0]}"},
         ":past": {"N": "1"},
     }
@@ -126,7 +132,8 @@ def test_a_replay_announces_a_person_s_pending_decision(bay: Bay, operate: Opera
         TableName=bay.table,
         Key={"photo": {"S": waiting.photo}},
         UpdateExpression="SET #status = :routed, vehicle = :vehicle, reviewed_by = :ann, review_id = :id,"
-        " revision = :revision, queue = :queue, due_at = :past",
+        " revision = :revision, label = :label, queue = :queue, due_at = :past,"
+        " bay = :bay, order_range = :orders",
         ExpressionAttributeNames={"#status": "status"},
         ExpressionAttributeValues=decided,
     )
@@ -202,7 +209,16 @@ def test_reviewers_are_added_listed_and_removed(operate: Operate) -> None:
     assert "dora@example.com" in operate("reviewers", "list").output
     assert "can no longer sign in" in operate("reviewers", "remove", "dora").output
     assert "dora" not in operate("reviewers", "list").output
-    assert "there is no reviewer dora" in operate("reviewers", "remove", "dora").output
+    assert "dora is not one of the reviewers" in operate("reviewers", "remove", "dora").output
+
+
+def test_drivers_are_managed_apart_from_reviewers(operate: Operate) -> None:
+    assert "/driver with" in operate("drivers", "add", "driver-9", "driver-9@example.com").output
+    assert "not a sign-in name" in operate("drivers", "add", "driver.9", "d@example.com").output
+    assert "driver-9@example.com" in operate("drivers", "list").output
+    assert "driver-9" not in operate("reviewers", "list").output
+    assert "driver-9 is not one of the reviewers" in operate("reviewers", "remove", "driver-9").output
+    assert "can no longer sign in" in operate("drivers", "remove", "driver-9").output
 
 
 def test_a_person_rejects_a_photo_of_another_vehicle(bay: Bay, operate: Operate, tmp_path: Path) -> None:
@@ -222,14 +238,14 @@ def test_a_person_rejects_a_photo_of_another_vehicle(bay: Bay, operate: Operate,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["batch", "follow", "nonsense"], "there is no batch nonsense"),
-        (["batch", "retry", "nonsense"], "there is no batch nonsense"),
+        (["batch", "follow", "nonsense"], "batch nonsense does not exist"),
+        (["batch", "retry", "nonsense"], "batch nonsense does not exist"),
         (["batch", "start", "--prefix", "a/", "--manifest", "b.csv"], "not several of them"),
         (["batch", "start", "--prefix", "nothing/here/"], "there is nothing under s3://"),
-        (["batch", "start", "--manifest", "nofile.csv"], "there is no file nofile.csv here"),
+        (["batch", "start", "--manifest", "nofile.csv"], "neither a file nofile.csv nor"),
         (["batch", "start", "--prefix", "a/", "--name", "a b"], "cannot name a batch"),
         (["review", "decide", "nonsense", "bicycle"], "no photo named nonsense in review"),
-        (["replay", "--stack-name", "nonsense"], "there is no stack nonsense"),
+        (["replay", "--stack-name", "nonsense"], "stack nonsense does not exist"),
     ],
 )
 def test_a_mistake_gets_one_line_with_a_remedy(operate: Operate, arguments: list[str], said: str) -> None:

@@ -1,5 +1,8 @@
 """Every outcome of a really uploaded photo: recorded once, announced once, with the right end."""
 
+import uuid
+from functools import partial
+
 import pytest
 from starlette.responses import Response
 
@@ -57,7 +60,26 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
     ended = bay.ended(decision.execution_arn)
     assert (ended["status"], ended["error"]) == ("FAILED", "LowConfidence")
     assert_told_once(bay, key, "Photo Needs Review")
-    (message,) = wait_for(lambda: bay.notified(key))
+
+
+def test_photos_that_need_review_are_told_together(standard_bay: Bay) -> None:
+    keys = [standard_bay.upload(picture("grey", size=(50 + number, 40))) for number in range(3)]
+    for key in keys:
+        wait_for(partial(standard_bay.waits, key))
+
+    standard_bay.sweep()
+
+    told = wait_for(lambda: standard_bay.notified_of("need review in"))
+    waiting = sum(each.in_queue("REVIEW") for each in standard_bay.all_decisions())
+    assert told[-1].startswith(f"{waiting} photos need review in loading-bay.")
+    assert standard_bay.stack.outputs["ReviewUrl"] in told[-1]
+    assert not any(standard_bay.notified(key) for key in keys)
+
+
+def test_or_each_is_told_with_its_scores(express_bay: Bay) -> None:
+    key = express_bay.upload(picture("grey"))
+
+    (message,) = wait_for(lambda: express_bay.notified(key))
     for part in ("Photo Needs Review", "none reaches 0.9", "bicycle 0.52", "motorcycle 0.48"):
         assert part in message
 
@@ -71,7 +93,7 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
         (picture("red") + bytes(26214400), "PhotoTooLarge", "more than 26,214,400 are accepted"),
         (picture("red", "PNG", (10_000, 6_000)), "PhotoTooLarge", "10000 × 6000 pixels"),
         (FAMILIES["JPEG of empty scans"](3_000), "UnreadablePhoto", "more than 100 scans"),
-        (FAMILIES["HEIC of one large tile many times"](500), "PhotoTooLarge", "tiles have 524 megapixels"),
+        (FAMILIES["HEIC of one large tile many times"](500), "PhotoTooLarge", "tiles have 537 megapixels"),
     ],
     ids=["text", "cut off", "empty", "too many bytes", "too many pixels", "too many scans", "too many tiles"],
 )
@@ -174,3 +196,46 @@ def test_a_useless_answer_fails_the_photo_at_once(bay: Bay, endpoint: Endpoint, 
     assert (decision.status, decision.error) == ("FAILED", "InvalidPrediction")
     assert bay.ended(decision.execution_arn)["error"] == "ClassificationFailed"
     assert_told_once(bay, key, "Classification Failed")
+
+
+def test_driver_and_order_go_with_a_photo_everywhere(bay: Bay) -> None:
+    driver = f"driver-{uuid.uuid4().hex[:8]}"
+    key = bay.upload(picture("grey"), f"{driver}/photo.jpg", order="A-4711")
+
+    decision = bay.outcome(key)
+
+    assert (decision.driver, decision.order) == (driver, "A-4711")
+    detail = assert_told_once(bay, key, "Photo Needs Review")
+    assert (detail["driver"], detail["order"], detail["reason_code"]) == (driver, "A-4711", "UNSURE")
+
+
+def test_a_mail_names_driver_order_and_what_helps(bay: Bay) -> None:
+    key = bay.upload(b"no photo", f"driver-7/{uuid.uuid4().hex}.jpg", order="A-4711")
+
+    (message,) = wait_for(lambda: bay.notified(key))
+
+    assert "Driver: driver-7" in message
+    assert "loading-bay replay" in message or "--stack-name loading-bay" in message
+
+
+def test_the_same_bytes_again_with_another_order_are_the_same_photo(bay: Bay) -> None:
+    name = f"driver-7/{uuid.uuid4().hex}.jpg"
+    key = bay.upload(picture("red"), name, order="first")
+    assert bay.outcome(key).order == "first"
+
+    bay.upload(picture("red"), name, order="second")
+
+    ends = wait_for(lambda: (found := bay.executions_of(key))[1:] and found)
+    assert sorted(bay.ended(each["executionArn"])["status"] for each in ends) == ["SUCCEEDED", "SUCCEEDED"]
+    assert bay.outcome(key).order == "first"
+    assert_told_once(bay, key, "Vehicle Routed")
+
+
+@pytest.mark.parametrize("order", ["../../x", "a b", "x" * 65, "=?utf-8?q?=00?=", "<b>1</b>"])
+def test_an_order_that_is_not_valid_is_left_out_and_the_photo_is_classified(bay: Bay, order: str) -> None:
+    key = bay.upload(picture("red"), f"driver-7/{uuid.uuid4().hex}.jpg", order=order)
+
+    decision = bay.outcome(key)
+
+    assert (decision.status, decision.driver, decision.order) == ("ROUTED", "driver-7", None)
+    assert assert_told_once(bay, key, "Vehicle Routed")["order"] == ""

@@ -8,14 +8,15 @@ import uuid
 import pytest
 import requests
 
-from loading_bay.operations.presign import PresignedUpload, presign_upload
+from functions.decisions.uploads import PresignedUpload
+from loading_bay.operations.presign import presign_upload
 
 from .bay import Bay, picture
 
 
 @pytest.fixture
 def upload(bay: Bay) -> PresignedUpload:
-    return presign_upload(bay.stack.deployed, "driver-7", "image/jpeg", max_bytes=100_000)
+    return presign_upload(bay.stack.deployed, "driver-7", "image/jpeg", order="4711", max_bytes=100_000)
 
 
 def post(upload: PresignedUpload, data: bytes, **changed: str) -> int:
@@ -28,13 +29,15 @@ def test_the_photo_is_classified_under_its_driver_s_prefix(bay: Bay, upload: Pre
     assert post(upload, picture("red")) == 204
 
     assert upload.key.startswith("uploads/driver-7/")
-    assert bay.outcome(upload.key).status == "ROUTED"
+    decision = bay.outcome(upload.key)
+    assert (decision.status, decision.driver, decision.order) == ("ROUTED", "driver-7", "4711")
 
 
 @pytest.mark.parametrize(
     ("changed", "size"),
     [
         ({"key": "uploads/driver-8/photo.jpg"}, 1000),
+        ({"x-amz-meta-order": "4712"}, 1000),
         ({"key": "batches/photo.jpg"}, 1000),
         ({"Content-Type": "text/html"}, 1000),
         ({"acl": "public-read"}, 1000),
@@ -46,6 +49,7 @@ def test_the_photo_is_classified_under_its_driver_s_prefix(bay: Bay, upload: Pre
     ],
     ids=[
         "another driver",
+        "another order",
         "another prefix",
         "a page",
         "public",
@@ -66,4 +70,4 @@ def test_nothing_else_can_be_uploaded_with_it(
 
 
 def test_the_keys_of_two_uploads_differ(upload: PresignedUpload) -> None:
-    assert uuid.UUID(upload.key.rpartition("/")[2].removesuffix(".jpg"))
+    assert uuid.UUID(upload.key.removesuffix(".jpg")[-36:])

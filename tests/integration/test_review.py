@@ -370,7 +370,6 @@ def test_any_name_becomes_a_label(bay: Bay, desk: Desk, name: str) -> None:
 
     label = bay.outcome(key).label or ""
     assert label.startswith(f"labels/{NEITHER}/")
-    assert label.endswith(name.rpartition("/")[2][-64:])
     bay.s3.head_object(Bucket=bay.bucket, Key=label)
 
 

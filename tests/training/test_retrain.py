@@ -117,7 +117,7 @@ def test_peoples_decisions_correct_the_models_mistakes(
             settled(decisions, number, lambda decision: decision.in_queue("REVIEW"))
     for waiting in all_decisions(decisions):
         decide(stack.deployed, waiting.photo, new[waiting.key].label, "ana")
-    settled(decisions, len(new), lambda decision: bool(decision.label))
+    settled(decisions, len(new), lambda decision: bool(decision.label_etag))
 
     def quickly(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
         bundled.train(staged, output, seeds, OPTIONS, lambda epoch: None)
@@ -129,7 +129,7 @@ def test_peoples_decisions_correct_the_models_mistakes(
     model, data = str(champion / "model/model.onnx"), str(champion / "staged")
     arguments = ["--labels", f"s3://{inbox}/labels/", "--model", model, "--data", data, "--threshold", "0.5"]
 
-    result = CliRunner().invoke(main, ["retrain", *arguments, "--output", str(tmp_path / "out")])
+    result = CliRunner().invoke(main, ["model", "retrain", *arguments, "--output", str(tmp_path / "out")])
 
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out/comparison.json").read_text())
@@ -140,9 +140,9 @@ def test_peoples_decisions_correct_the_models_mistakes(
     assert len(reviewed["mended"]) > len(reviewed["broken"])
     assert {"McNemar"} == {figure["test"] for figure in test["figures"] if figure["key"] in {"accuracy", "coverage"}}
     # Neither model was trained on the photos that compare them.
-    kept = {path.name for path in (tmp_path / "out/labels").rglob("*.png")}
-    learned = {path.name for path in (tmp_path / "out/staged").rglob("*.png")} & kept
-    judged = set(reviewed["mended"]) | set(reviewed["broken"])
+    kept = {path.stem for path in (tmp_path / "out/labels").rglob("*.photo")}
+    learned = {path.stem for path in (tmp_path / "out/staged").rglob("*.png")} & kept
+    judged = {Path(name).stem for name in [*reviewed["mended"], *reviewed["broken"]]}
     assert learned
     assert judged
     assert judged <= kept - learned

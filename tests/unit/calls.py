@@ -21,6 +21,7 @@ def calls_of(modules: Iterable[Path], services: Iterable[str]) -> set[str]:
     """The operations of these services that the code calls, or names as text for a paginator or a signer."""
     nodes = _nodes(modules)
     names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names |= {"put_object"} if "generate_presigned_post" in names else set()
     names |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return {
         f"{service}:{operation}"

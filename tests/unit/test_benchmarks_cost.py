@@ -194,9 +194,10 @@ def test_every_price_is_dated_sourced_and_used() -> None:
     code = "".join(path.read_text() for path in Path("benchmarks").glob("*.py"))
 
     assert date(2026, 1, 1) < PRICES.noted
-    assert "from memory" in listed["remark"]
     for name, price in listed["prices"].items():
         assert price["source"].startswith("https://aws.amazon.com/"), name
+        assert price["confirmed_by"], name
+        assert price["dated"], name
         assert price["usd"] > 0, name
         assert f'"{name}"' in code or name.startswith("hosting_ml_"), name
 

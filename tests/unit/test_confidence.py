@@ -3,7 +3,7 @@
 import pytest
 
 from functions.decisions.classes import VehicleClass, parse_classes
-from functions.threshold.confidence import LowConfidence, choose_vehicle
+from functions.threshold.confidence import LowConfidence, choose_vehicle, is_audited
 
 CLASSES = tuple(parse_classes("bicycle:1:near,motorcycle:2:far").values())
 
@@ -35,3 +35,20 @@ def test_any_number_of_classes_can_be_chosen_from() -> None:
 def test_scores_and_classes_must_match() -> None:
     with pytest.raises(ValueError, match=r"3 probabilities for 2 classes \(bicycle, motorcycle\)"):
         choose_vehicle([0.01, 0.02, 0.97], CLASSES, 0.9)
+
+
+PHOTOS = [f"uploads/driver-{number % 50}/{number}.jpg#{number:032x}" for number in range(20_000)]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_the_chosen_share_of_photos_is_audited(share: float) -> None:
+    chosen = [photo for photo in PHOTOS if is_audited(photo, share, "salt")]
+
+    assert len(chosen) / len(PHOTOS) == pytest.approx(share, rel=0.1)
+    assert chosen == [photo for photo in PHOTOS if is_audited(photo, share, "salt")]
+    assert {photo for photo in PHOTOS if is_audited(photo, share, "another salt")} != set(chosen)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0, 0), (1, len(PHOTOS))])
+def test_none_or_all_photos_are_audited(share: float, count: int) -> None:
+    assert sum(is_audited(photo, share, "salt") for photo in PHOTOS) == count

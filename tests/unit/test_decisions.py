@@ -123,12 +123,6 @@ def test_a_long_queue_lists_the_longest_due_photos_of_each_shard(table: Any) -> 
     assert decisions.names_queued("REVIEW", most=4)[1] is False
 
 
-def test_an_item_without_a_status_is_not_a_decision(table: Any) -> None:
-    table.put_item(Item={"photo": "recovery", "recovered_at": "2026-11-20T04:00:00.000Z"})
-
-    assert list(decisions_in_table(DecisionsTable(boto3.client("dynamodb"), NAME), Window())) == []
-
-
 def test_the_table_and_the_file_keep_to_the_same_window(table: Any, tmp_path: Path) -> None:
     for minutes in (10, 20, 30):
         put(table, f"{minutes}.jpg", "ROUTED", timedelta(minutes=minutes))

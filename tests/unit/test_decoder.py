@@ -155,7 +155,7 @@ def stand_in(folder: Path, script: str) -> str:
 def test_an_interpreter_that_finds_its_library_through_the_environment_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an interpreter such as Lambda's, which is linked to a library in an unusual folder
+    # Given an interpreter that is linked to a library in an unusual folder, as on Lambda
     monkeypatch.setattr(sys, "executable", stand_in(tmp_path, 'test -n "$LD_LIBRARY_PATH" || exit 127'))
     monkeypatch.setenv("LD_LIBRARY_PATH", "/var/lang/lib")
 

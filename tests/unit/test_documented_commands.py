@@ -58,7 +58,7 @@ def problem(command: str) -> str:
     model = SESSION.get_service_model(service)
     operations = {xform_name(name, "-"): name for name in model.operation_names}
     if action not in operations:
-        return f"{service} has no {action}"
+        return f"{service} lacks {action}"
     shape = model.operation_model(operations[action]).input_shape
     known = {xform_name(name, "-") for name in shape.members} if shape else set()
     given = {word.removeprefix("--").partition("=")[0] for word in words[3:] if word.startswith("--")} - GLOBAL_OPTIONS
@@ -75,7 +75,7 @@ def test_a_documented_aws_command_exists(page: str, command: str) -> None:
     ("command", "said"),
     [
         ("aws iam create-role --role-name x", "missing ['assume-role-policy-document']"),
-        ("aws ecr describe-image --repository-name x", "ecr has no describe-image"),
+        ("aws ecr describe-image --repository-name x", "ecr lacks describe-image"),
         ("aws dynamodb delete-table --table x", "unknown ['table']"),
     ],
 )
@@ -131,7 +131,7 @@ def left_over(line: str) -> list[str]:
             return words
         inner = command.get_command(context, words[0])
         if inner is None:
-            raise click.UsageError(f"{context.command_path} has no command {words[0]}")
+            raise click.UsageError(f"{context.command_path} lacks the command {words[0]}")
         context = click.Context(inner, info_name=words[0], parent=context)
         command, words = inner, words[1:]
 

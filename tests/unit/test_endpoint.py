@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction, Prediction, predict
@@ -227,6 +227,7 @@ def test_what_was_found_is_left_out_where_it_makes_no_sense_and_the_probabilitie
     assert fault in prediction.fault
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
 def test_no_attributes_make_an_answer_invalid(attributes: str) -> None:
     assert asked_with(attributes).probabilities == [0.5, 0.5]

@@ -3,12 +3,14 @@
 A second implementation of JSONata replaces that of Step Functions. `FUZZ_EXAMPLES` sets the number of examples.
 """
 
+import json
 import os
 import re
 from functools import cache
 from typing import Any
 
 import jsonata
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ ANYTHING = st.recursive(
 )
 KEY = st.text(min_size=1, max_size=12) | ANYTHING
 BUCKET = st.just(INBOX) | KEY
-ETAG = st.from_regex('\\A"?[0-9a-f]{32}"?\\Z') | KEY
+ETAG = st.from_regex('\\A"?[0-9a-f]{32}"?\n?\\Z') | KEY
 
 
 def event_like(key: Any) -> st.SearchStrategy[dict[str, Any]]:
@@ -100,3 +102,29 @@ def test_an_input_is_a_photo_of_the_inbox_with_a_key_or_is_refused(given_input: 
     assert all(isinstance(value, str) for value in decision.values()), (
         "DynamoDB and S3 would refuse it, after all retries"
     )
+
+
+@pytest.mark.parametrize(("key", "state"), [("é" * 512, "FindPhoto"), ("é" * 513, "InvalidInput")])
+def test_a_key_of_more_bytes_than_s3_takes_is_refused_and_not_looked_up(key: str, state: str) -> None:
+    assert run({"s3_key": key})[0] == state
+
+
+@pytest.mark.parametrize("more", ["\n", "\r", "\u2028", " ", "-", "-123456"])
+def test_an_etag_with_anything_behind_it_does_not_name_a_second_photo(more: str) -> None:
+    etag = "0" * 32 + more
+
+    assert run({"bucket": {"name": INBOX}, "object": {"key": "a.jpg", "etag": etag}})[0] == "InvalidInput"
+    assert run({"s3_key": "a.jpg", "etag": etag})[0] == "FindPhoto"
+
+
+@pytest.mark.parametrize("name", ["etag", "version_id", "batch_id"])
+@pytest.mark.parametrize("value", [5, True, [], ["0" * 32], {}, {"S": "x"}], ids=json.dumps)
+def test_a_part_of_a_typed_input_that_is_no_text_is_refused(name: str, value: object) -> None:
+    assert run({"s3_key": "a.jpg", name: value})[0] == "InvalidInput"
+
+
+@pytest.mark.parametrize("key", ["uploads/new/", "uploads/new_$folder$", "/", "_$folder$"])
+def test_the_marker_of_a_folder_is_never_claimed(key: str) -> None:
+    event = {"bucket": {"name": INBOX}, "object": {"key": key, "etag": "0" * 32, "size": 0}}
+
+    assert [run(given)[0] for given in (event, {"s3_key": key}, {"s3_key": key, "etag": "0" * 32})] == ["NotAPhoto"] * 3

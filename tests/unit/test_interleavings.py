@@ -25,7 +25,8 @@ from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from .definitions import definition_of
 from .tables import Item, update
 
-OUTCOMES = ("ROUTED", "REVIEW", "FAILED")  # a rejection is treated like a routed photo
+# A rejection is treated like a routed photo. Those with a vehicle are audited, by a person who sees a bicycle.
+OUTCOMES = (("ROUTED", ""), ("REVIEW", ""), ("FAILED", ""), ("ROUTED", "bicycle"), ("ROUTED", "motorcycle"))
 EXECUTIONS, FAULTS = 2, 2
 PHOTO = "s3://inbox/photo#0"
 NOW, DAYS_AGO = "2001-01-10T00:00:00.000Z", "2001-01-02T00:00:00.000Z"
@@ -33,7 +34,7 @@ NOW_MILLIS = 979084800000
 DECISIONS = 2
 # The attributes of a record that the model keeps.
 FAILING = ("first_failed_at", "failure_announced_at")
-REVIEW = ("reviewed_by", "review_id", "review_closed_at", "revision", "undone_ids")
+REVIEW = ("reviewed_by", "review_id", "review_closed_at", "revision", "undone_ids", "routed_as", "vehicle")
 KEPT = ("photo", "status", "claim", "queue", "due_at", "announced_at", *REVIEW, *FAILING)
 
 
@@ -45,6 +46,7 @@ class Execution(NamedTuple):
 
     at: str = "idle"
     status: str = ""
+    vehicle: str = ""  # of an audited photo
     since: str = ""
     failure_announced: bool = False
     tried: bool = False
@@ -95,10 +97,13 @@ def variables_of(claim: str, execution: Execution, without: str) -> dict[str, An
     decision: dict[str, Any] = {"photo": PHOTO, "claim": claim, "claimed_at": NOW}
     decision |= {"status": execution.status} if execution.status else {}
     decision |= {"first_failed_at": execution.since} if execution.since else {}
+    if execution.vehicle:
+        decision |= {"vehicle": execution.vehicle, "bay": "1", "order_range": "near", "audit_share": 1}
     states = {"context": {"State": {"EnteredTime": NOW}}}
     variables = {"decision": decision, "failure_announced": execution.failure_announced, "states": states}
     if execution.status == "FAILED":
-        variables["failure"] = {"Error": "EndpointUnavailable", "Cause": "it does not answer"}
+        code = {"error": "EndpointUnavailable", "reason_code": "ENDPOINT_UNAVAILABLE"}
+        variables["failure"] = code | {"reason": "it does not answer"}
         variables["decision"] = evaluated(state_of("PhotoFailed", without)["Assign"]["decision"], variables)
     return variables
 
@@ -168,11 +173,12 @@ def execution_steps(world: World, number: int, execution: Execution, rules: Rule
     if fault:
         yield f"{name} dies at {execution.at}", moved(world, number, Execution("dead"), faults=world.faults - 1)
     if execution.at == "Classify":
-        for status in OUTCOMES:
-            yield f"{name} finds {status}", moved(world, number, execution._replace(at="RecordOutcome", status=status))
+        for status, vehicle in OUTCOMES:
+            found = execution._replace(at="RecordOutcome", status=status, vehicle=vehicle)
+            yield f"{name} finds {status} {vehicle}", moved(world, number, found)
         return
     if execution.at == "AnnounceOutcome":
-        news = (rules.claims[number], execution.status)
+        news = (rules.claims[number], f"{execution.status} {execution.vehicle}")
         heard: dict[str, Any] = {"said": world.said | {news}, "last": news}
         following = execution._replace(at="ConfirmAnnouncement", tried=False)
         yield f"{name} announces {execution.status}", moved(world, number, following, **heard)
@@ -260,7 +266,7 @@ def announcement_steps(world: World) -> Iterator[Step]:
         return
     yield "its announcement dies", world._replace(announcement=("", ""))
     if at == "Announce":
-        news = (review_id, dict(world.record or ())["status"])
+        news = (review_id, outcome_of(dict(world.record or ())))
         told = world._replace(said=world.said | {news}, last=news)
         yield "it is announced", told._replace(announcement=("Confirm", review_id))
         return
@@ -268,8 +274,21 @@ def announcement_steps(world: World) -> Iterator[Step]:
     if written is None:
         yield f"it may not {at}", world._replace(announcement=("", ""))
     else:
-        following = ("Announce", review_id) if at == "CloseUndo" else ("", "")
+        told_already = confirms(dict(world.record or ()))
+        following = ("Confirm" if told_already else "Announce", review_id) if at == "CloseUndo" else ("", "")
         yield f"its announcement: {at}", world._replace(record=kept(written), announcement=following)
+
+
+def confirms(item: Item) -> bool:
+    """Tell whether AnnounceReview takes a decision for an audit that agrees with the announced outcome."""
+    expression = definition_of("AnnounceReview")["States"]["CloseUndo"]["Assign"]["confirms"]
+    attributes = {name: {"N": "1"} if name == "revision" else {"S": value} for name, value in item.items()}
+    return bool(evaluated(expression, {"states": {"result": {"Attributes": attributes}}}))
+
+
+def outcome_of(item: Item) -> str:
+    """Return the outcome that is announced; the vehicle counts for audited photos alone."""
+    return f"{item['status']} {item.get('vehicle', '') if item.get('routed_as') or 'review_id' not in item else ''}"
 
 
 @cache
@@ -279,6 +298,10 @@ def announce_request(state: str, review_id: str) -> dict[str, Any]:
     asked["Key"] = {"photo": {"S": PHOTO}}
     known = {":review_id": review_id, ":open": "OPEN#", ":due_at": NOW_MILLIS // 1000 + 600}
     values = asked["ExpressionAttributeValues"]
+    if isinstance(values, str):
+        context: dict[str, Any] = {"states": {"context": {"State": {"EnteredTime": NOW}}}}
+        context |= {"decision": {"review_id": review_id}, "label_etag": "etag"}
+        return {name: evaluated(value, context) for name, value in asked.items()}
     asked["ExpressionAttributeValues"] = {name: TypeSerializer().serialize(known.get(name, NOW)) for name in values}
     return asked
 
@@ -336,7 +359,7 @@ def faults_of(before: World, after: World) -> Iterator[str]:
         yield "a person's decision is overwritten"
     if after.last != before.last or after.said != before.said:
         by, status = after.last
-        known = (new.get("review_id") or new["claim"], new["status"]) if new else None
+        known = (new.get("review_id") or new["claim"], outcome_of(new)) if new else None
         if known != (by, status):
             yield f"{status} is announced, and the record says {new and new['status']}"
 
@@ -356,11 +379,11 @@ def faults_at_rest(world: World) -> Iterator[str]:
         if "announced_at" in item and item["status"] != "FAILED" and "review_id" not in item:
             yield f"{item['status']} was announced, and yet is run again"
         return
-    by = item.get("review_id") or item["claim"]
-    if (by, item["status"]) not in world.said:
-        yield f"{item['status']} lies outside every queue and was never announced"
-    elif world.last[1] != item["status"]:
-        yield f"the last announcement is {world.last[1]}, the record is {item['status']}"
+    by = item["claim"] if confirms(item) else item.get("review_id") or item["claim"]
+    if (by, outcome_of(item)) not in world.said:
+        yield f"{outcome_of(item)} lies outside every queue and was never announced"
+    elif world.last[1] != outcome_of(item):
+        yield f"the last announcement is {world.last[1]}, the record is {outcome_of(item)}"
     if item["status"] == "REVIEW" and not queue.startswith("REVIEW#"):
         yield "a photo waits for a person where nobody looks"
     if item["status"] == "FAILED" and not queue.startswith("FAILED#"):

@@ -12,8 +12,8 @@ from loading_bay.stack.errors import UserError
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("ConfidenceTreshold", "0.8", "no parameter ConfidenceTreshold; did you mean ConfidenceThreshold?"),
-        ("Nonsense", "1", "the template has no parameter Nonsense; it has VehicleClasses, "),
+        ("ConfidenceTreshold", "0.8", "not define a parameter ConfidenceTreshold; did you mean ConfidenceThreshold?"),
+        ("Nonsense", "1", "the template does not define a parameter Nonsense; it has VehicleClasses, "),
         ("ConfidenceThreshold", "2", "ConfidenceThreshold cannot be '2': a number from 0 to 1"),
         ("ConfidenceThreshold", "high", "a number from 0 to 1"),
         ("ConfidenceThreshold", "nan", "a number from 0 to 1"),

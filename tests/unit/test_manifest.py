@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from loading_bay.operations.batch import Batch
-from loading_bay.operations.manifest import checked_manifest, checked_prefix
+from loading_bay.operations.manifest import checked_keys, checked_manifest, checked_prefix
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
@@ -33,17 +33,22 @@ GOOD: dict[str, tuple[bytes, list[dict[str, str]]]] = {
     "mac.csv": (b"s3_key\rbackfill/1.jpg\r", ONE),
     "uris.csv": (b"s3_key\ns3://inbox/backfill/1.jpg\n", [{"s3_key": "backfill/1.jpg", "s3_bucket": "inbox"}]),
     "photos.jsonl": (b'{"s3_key": "backfill/1.jpg"}\n', ONE),
+    "mac.jsonl": (b'{"s3_key": "backfill/1.jpg"}\r', ONE),
     "excel.jsonl": (b'\xef\xbb\xbf{"s3_key": "backfill/1.jpg"}\n', ONE),
 }
 BAD = {
     "semicolons.csv": (b"driver;s3_key\nAnn;backfill/1.jpg\n", "separates its columns by semicolons"),
     "tabs.csv": (b"driver\ts3_key\nAnn\tbackfill/1.jpg\n", "separates its columns by semicolons or tabs"),
-    "headless.csv": (b"backfill/1.jpg\nbackfill/2.jpg\n", "has no column s3_key"),
-    "other.csv": (b"key\nbackfill/1.jpg\n", "has no column s3_key"),
-    "header.csv": (b"s3_key\n", "has a header and no photo"),
+    "headless.csv": (b"backfill/1.jpg\nbackfill/2.jpg\n", "is missing the column s3_key"),
+    "other.csv": (b"key\nbackfill/1.jpg\n", "is missing the column s3_key"),
+    "header.csv": (b"s3_key\n", "has a header but no photos"),
     "gap.csv": (b"s3_key,driver\nbackfill/1.jpg,Ann\n,Bob\n", "line 3: s3_key must be a key"),
     "latin.csv": ("s3_key\nbackfill/ü.jpg\n".encode("latin-1"), "line 2, is not UTF-8"),
     "powershell.csv": ("s3_key\nbackfill/1.jpg\n".encode("utf-16"), "is UTF-16"),
+    "bare.csv": ("s3_key\nbackfill/1.jpg\n".encode("utf-16-le"), "is UTF-16"),
+    "bucket.csv": (b"s3_key\ns3://inbox/\n", "line 2: s3://inbox/ names a bucket"),
+    "other-bucket.csv": (b"s3_key\ns3://archive/1.jpg\n", "1.jpg is in the bucket archive"),
+    "other-bucket.jsonl": (b'{"s3_bucket": "archive", "s3_key": "1.jpg"}\n', "1.jpg is in the bucket archive"),
     "empty.csv": (b"\n", "is empty"),
     "empty.jsonl": (b"", "is empty"),
     "list.jsonl": (b'[{"s3_key": "backfill/1.jpg"}]\n', "line 1: write each photo like"),
@@ -76,8 +81,22 @@ def test_a_manifest_without_photos_is_one_clear_line(deployed: Deployed, tmp_pat
         checked_manifest(deployed, given, "march")
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("", "s3_key must be a key"),
+        ("é" * 513, "s3_key must be a key"),
+        ("s3://inbox", "names a bucket"),
+        ("s3://archive/1.jpg", "is in the bucket archive"),
+    ],
+)
+def test_a_key_that_names_no_photo_of_the_inbox_is_one_clear_line(deployed: Deployed, key: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        checked_keys(deployed, ["backfill/1.jpg", key])
+
+
 def test_a_missing_manifest_starts_nothing(deployed: Deployed) -> None:
-    with pytest.raises(UserError, match=r"there is no file nofile\.csv here, and no s3://inbox/nofile\.csv"):
+    with pytest.raises(UserError, match=r"neither a file nofile\.csv nor s3://inbox/nofile\.csv exists"):
         checked_manifest(deployed, "nofile.csv", "march")
 
 

@@ -3,6 +3,9 @@
 import base64
 import gzip
 import json
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,8 @@ def read(
 ) -> Predictions:
     window = window or Window()
     with Progress(disable=True) as progress:
-        return read_predictions(capture_files(str(folder), window, folder / "cache", progress), classes, window)
+        files = capture_files(str(folder), window, folder.with_name("cache"), progress)
+        return read_predictions(files, classes, window)
 
 
 def test_several_records_in_a_file_are_all_used(tmp_path: Path) -> None:
@@ -95,6 +99,29 @@ def test_a_skipped_record_is_named_with_file_line_and_reason(tmp_path: Path, con
     assert (found.records, len(found.table)) == (3, 2)
 
 
+@pytest.mark.parametrize("request_type", ["", "binary/octet-stream", "application/octet-stream", "image/heic; q=1"])
+def test_a_content_type_that_may_be_a_picture_is_taken(tmp_path: Path, request_type: str) -> None:
+    write(tmp_path, place(), lines(record(request_type=request_type)))
+
+    assert len(read(tmp_path).table) == 1
+
+
+def test_scores_in_csv_are_read(tmp_path: Path) -> None:
+    write(tmp_path, place(), lines(record("0.25,0.75\n", encoding="CSV"), record("0.25,a", encoding="CSV")))
+
+    found = read(tmp_path)
+
+    assert found.table["scores"].tolist() == [[0.25, 0.75]]
+    assert found.skipped_records() == {"not_probabilities": 1}
+
+
+@pytest.mark.parametrize("name", ["march.json", "captures", "a.jsonl.1"])
+def test_a_file_that_is_given_by_name_may_have_any_suffix(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path, name, lines(record()))
+
+    assert len(read(file).table) == 1
+
+
 def test_a_record_without_a_time_is_skipped_outside_an_hour_folder(tmp_path: Path) -> None:
     write(
         tmp_path,
@@ -159,14 +186,74 @@ def test_gzip_is_read_under_any_name(tmp_path: Path, name: str) -> None:
 
 
 def test_a_file_of_blank_lines_is_given_up_and_named(tmp_path: Path) -> None:
-    write(tmp_path, place(name="blank.jsonl.gz"), gzip.compress(lines(record()) + b"\n" * 50_000_000 + lines(record())))
+    write(tmp_path, place(name="blank.jsonl.gz"), gzip.compress(lines(record()) + b"\n" * 20_000_000 + lines(record())))
 
     found = read(tmp_path)
 
     assert found.ids == 1
-    assert [(skipped.reason, skipped.detail) for skipped in found.skipped] == [
-        ("damaged", "line 10002: more than 10,000 blank lines")
-    ]
+    assert found.skipped_files() == {"damaged": 1}
+
+
+LARGE = record(body=b"")
+OUTPUT = LARGE["captureData"]["endpointOutput"]
+# Each is a kilobyte or so of gzip.
+BOMBS = {
+    "lines that are no records": [b"x\n" * 500_000],
+    "one record again and again": [lines(record(event_id="one")) * 300_000],
+    "a line without end": [b"x" * (80 << 20)],
+    "an answer of millions of scores": [lines(LARGE | {"captureData": {"endpointOutput": {"data": [0] * 2_000_000}}})],
+    "the same as text": [
+        lines(LARGE | {"captureData": {"endpointOutput": OUTPUT | {"data": f"[{'0,' * 3_000_000}0]"}}})
+    ],
+    "a long id": [
+        lines(LARGE | {"eventMetadata": {"eventId": "ID"}}).replace(b"ID", b"x" * 7_000_000 + b"\xf0\x9f\x9a\xb2")
+    ],
+}
+READ = """
+import resource, sys
+from pathlib import Path
+from rich.progress import Progress
+from loading_bay.report.predictions import read_predictions
+from loading_bay.report.sources import capture_files
+from loading_bay.stack.window import Window
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+before = peak()
+files = capture_files(sys.argv[1], Window(), Path(sys.argv[1]).with_name("cache"), Progress(disable=True))
+found = read_predictions(files, ("bicycle", "motorcycle"), Window())
+print(peak() - before, len(found.table), sum(found.skipped_records().values()), len(found.skipped))
+"""
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_small_file_takes_little_memory_whatever_is_in_it(tmp_path: Path, kind: str) -> None:
+    place_of = write(tmp_path, place(), gzip.compress(b"".join([lines(record()), *BOMBS[kind]]), 9))
+    assert place_of.stat().st_size < 1 << 20
+
+    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path)], capture_output=True, text=True, check=True)
+
+    more, used, counted, named = map(int, done.stdout.split())
+    assert more < 40, "megabytes"
+    assert used in {1, 2}
+    assert counted > 0
+    assert named <= 20_001
+
+
+def test_all_skipped_records_are_counted_and_the_first_are_named(tmp_path: Path) -> None:
+    again = lines(record(event_id="one"))
+    write(tmp_path, place(), b"no\n" * 12_000 + again * 10_500)
+
+    found = read(tmp_path)
+
+    assert found.skipped_records() == {"not_json": 12_000, "duplicate": 10_499}
+    assert Counter(each.reason for each in found.skipped) == {"not_json": 10_000, "duplicate": 10_000}
+    assert found.records == 22_500
+
+
+def test_pictures_that_are_all_alike_are_all_used(tmp_path: Path) -> None:
+    """Somebody sends one photo a thousand times: gzip shrinks it as well as any bomb."""
+    write(tmp_path, place(), gzip.compress(lines(*(record(body=b"\0" * 10_000) for _ in range(1_000))), 9))
+
+    assert len(read(tmp_path).table) == 1_000
 
 
 def test_a_broken_gzip_file_gives_the_records_before_the_damage(tmp_path: Path) -> None:

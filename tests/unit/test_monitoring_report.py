@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from functions.decisions.decision import Box, Decision
+from functions.decisions.decision import Box
 from functions.photo.decoder import Decoder
 from loading_bay.cli.main import main
 from loading_bay.pages.drawings import Drawing
@@ -227,7 +227,7 @@ def test_a_report_without_usable_records_gives_the_reasons(tmp_path: Path) -> No
     result = report(source)
 
     assert result.exit_code == 0
-    assert "There are no predictions to report on" in page(source)
+    assert "No predictions to report on" in page(source)
     assert "not an image" in page(source)
 
 
@@ -398,7 +398,7 @@ def test_a_report_without_decisions_works(source: Path) -> None:
     file = write(source.parent, "decisions.json", b"[]")
 
     assert report(source, "--decisions", str(file)).exit_code == 0
-    assert "has no photos in this window" in page(source)
+    assert "does not contain photos from this window" in page(source)
 
 
 POISON = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -594,10 +594,10 @@ def test_no_damaged_picture_is_fatal(decoder: Decoder, data: st.DataObject, form
 def test_a_capture_file_that_vanishes_before_the_gallery_loses_only_the_picture(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def vanishing(predictions: Predictions, threshold: float, decisions: Mapping[str, Decision]) -> Gallery:
+    def vanishing(predictions: Predictions, *given: Any) -> Gallery:
         for file in predictions.files:
             Path(file.path).unlink()
-        return choose(predictions, threshold, decisions)
+        return choose(predictions, *given)
 
     monkeypatch.setattr("loading_bay.report.report.choose", vanishing)
 

@@ -237,5 +237,5 @@ def test_a_missing_bucket_is_one_line(s3: Any, tmp_path: Path) -> None:
 
 
 def test_an_empty_prefix_says_so(s3: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no object under"):
+    with pytest.raises(UserError, match="does not contain any objects"):
         read(tmp_path, "nothing/here")

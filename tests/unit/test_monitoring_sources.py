@@ -98,7 +98,7 @@ def test_only_hours_that_can_hold_the_window_are_read(
 def test_a_source_with_nothing_in_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         find(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="no file under"):
+    with pytest.raises(UserError, match="does not contain any files"):
         find(tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     write(tmp_path, "closed/a.jsonl", lines(record()))
     opened = os.scandir
 
-    def refused(folder: str) -> Any:  # root may read every folder, so removing permissions has no effect
+    def refused(folder: str) -> Any:  # root may read every folder, so removing permissions changes nothing
         if str(folder).endswith("closed"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
         return opened(folder)

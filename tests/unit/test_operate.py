@@ -41,6 +41,17 @@ def test_a_key_is_shown_escaped(table: Any, command: list[str]) -> None:
     assert not {"\x1b", "\x07", "\u202e"} & set(done.output)
 
 
+@pytest.mark.usefixtures("deployed")
+def test_one_driver_can_be_watched(table: Any) -> None:
+    for driver in ("driver-7", "driver-70"):
+        put(table, f"s3://inbox/uploads/{driver}/1.jpg#{'0' * 32}", "ROUTED", timedelta(minutes=2), driver=driver)
+
+    done = CliRunner().invoke(main, ["watch", "--once", "--driver", "driver-7"])
+
+    assert "uploads/driver-7/1.jpg" in done.output
+    assert "uploads/driver-70/" not in done.output
+
+
 @pytest.mark.parametrize(
     ("command", "hint"),
     [

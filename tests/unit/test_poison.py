@@ -34,6 +34,11 @@ def test_a_photo_of_a_few_parts_is_read(family: str) -> None:
     assert central_square(FAMILIES[family](2), size=32, max_pixels=MAX_PIXELS).image.size == (32, 32)
 
 
+def test_tiles_of_many_more_pixels_than_the_picture_are_refused_before_they_are_decoded(decoder: Decoder) -> None:
+    with pytest.raises(PhotoTooLarge, match="the photo's tiles have 537 megapixels"):
+        decoder.square(FAMILIES["HEIC of one large tile many times"](500), 32)
+
+
 def test_an_array_in_exif_does_not_keep_a_photo_from_being_turned() -> None:
     turned = central_square(exif_array(3_000_000), size=32, max_pixels=MAX_PIXELS).image
     plain = central_square(exif_array(0), size=32, max_pixels=MAX_PIXELS).image

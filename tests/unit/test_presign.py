@@ -15,8 +15,9 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
+from functions.decisions.uploads import PresignedUpload
 from loading_bay.cli.main import main
-from loading_bay.operations.presign import PresignedUpload, curl, presign_upload
+from loading_bay.operations.presign import curl, presign_upload
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
@@ -51,6 +52,19 @@ def test_the_policy_names_one_key_one_type_and_a_range_of_sizes(deployed: Deploy
     )
     assert upload.key.startswith("uploads/driver-7/")
     assert upload.key.endswith(".png")
+
+
+def test_the_order_is_part_of_what_is_signed(deployed: Deployed) -> None:
+    upload = presign_upload(deployed, "driver-7", "image/jpeg", order="4711")
+
+    assert {"x-amz-meta-order": "4711"} in policy_of(upload)["conditions"]
+    assert upload.fields["x-amz-meta-order"] == "4711"
+
+
+@pytest.mark.parametrize("order", ["", "a b", "a/b", "4711\n", "é", "x" * 65])
+def test_no_order_is_signed_that_would_not_be_recorded(deployed: Deployed, order: str) -> None:
+    with pytest.raises(UserError, match="not an order"):
+        presign_upload(deployed, "driver-7", "image/jpeg", order=order)
 
 
 def test_two_uploads_never_share_a_key(deployed: Deployed) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,12 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from functions.decisions.classes import parse_classes
 from functions.decisions.decision import timestamp
 from functions.decisions.reviews import Desk
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.template import ROOT
 
-from .test_reviews import TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
+from .test_reviews import ROUTED, TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
 
 EVENT = json.loads((ROOT / "events" / "review" / "http-api.json").read_text())
 CLIENT = "1example23456789"
@@ -222,11 +224,28 @@ def test_all_other_paths_are_missing(review: ModuleType, path: str) -> None:
     assert request(review, "GET", path)["statusCode"] == 404
 
 
+@pytest.mark.parametrize("classes", ["bicycle:1:near,motorcycle:2:far", "bicycle:1:near,scooter:2:near,van:3:far"])
+def test_guidelines_unless_given_suit_the_classes(
+    review: ModuleType,
+    desk: Desk,  # noqa: F811
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    classes: str,
+) -> None:
+    monkeypatch.setattr(review, "settings", replace(review.settings, guidelines=""))
+    monkeypatch.setattr(review, "desk", replace(desk, classes=parse_classes(classes)))
+
+    rules = call("queue", {"since": SINCE})[1]["guidelines"]
+
+    assert len(rules) >= 2
+    assert any("scooter is a motorcycle" in rule for rule in rules) == ("scooter" not in classes)
+
+
 def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> None:  # noqa: F811
     scores = {"motorcycle": "0.4", "bicycle": "0.6"}
     box = {"left": 0.25, "top": 0.0, "right": 0.75, "bottom": 1.0}
     edges = {name: {"N": str(edge)} for name, edge in box.items()}
-    photo = put(desk, "driver-7/one.jpg")
+    photo = put(desk, "driver-7/one.jpg", order="4711")
     desk.table.dynamodb.update_item(
         TableName=TABLE,
         Key={"photo": {"S": photo}},
@@ -245,6 +264,7 @@ def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> 
             "photo": photo,
             "key": "uploads/driver-7/one.jpg",
             "driver": "driver-7",
+            "order": "4711",
             "since": "2026-11-25T10:00:00.000Z",
             "scores": {"bicycle": 0.6, "motorcycle": 0.4},
             "box": box,
@@ -253,7 +273,7 @@ def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> 
     ]
     assert answer["waiting"] == 1
     assert answer["answers"] == ["bicycle", "motorcycle", "neither"]
-    assert answer["guidelines"] == "Look <twice>|Then decide"
+    assert answer["guidelines"] == ["Look <twice>", "Then decide"]
     assert call("queue", {"want": 3, "since": SINCE}, username="ben")[1]["colleagues"] == {"ana": 1}
     assert call("queue", {"release": [photo], "since": SINCE})[0] == 200
     assert len(call("queue", {"want": 3, "since": SINCE}, username="ben")[1]["photos"]) == 1
@@ -437,9 +457,9 @@ def test_the_driver_s_other_photos_of_the_day_are_shown(
     desk: Desk,  # noqa: F811
 ) -> None:
     photo = taken(review, desk, "driver-7/now.png", **WAITS)
-    earlier = taken(review, desk, "driver-7/earlier.png", -2)
+    earlier = taken(review, desk, "driver-7/today/earlier.png", -2)
     rejected = taken(review, desk, "driver-7/later.png", 1, status="REJECTED", vehicle=None)
-    for name, hours in [("driver-7/sub/x.png", 0), ("driver-70/x.png", 0), ("x.png", 0), ("driver-7/old.png", -13)]:
+    for name, hours in [("driver-70/x.png", 0), ("x.png", 0), ("driver-7/old.png", -13)]:
         taken(review, desk, name, hours)
     upload(review, "uploads/driver-7/no-record.png", picture())
 
@@ -470,7 +490,7 @@ def test_only_the_same_driver_s_photos_of_the_day_can_be_seen_beside_one_in_revi
     photo, other = taken(review, desk, "driver-7/now.png", **WAITS), taken(review, desk, "driver-7/other.png")
     strangers = [
         taken(review, desk, name, hours)
-        for name, hours in [("driver-8/x.png", 0), ("driver-7/old.png", -13), ("x.png", 0), ("driver-7/sub/x.png", 0)]
+        for name, hours in [("driver-8/x.png", 0), ("driver-7/old.png", -13), ("x.png", 0)]
     ]
     elsewhere = put(desk, photo=f"s3://inbox/elsewhere/driver-7/x.png#{'0' * 32}", status="ROUTED")
 
@@ -486,3 +506,30 @@ def test_a_photo_outside_a_driver_s_folder_is_shown_alone(review: ModuleType, ca
     taken(review, desk, "other.png")
 
     assert call("beside", {"photo": photo})[1] == {"photos": []}
+
+
+def test_an_audit_is_blind(call: Call, review: ModuleType, desk: Desk) -> None:  # noqa: F811
+    etag = upload(review, "uploads/driver-7/1.png", picture())
+    photo = put(desk, "driver-7/1.png", photo=f"s3://inbox/uploads/driver-7/1.png#{etag}", etag=etag, **ROUTED)
+    other = upload(review, "uploads/driver-7/2.png", picture())
+    put(desk, "driver-7/2.png", photo=f"s3://inbox/uploads/driver-7/2.png#{other}", etag=other, **ROUTED)
+
+    (first, *_) = call("queue", {"want": 1, "since": SINCE})[1]["photos"]
+
+    assert first["scores"] == {}
+    assert "motorcycle" not in json.dumps(first)
+    assert call("beside", {"photo": photo})[1]["photos"] == []  # whose outcomes would give it away
+    assert request(review, "POST", "/api/picture", json.dumps({"photo": photo}))["statusCode"] == 200
+
+
+def test_an_audit_ends_with_its_photo(call: Call, review: ModuleType, desk: Desk) -> None:  # noqa: F811
+    photo = put(desk, "expired.png", **ROUTED)
+    assert call("queue", {"want": 1, "since": SINCE})[1]["waiting"] == 1
+
+    status = request(review, "POST", "/api/picture", json.dumps({"photo": photo}))["statusCode"]
+
+    assert status == 404
+    assert call("queue", {"want": 1, "since": SINCE})[1]["waiting"] == 0
+    record = desk.table.get(photo)
+    assert record is not None
+    assert (record.status, record.vehicle) == ("ROUTED", "motorcycle")

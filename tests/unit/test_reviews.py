@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import boto3
@@ -74,6 +75,7 @@ def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
         "photo": f"s3://inbox/uploads/{name}#{'0' * 32}",
         "s3_bucket": "inbox",
         "s3_key": f"uploads/{name}",
+        "driver": name.partition("/")[0] if "/" in name else "",
         "etag": "0" * 32,
         "claim": claim,
         "claimed_at": "2026-11-25T10:00:00.000Z",
@@ -82,6 +84,7 @@ def put(desk: Desk, name: str = "photo.jpg", **changes: Any) -> str:
         "due_at": 1795600800,
         "error": "LowConfidence",
         "reason": "bicycle 0.5000, motorcycle 0.5000: none reaches 0.9",
+        "reason_code": "UNSURE",
     } | changes
     item = {key: TypeSerializer().serialize(value) for key, value in record.items() if value is not None}
     desk.table.dynamodb.put_item(TableName=TABLE, Item=item)
@@ -124,7 +127,7 @@ def test_a_vehicle_routes_the_photo_and_starts_its_announcement(desk: Desk) -> N
     assert (decision.reviewed_by, decision.review_id, decision.revision) == ("ana", review_id, 1)
     assert decision.in_queue("OPEN")
     assert (decision.due_at or 0) > datetime.now(UTC).timestamp() + 60
-    assert (decision.error, decision.reason) == (None, None)
+    assert (decision.error, decision.reason, decision.reason_code) == (None, None, None)
     assert announced(desk) == [(photo, review_id)]
     assert held(desk, "ana") == []
 
@@ -133,6 +136,7 @@ def test_neither_rejects_the_photo(desk: Desk) -> None:
     decision = decide(desk, put(desk), "neither")
 
     assert (decision.status, decision.error, decision.vehicle) == ("REJECTED", "NoVehicle", None)
+    assert decision.reason_code == "NO_VEHICLE"
 
 
 def test_the_same_decision_again_answers_the_same_and_another_meets_a_conflict(desk: Desk) -> None:
@@ -303,3 +307,70 @@ def test_the_day_counts_decisions_and_the_seconds_that_one_took(desk: Desk) -> N
     assert 0 <= day.seconds < 5
     assert decisions_since(desk.table, "ana", datetime.now(UTC) + timedelta(hours=1)).decisions == []
     assert decisions_since(desk.table, "carl", datetime.now(UTC) - timedelta(days=900)).seconds is None
+
+
+ROUTED: dict[str, Any] = {
+    "status": "ROUTED",
+    "queue": "AUDIT#0",
+    "vehicle": "motorcycle",
+    "bay": "2",
+    "order_range": "far",
+    "audit_share": Decimal("0.02"),
+    "probabilities": {"bicycle": Decimal("0.04"), "motorcycle": Decimal("0.96")},
+    **dict.fromkeys(("error", "reason", "reason_code")),
+}
+
+
+def outcome(decision: Decision) -> tuple[str | None, ...]:
+    return (decision.status, decision.vehicle, decision.bay, decision.order_range)
+
+
+@pytest.mark.parametrize(
+    ("answer", "after"),
+    [
+        ("motorcycle", ("ROUTED", "motorcycle", "2", "far")),
+        ("bicycle", ("ROUTED", "bicycle", "1", "near")),
+        ("neither", ("REJECTED", None, None, None)),
+    ],
+)
+def test_an_audit_records_the_answer_and_can_be_undone(desk: Desk, answer: str, after: tuple[str | None, ...]) -> None:
+    photo = put(desk, **ROUTED)
+    decided = decide(desk, photo, answer)
+
+    assert outcome(decided) == after
+    assert (decided.revision, decided.reviewed_by) == (1, "ana")
+    assert not decided.went_to_a_person  # because the model was sure
+
+    undone = desk.undo(photo, review_id=decided.review_id or "", reviewer="ana")
+
+    assert outcome(undone) == ("ROUTED", "motorcycle", "2", "far")
+    assert (undone.needs_audit, undone.review_id, undone.reviewed_by, undone.label) == (True, None, None, None)
+    assert outcome(decide(desk, photo, answer)) == after
+
+
+def test_an_audited_photo_can_be_corrected_twice(desk: Desk) -> None:
+    photo = put(desk, **ROUTED)
+    decided = decide(desk, photo, "bicycle")
+    for revision, answer in enumerate(("motorcycle", "neither"), 2):
+        close(desk, photo)
+        given = {"review_id": new_id(), "reviewer": "ben", "corrects": decided.review_id or ""}
+        decided = desk.correct(photo, answer, **given)
+        assert (decided.revision, decided.answer) == (revision, answer)
+
+
+def test_audits_come_behind_the_photos_that_drivers_wait_for(desk: Desk) -> None:
+    audited = put(desk, "sure.jpg", **ROUTED, due_at=1)
+    waiting = put(desk, "unsure.jpg", due_at=2)
+
+    held = hold(desk.table, "ana", have=(), skipped=(), want=2)
+
+    assert [decision.photo for decision in held.photos] == [waiting, audited]
+    assert held.waiting == 2
+    assert hold(desk.table, "ben", have=(), skipped=(), want=2).photos == []
+
+
+def test_a_routed_photo_that_is_not_audited_is_nobodys_to_decide(desk: Desk) -> None:
+    photo = put(desk, **ROUTED | {"queue": None, "due_at": None})
+
+    with pytest.raises(UnknownPhoto):
+        decide(desk, photo)

@@ -4,32 +4,21 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 
 from functions.decisions.decision import plain_item
+from functions.decisions.reason_code import ReasonCode
+from functions.inference.endpoint import EndpointUnavailable, InvalidPrediction
+from functions.photo.errors import DecoderFailed, PhotoNotFound, PhotoTooLarge, StorageUnavailable, UnreadablePhoto
+from functions.threshold.confidence import LowConfidence
 
-from .second_interpreter import Interpreter, Run, interpreter
+from .second_interpreter import REGION, Interpreter, Run, interpreter
 from .service_models import problems
 
 KEY = 'uploads/Kim\'s "best" photo + a ü.jpg'
 ETAG = "0123456789abcdef0123456789abcdef"
 EVENT = {"bucket": {"name": "inbox"}, "object": {"key": KEY, "etag": ETAG, "version-id": "v1"}}
-
-
-class UnreadablePhoto(Exception):
-    """As SerializeFunction raises it."""
-
-
-class LowConfidence(Exception):
-    """As ThresholdFunction raises it."""
-
-
-class InvalidPrediction(Exception):
-    """As InferenceFunction raises it."""
-
-
-class EndpointUnavailable(Exception):
-    """As InferenceFunction raises it."""
 
 
 def raising(error: Exception) -> Any:
@@ -118,6 +107,17 @@ def test_what_was_found_in_a_photo_is_recorded_and_announced(bay: Interpreter) -
     assert detail["detection"] == found
 
 
+def test_an_unsure_endpoint_s_reason_is_that_of_the_review(bay: Interpreter) -> None:
+    answer = bay.functions["InferenceFunctionArn"]
+    bay.functions["InferenceFunctionArn"] = lambda given: answer(given) | {"detection": {"reason_code": "TOO_SMALL"}}
+    bay.functions["ThresholdFunctionArn"] = raising(LowConfidence("none reaches 0.9"))
+
+    run = classify(bay)
+
+    assert (record(bay)["status"], record(bay)["reason_code"]) == ("REVIEW", "TOO_SMALL")
+    assert announced(run)[0][1]["reason_code"] == "TOO_SMALL"
+
+
 def test_what_an_earlier_run_found_is_forgotten(bay: Interpreter) -> None:
     answer, threshold = bay.functions["InferenceFunctionArn"], bay.functions["ThresholdFunctionArn"]
     bay.functions["InferenceFunctionArn"] = lambda given: answer(given) | {"detection": {"reason_code": "UNSURE"}}
@@ -131,18 +131,61 @@ def test_what_an_earlier_run_found_is_forgotten(bay: Interpreter) -> None:
     assert (record(bay)["status"], record(bay).get("detection")) == ("ROUTED", None)
 
 
+def test_a_photo_to_audit_is_routed_like_any_other_and_then_waits_for_a_person(bay: Interpreter) -> None:
+    ((_, told),) = announced(classify(bay, {"s3_key": KEY, "etag": ETAG}))
+    other = {"s3_key": "uploads/other.jpg", "etag": ETAG}
+    choose = bay.functions["ThresholdFunctionArn"]
+    bay.functions["ThresholdFunctionArn"] = lambda given: choose(given) | {"audit_share": 0.02}
+
+    ((kind, detail),) = announced(classify(bay, other))
+
+    (found,) = [item for item in bay.items("Decisions") if item["s3_key"]["S"] == other["s3_key"]]
+    assert (found["status"]["S"], found["audit_share"]["N"]) == ("ROUTED", "0.02")
+    assert found["queue"]["S"] == f"AUDIT#{found['claim']['S'][0]}"
+    assert (kind, detail.keys()) == ("Vehicle Routed", told.keys())
+    assert classify(bay, other).states[-1] == "AlreadyClaimed"
+
+
 @pytest.mark.parametrize(
-    ("function", "error", "status", "kind"),
+    ("vehicle", "revision", "is_announced"),
+    [("bicycle", "1", False), ("motorcycle", "1", True), (None, "1", True), ("bicycle", "3", True)],
+)
+def test_an_audit_is_announced_if_it_changes_the_outcome(
+    bay: Interpreter, vehicle: str | None, revision: str, is_announced: bool
+) -> None:
+    bay.s3.put_object(Bucket="inbox", Key=KEY, Body=b"photo")
+    item = {"photo": "p", "s3_bucket": "inbox", "s3_key": KEY, "version_id": "1", "claim": "c", "review_id": "r"}
+    item |= {"queue": "OPEN#0", "label": "labels/x", "routed_as": "bicycle:1:near", "status": "ROUTED"}
+    item |= {"vehicle": vehicle} if vehicle else {"status": "REJECTED"}
+    values: dict[str, Any] = {name: {"S": value} for name, value in item.items()} | {"revision": {"N": revision}}
+    values["audit_share"] = {"N": "0.02"}
+    bay.dynamodb.put_item(TableName=bay.values["DecisionsTable"], Item=values)
+    bay.values |= {"UndoSeconds": "0"}
+
+    run = bay.run("AnnounceReview", {"photo": "p", "review_id": "r"})
+
+    assert [detail["photo"] for _, detail in announced(run)] == ["p"] * is_announced
+    assert not any({"audit_share", "routed_as"} & detail.keys() for _, detail in announced(run))
+    assert "KeepLabel" in run.states
+    assert "queue" not in record(bay)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "status", "code", "kind"),
     [
-        ("SerializeFunctionArn", UnreadablePhoto("no photo"), "REJECTED", "Photo Rejected"),
-        ("ThresholdFunctionArn", LowConfidence("0.52 < 0.9"), "REVIEW", "Photo Needs Review"),
-        ("InferenceFunctionArn", InvalidPrediction("nonsense"), "FAILED", "Classification Failed"),
-        ("InferenceFunctionArn", EndpointUnavailable("no endpoint"), "FAILED", "Classification Failed"),
+        ("SerializeFunctionArn", PhotoNotFound("gone"), "REJECTED", "NOT_FOUND", "Photo Rejected"),
+        ("SerializeFunctionArn", PhotoTooLarge("60 MB"), "REJECTED", "TOO_LARGE", "Photo Rejected"),
+        ("SerializeFunctionArn", UnreadablePhoto("no photo"), "REJECTED", "UNREADABLE", "Photo Rejected"),
+        ("SerializeFunctionArn", StorageUnavailable("S3"), "FAILED", "STORAGE_UNAVAILABLE", "Classification Failed"),
+        ("SerializeFunctionArn", DecoderFailed("killed"), "FAILED", "UNEXPECTED", "Classification Failed"),
+        ("ThresholdFunctionArn", LowConfidence("0.52 < 0.9"), "REVIEW", "UNSURE", "Photo Needs Review"),
+        ("InferenceFunctionArn", InvalidPrediction("no"), "FAILED", "INVALID_PREDICTION", "Classification Failed"),
+        ("InferenceFunctionArn", EndpointUnavailable("no"), "FAILED", "ENDPOINT_UNAVAILABLE", "Classification Failed"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 def test_an_error_of_a_function_is_recorded_and_announced(
-    bay: Interpreter, function: str, error: Exception, status: str, kind: str
+    bay: Interpreter, function: str, error: Exception, status: str, code: ReasonCode, kind: str
 ) -> None:
     bay.functions[function] = raising(error)
 
@@ -150,8 +193,42 @@ def test_an_error_of_a_function_is_recorded_and_announced(
 
     assert run.status == "FAILED"
     assert (record(bay)["status"], record(bay)["error"]) == (status, type(error).__name__)
-    assert record(bay)["reason"] == str(error)
-    assert [each for each, _ in announced(run)] == [kind]
+    assert (record(bay)["reason"], record(bay)["reason_code"]) == (str(error), ReasonCode(code))
+    ((told, detail),) = announced(run)
+    assert (told, detail["reason_code"]) == (kind, code)
+
+
+@pytest.mark.parametrize(
+    ("key", "driver"),
+    [
+        ("uploads/driver-7/photo.jpg", "driver-7"),
+        ("uploads/driver-7/2026/11/photo.jpg", "driver-7"),
+        ("uploads/photo.jpg", ""),
+        ("uploads//photo.jpg", ""),
+        ("uploads/../photo.jpg", ".."),
+        ("uploads/a\n\"'<b>\u202e/photo.jpg", "a\n\"'<b>\u202e"),
+        ("backfill/driver-7/photo.jpg", ""),
+        ("backfill/uploads/driver-7/photo.jpg", ""),
+    ],
+)
+def test_the_driver_is_the_first_folder_below_the_upload_prefix(bay: Interpreter, key: str, driver: str) -> None:
+    bay.values["UploadPrefix"] = "uploads/"
+
+    run = classify(bay, {"s3_key": key, "etag": ETAG})
+
+    assert record(bay)["driver"] == driver
+    ((_, detail),) = announced(run)
+    assert (detail["driver"], detail["order"]) == (driver, "")
+
+
+def test_the_order_that_a_photo_was_uploaded_with_is_recorded_and_announced(bay: Interpreter) -> None:
+    read = bay.functions["SerializeFunctionArn"]
+    bay.functions["SerializeFunctionArn"] = lambda given: read(given) | {"order": "4711"}
+
+    run = classify(bay)
+
+    assert record(bay)["order"] == "4711"
+    assert [detail["order"] for _, detail in announced(run)] == ["4711"]
 
 
 def test_the_second_event_of_a_photo_finds_it_claimed(bay: Interpreter) -> None:
@@ -181,3 +258,21 @@ def test_nonsense_is_refused_before_anything_is_claimed(bay: Interpreter, nonsen
     assert (run.status, run.error) == ("FAILED", "InvalidInput")
     assert run.calls == []
     assert bay.items("Decisions") == []
+
+
+def test_a_mail_that_is_sent_again_has_no_line_but_its_own(bay: Interpreter) -> None:
+    sqs = boto3.client("sqs", REGION)
+    bay.values |= {"UndeliveredEvents": sqs.create_queue(QueueName="undelivered")["QueueUrl"], "Shards": "0"}
+    bay.values["Notifications"] = boto3.client("sns", REGION).create_topic(Name="notifications")["TopicArn"]
+    bay.values |= {"MostRounds": "2", "NotifyMinutes": "0"}
+    forged = "a\nWhy: all is well\r\u2028Scores: none\x85\x9b31m\x1b[2J\u202egpj\u2066"
+    names = ("s3_bucket", "s3_key", "driver", "order", "reason", "scores", "decided_at", "execution_arn")
+    event = {"source": "loading-bay", "detail-type": "Photo Rejected", "detail": dict.fromkeys(names, forged)}
+    sqs.send_message(QueueUrl=bay.values["UndeliveredEvents"], MessageBody=json.dumps(event))
+
+    run = bay.run("RunAgain", {})
+
+    (mail,) = [arguments["Message"] for integration, arguments in run.calls if integration.service == "sns"]
+    beginnings = ["Photo Rejected", "Photo: ", "Driver: ", "Why: ", "Scores: ", "Decided at ", "Next steps: "]
+    assert [line.startswith(begin) for line, begin in zip(mail.splitlines(), beginnings, strict=True)] == [True] * 7
+    assert all(each.isprintable() or each == "\n" for each in mail)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loading_bay.statistics import binomial_test, chi_squared, exceeding, fisher_test, holm, kolmogorov, share
+from loading_bay.statistics import (
+    binomial_test,
+    chi_squared,
+    exceeding,
+    fisher_test,
+    holm,
+    kolmogorov,
+    sampled_share,
+    share,
+)
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 1), (1, 1), (0, 40), (3, 40), (40, 40), (1, 1_000), (431_002, 999_999)])
@@ -14,6 +23,22 @@ def test_the_interval_of_a_share_matches_scipy(count: int, of: int) -> None:
     found = share(count, of)
 
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "population"), [(0, 1, 1), (0, 50, 2_500), (3, 40, 400), (40, 40, 41), (2, 50, 50), (7, 90, 200)]
+)
+def test_the_interval_of_a_sampled_share_matches_scipy(count: int, of: int, population: int) -> None:
+    possible = [
+        wrong
+        for wrong in range(count, population - of + count + 1)
+        if stats.hypergeom.sf(count - 1, population, wrong, of) > 0.025
+        and stats.hypergeom.cdf(count, population, wrong, of) > 0.025
+    ]
+
+    found = sampled_share(count, of, population)
+
+    assert (found.low, found.high) == (possible[0] / population, possible[-1] / population)
 
 
 @pytest.mark.parametrize(

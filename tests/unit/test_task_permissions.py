@@ -39,6 +39,7 @@ ACTIONS = {
     "s3:GetObject": READ,
     "s3:HeadObject": READ,
     "s3:ListObjectsV2": {"s3:ListBucket"},
+    "s3:PutObject": {"s3:PutObject"},
     "sagemaker-runtime:InvokeEndpoint": {"sagemaker:InvokeEndpoint"},
     "sns:Publish": {"sns:Publish"},
     "sqs:DeleteMessage": {"sqs:DeleteMessage"},
@@ -113,6 +114,8 @@ def named_by(task: Task) -> Iterator[str]:
     arguments = json.dumps(task.state["Arguments"])
     index = re.search(r"IndexName\W+(\w+)", arguments)
     for name in re.findall(r"\$\{(\w+)\}", arguments):
+        if "Fn::If" in json.dumps(substitutions[name]):
+            continue  # a text that depends on a parameter
         logical_id = as_text(substitutions[name]).removesuffix(".Arn")
         kind = RESOURCES.get(logical_id, {}).get("Type")
         if kind == "AWS::DynamoDB::Table":

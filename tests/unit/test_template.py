@@ -14,7 +14,7 @@ from loading_bay.stack.template import ROOT, read_definition, read_template
 
 TEMPLATE = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction", "ReviewFunction"]
+FUNCTIONS = ["SerializeFunction", "InferenceFunction", "ThresholdFunction", "ReviewFunction", "DriverFunction"]
 # Actions without resource-level permissions; https://docs.aws.amazon.com/service-authorization/latest/reference/
 RESOURCELESS = re.compile(
     r"xray:.*|logs:.*LogDeliver.*|logs:.*ResourcePolic.*|logs:DescribeLogGroups|cloudwatch:PutMetricData"
@@ -121,6 +121,13 @@ def test_the_functions_have_exactly_the_permissions_that_they_use() -> None:
             ("kms:Decrypt", key),
             ("kms:GenerateDataKey", key),
         },
+        "DriverFunction": {
+            ("dynamodb:BatchGetItem", table),
+            ("s3:ListBucket", inbox),
+            ("s3:PutObject", json.dumps({"Fn::Sub": "${Inbox.Arn}/${UploadPrefix}*"})),
+            ("kms:Decrypt", key),
+            ("kms:GenerateDataKey", key),
+        },
     }
     for function in FUNCTIONS:
         assert granted(f"{function}Role") == expected[function]
@@ -157,8 +164,8 @@ def test_every_function_runs_python_logs_json_and_is_traced() -> None:
 
 
 def test_lambda_passes_metrics_and_reports_at_any_log_level() -> None:
-    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: a line of EMF has no level,
-    # and counts as INFO, as the reports do.
+    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: an EMF line lacks a level,
+    # so it counts as INFO, like the reports.
     logging = TEMPLATE["Globals"]["Function"]["LoggingConfig"]
 
     assert logging["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}
@@ -255,7 +262,7 @@ def test_each_partition_has_its_own_hosts(partition: str, region: str, sign_in: 
     text = variables["SIGN_IN_URL"]["Fn::If"][1]["Fn::Sub"][0]
     filled = text.replace("${ReviewSignIn}", "D").replace("${Host}", hosts["SignIn"]).replace("${AWS::Region}", region)
 
-    assert sign_in is None or filled == sign_in  # there is no Cognito in China
+    assert sign_in is None or filled == sign_in  # China lacks Cognito
     url = TEMPLATE["Outputs"]["DashboardUrl"]["Value"]["Fn::Sub"][0].replace("${Console}", hosts["Console"])
     assert url.startswith(console)
 
@@ -380,10 +387,11 @@ def test_a_claim_outlives_every_execution() -> None:
     assert substitutions["ClaimSeconds"] >= 2 * machine["TimeoutSeconds"]
 
 
-def test_the_local_aws_gets_the_same_stack_except_for_runtime_and_metric_math_alarms() -> None:
+def test_the_local_aws_gets_the_same_stack_except_for_runtime_metric_math_alarms_and_schemas() -> None:
     local = render_local(read_template(), {})
 
-    missing = set(RESOURCES) - set(local["Resources"])
+    schemas = {*of_type("AWS::EventSchemas::Registry"), *of_type("AWS::EventSchemas::Schema")}
+    missing = set(RESOURCES) - set(local["Resources"]) - schemas
     assert missing == {
         "ClassificationFailedAlarm",
         "FunctionThrottlesAlarm",
@@ -394,6 +402,25 @@ def test_the_local_aws_gets_the_same_stack_except_for_runtime_and_metric_math_al
     changed = {name for name in local["Resources"] if local["Resources"][name] != RESOURCES[name]}
     assert changed == set(of_type("AWS::StepFunctions::StateMachine"))
     assert local["Globals"]["Function"]["Runtime"] == "provided.al2023"
+
+
+def test_the_drivers_api_is_for_tokens_alone_and_throttled() -> None:
+    routes = {
+        each["Properties"]["RouteKey"]: each["Properties"] for each in of_type("AWS::ApiGatewayV2::Route").values()
+    }
+    for route in ("POST /uploads", "GET /photos", "GET /photos/{name}"):
+        assert routes[route]["AuthorizationType"] == "JWT"
+        assert routes[route]["AuthorizationScopes"] == ["driver/upload"]
+    stage = RESOURCES["ReviewStage"]["Properties"]["DefaultRouteSettings"]
+    assert 0 < stage["ThrottlingRateLimit"] <= stage["ThrottlingBurstLimit"] <= 100
+
+
+def test_the_inbox_takes_photos_from_the_api_s_own_page_and_from_no_other() -> None:
+    ((_, cors, _),) = [RESOURCES["Inbox"]["Properties"]["CorsConfiguration"]["Fn::If"]]
+    (rule,) = cors["CorsRules"]
+
+    assert rule["AllowedMethods"] == ["POST"]
+    assert rule["AllowedOrigins"] == [{"Fn::GetAtt": ["ReviewApi", "ApiEndpoint"]}]
 
 
 def test_samconfig_has_three_environments_with_separate_stacks() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from loading_bay.cli.main import main
 from loading_bay.cli.model.options import console
+from loading_bay.endpoint import preflight
 from loading_bay.model import predictors
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.template import parameter_default
@@ -36,6 +37,11 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     with mock_aws():
         s3 = boto3.client("s3", region_name="us-east-1")
         s3.create_bucket(Bucket="photos")
+        statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        boto3.client("iam").create_role(RoleName="endpoint", AssumeRolePolicyDocument=trust)
+        # moto knows no quotas of SageMaker; test_preflight.py reads them.
+        monkeypatch.setattr(preflight, "require_quota", lambda quotas, instance_type, needed: f"{needed} are needed")
         yield s3
 
 
@@ -100,7 +106,7 @@ def test_an_archive_with_another_checksum_gives_a_warning_and_is_used_if_valid(t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--archive", "/nonexistent/a.tar.gz"], "there is no file"),
+        (["--archive", "/nonexistent/a.tar.gz"], "does not exist"),
         (["--folder", "/nonexistent"], "is not a folder"),
         (["--folder", "x", "--archive", "y"], "exclude each other"),
     ],
@@ -237,7 +243,7 @@ def test_deploy_shows_the_price_first_and_status_and_cleanup_find_the_endpoint(a
     declined = run(*DEPLOY, answer="n\n")
     assert "about $84 to $168 a month" in said(declined)
     assert declined.exit_code == 1
-    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
+    assert "Endpoint bay and its resources do not exist." in said(run("status", "--endpoint", "bay"))
 
     done = run(*DEPLOY, "--yes")
     assert done.exit_code == 0, done.output
@@ -254,6 +260,33 @@ def test_deploy_shows_the_price_first_and_status_and_cleanup_find_the_endpoint(a
     assert "deleted endpoint bay" in said(gone)
     assert "deleted 1 captured records" in said(gone)
     assert "Endpoint bay has nothing to delete." in said(run("cleanup", "--endpoint", "bay", "--yes"))
+
+
+@pytest.mark.usefixtures("answering")
+def test_a_dry_run_checks_and_says_the_price_but_asks_and_creates_nothing() -> None:
+    done = run(*DEPLOY, "--dry-run")
+
+    assert done.exit_code == 0, done.output
+    assert re.search(r"credentials: .* role: .* bucket: .* quota: .* about \$84 to \$168 a month", said(done))
+    assert "Go on?" not in said(done)
+    assert "Endpoint bay and its resources do not exist." in said(run("status", "--endpoint", "bay"))
+
+
+def test_nothing_is_priced_that_cannot_be_deployed() -> None:
+    refused = run(*DEPLOY, "--bucket", "nowhere")
+
+    assert "aws s3 mb" in said(refused)
+    assert "a month" not in said(refused)
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize("instance_type", ["ml.t2.medium", "ml.t2.xlarge"])
+def test_a_burstable_endpoint_is_not_scaled(instance_type: str) -> None:
+    done = run(*DEPLOY, "--instance-type", instance_type, "--yes")
+
+    assert done.exit_code == 0, done.output
+    assert f"{instance_type} cannot be scaled automatically: it stays at 1" in said(done)
+    assert "to 2 instances" not in said(run("status", "--endpoint", "bay"))
 
 
 @pytest.mark.usefixtures("answering")
@@ -285,6 +318,7 @@ def test_a_serverless_endpoint_needs_no_price_confirmation() -> None:
     [
         (["--role", "x"], "is not a role ARN"),
         (["--endpoint", "bay_1"], "cannot name an endpoint"),
+        (["--endpoint", "Bay"], "use lower-case letters"),
         (["--min-instances", "3"], "--max-instances is less than --min-instances"),
         (["--photo", "/nonexistent.png"], "cannot be read"),
         (["--job", "j"], "exclude each other"),
@@ -311,10 +345,10 @@ def test_a_dead_endpoint_is_not_a_success(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: dead)
     result = run(*DEPLOY, "--yes")
     assert result.exit_code == 1
-    assert "does not answer (all taken back)" in said(result)
-    assert "Endpoint bay does not exist, and has no resources." in said(run("status", "--endpoint", "bay"))
+    assert "does not answer (all rolled back)" in said(result)
+    assert "Endpoint bay and its resources do not exist." in said(run("status", "--endpoint", "bay"))
 
 
 def test_the_recipe_the_template_and_the_help_agree_on_defaults() -> None:
     assert float(parameter_default("ConfidenceThreshold")) == THRESHOLD
-    assert f"bundled {Settings.epochs}" in said(run("train", "--help"))
+    assert f"{Settings.epochs} for bundled" in said(run("train", "--help"))

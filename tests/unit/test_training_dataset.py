@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import struct
 import tarfile
 from collections import Counter
 from dataclasses import replace
@@ -85,6 +86,61 @@ def test_an_archive_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no place in a data set"):
         dataset.read_cifar(path, CLASSES)
     assert not (tmp_path / "ran").exists()
+
+
+def text(value: bytes) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value
+
+
+def called(name: bytes, arguments: bytes) -> bytes:
+    """A pickle's call of one of the three names that an array needs."""
+    return b"cnumpy\n" + name + b"\n(" + arguments + b"tR"
+
+
+def called_dtype(name: bytes) -> bytes:
+    return called(b"dtype", text(name))
+
+
+SHAPE = b"(J\x01\x00\x00\x00J\x00\x0c\x00\x00t"  # 1 × 3,072
+POINTERS = text(b"A" * 8 * 3072)
+EMPTY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + text(b"b") + b"tR"
+HOSTILE = {
+    "pointers of its choosing": called(b"ndarray", SHAPE + called_dtype(b"O") + POINTERS),
+    "a terabyte": called(b"ndarray", b"(\x8a\x06\x00\x00\x00\x00\x00\x01t" + called_dtype(b"u1")),
+    "pointers by its state": EMPTY + b"(K\x01" + SHAPE + called_dtype(b"O") + b"\x89" + POINTERS + b"tb",
+    "numbers of other sizes": EMPTY + b"(K\x01" + SHAPE + called_dtype(b"f8") + b"\x89" + POINTERS + b"tb",
+    "a list as its content": EMPTY + b"(K\x01" + SHAPE + called_dtype(b"u1") + b"\x89](K\x01etb",
+    "another shape": EMPTY + b"(K\x01" + SHAPE + called_dtype(b"u1") + b"\x89C\x02ab" + b"tb",
+    "the state of a class": b"cnumpy\nndarray\n(K\x01tb",
+    "a dtype of many parts": called(b"dtype", b"]" + text(b"u1") + b"a"),
+    "a memo of gigabytes": b"]r\xff\xff\xff\x7f",
+    "no array": b"K\x07",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_an_archive_cannot_name_memory_or_take_much_of_it(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "evil.tar.gz"
+    split = b"\x80\x02}(C\x04data" + HOSTILE[kind] + b"C\x09filenames](C\x05a.pngeC\x0bfine_labels](K\x00eu."
+    meta = pickle.dumps({b"fine_label_names": [b"bicycle", b"motorcycle"]}, protocol=2)
+    with tarfile.open(path, "w:gz") as tar:
+        for name, body in (("train", split), ("test", split), ("meta", meta)):
+            member = tarfile.TarInfo(f"cifar-100-python/{name}")
+            member.size = len(body)
+            tar.addfile(member, io.BytesIO(body))
+
+    with pytest.raises(UserError, match="not CIFAR-100's Python archive") as refused:
+        dataset.read_cifar(path, CLASSES)
+
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_member_of_an_archive_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "LARGEST_MEMBER", 1_000)
+    cifar_archive(tmp_path / "cifar.tar.gz", [("bike_s_1.png", 0)])
+
+    with pytest.raises(UserError, match="train has more than 1,000 bytes"):
+        dataset.read_cifar(tmp_path / "cifar.tar.gz", CLASSES)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar file"])
@@ -171,6 +227,25 @@ def test_a_damaged_photo_is_named(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
     (tmp_path / "bicycle" / "bad.jpg").write_bytes(b"\xff\xd8 no more")
     with pytest.raises(UserError, match=r"bad\.jpg cannot be read"):
+        dataset.read_folder(tmp_path, CLASSES)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to nothing", "link to itself", "gigabytes"])
+def test_what_is_no_file_or_too_large_is_named_and_not_read(tmp_path: Path, kind: str) -> None:
+    for label in CLASSES:
+        (tmp_path / label).mkdir()
+    odd = tmp_path / "bicycle" / "odd.jpg"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "folder":
+        odd.mkdir()
+    elif kind == "gigabytes":
+        odd.touch()
+        os.truncate(odd, 2 << 30)
+    else:
+        odd.symlink_to("nowhere" if kind == "link to nothing" else odd.name)
+
+    with pytest.raises(UserError, match=r"odd\.jpg (is not a regular file|has 2,147,483,648 bytes)"):
         dataset.read_folder(tmp_path, CLASSES)
 
 

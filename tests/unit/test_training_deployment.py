@@ -76,7 +76,7 @@ def deploy(account: Account, hosting: Hosting = HOSTING, probe: Callable[[], Non
     return lines
 
 
-def left(account: Account) -> inventory.Status:
+def left(account: Account) -> inventory.EndpointStatus:
     return inventory.status(account.clients, "bay")
 
 
@@ -204,9 +204,9 @@ def test_a_serverless_endpoint_has_no_instances_capture_alarms_or_scaling(accoun
 
 def test_a_wrong_answer_removes_a_new_endpoint(account: Account) -> None:
     def wrong() -> None:
-        raise UserError("the endpoint knows 3 classes, 2 were expected")
+        raise UserError("the endpoint knows 3 classes instead of 2")
 
-    with pytest.raises(UserError, match=r"3 classes, 2 were expected \(all taken back\)"):
+    with pytest.raises(UserError, match=r"3 classes instead of 2 \(all rolled back\)"):
         deploy(account, probe=wrong)
     assert not left(account).exists
 
@@ -289,7 +289,7 @@ def test_a_failed_endpoint_is_removed_with_the_reason_from_aws(scripted: tuple[C
     stubs["cloudwatch"].add_response("delete_alarms", {}, {"AlarmNames": ["bay-errors", "bay-latency"]})
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": ANY})
     sagemaker.add_response("delete_model", {}, {"ModelName": ANY})
-    with pytest.raises(UserError, match=r"is Failed: The image could not be pulled\. \(all taken back\)"):
+    with pytest.raises(UserError, match=r"is Failed: The image could not be pulled\. \(all rolled back\)"):
         deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
@@ -322,7 +322,7 @@ def test_a_refused_alarm_leaves_no_other_alarms(scripted: tuple[Clients, dict[st
     stubs["cloudwatch"].add_response("delete_alarms", {}, {"AlarmNames": ["bay-errors", "bay-latency"]})
     sagemaker.add_response("delete_endpoint_config", {})
     sagemaker.add_response("delete_model", {})
-    with pytest.raises(UserError, match=r"too many alarms \(all taken back\)"):
+    with pytest.raises(UserError, match=r"too many alarms \(all rolled back\)"):
         deployment.deploy(clients, HOSTING, nothing, quiet, poll_seconds=0)
 
 
@@ -512,7 +512,7 @@ def test_an_endpoint_that_cannot_be_updated_is_untouched(
 
 def test_the_probe_wants_a_score_per_class() -> None:
     deployment.probe(lambda body: [0.5, 0.5], b"photo", 2)
-    with pytest.raises(UserError, match="knows 3 classes, 2 were expected"):
+    with pytest.raises(UserError, match="knows 3 classes instead of 2"):
         deployment.probe(lambda body: [0.2, 0.3, 0.5], b"photo", 2)
 
 
@@ -583,8 +583,8 @@ def test_a_job_of_the_bundled_recipe_needs_the_container_image(scripted: tuple[C
         stubs["sagemaker"].add_response("describe_training_job", job("Completed", {"classes": "a,b,c"}))
     with pytest.raises(UserError, match="give --image"):
         artifact.from_job(clients, "job", None)
-    made = artifact.from_job(clients, "job", "ours")
-    assert (made.image, made.classes) == ("ours", 3)
+    made = artifact.from_job(clients, "job", "bundled:1")
+    assert (made.image, made.classes) == ("bundled:1", 3)
 
 
 def test_a_running_job_has_no_model(scripted: tuple[Clients, dict[str, Stubber]]) -> None:

@@ -58,7 +58,7 @@ def test_labels_are_fetched_once_by_class_and_follow_the_bucket(s3: Any, tmp_pat
         s3.put_object(Bucket="inbox", Key=f"labels/{label}/claim-{k}-photo.PNG", Body=png(k))
     s3.put_object(Bucket="inbox", Key="uploads/other.png", Body=png(9))
 
-    assert fetch(s3, LABELS, tmp_path) == 3
+    assert fetch(s3, LABELS, tmp_path) == (3, 0)
     assert names(tmp_path) == {"bicycle/.png", "motorcycle/.png", "neither/.png"}
     (kept,) = (tmp_path / "bicycle").iterdir()
 
@@ -72,13 +72,47 @@ def test_labels_are_fetched_once_by_class_and_follow_the_bucket(s3: Any, tmp_pat
     assert len(list((tmp_path / "bicycle").iterdir())) == 2
 
 
-@pytest.mark.parametrize("key", ["labels/../outside.png", "labels/bicycle/a/../../../b.png", "labels/loose.png"])
-def test_a_key_cannot_lead_out_of_the_folder(s3: Any, tmp_path: Path, key: str) -> None:
+ODD = ["labels/../outside.png", "labels/bicycle/a/../../../b.png", "labels/loose.png", "labels/bicycle/"]
+ODD += ["labels/a\0b/1.png", "labels/a\nbicycle/1.png", f"labels/{'🚲' * 62}/1.png", f"labels/{'x' * 300}/1.png"]
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_a_key_cannot_lead_out_of_the_folder_or_stop_the_others(s3: Any, tmp_path: Path, key: str) -> None:
     s3.put_object(Bucket="inbox", Key=key, Body=png(0))
     s3.put_object(Bucket="inbox", Key="labels/bicycle/good.png", Body=png(1))
 
-    assert fetch(s3, LABELS, tmp_path / "deep/labels") == 1
+    assert fetch(s3, LABELS, tmp_path / "deep/labels") == (1, 1)
     assert [path.parent.name for path in tmp_path.rglob("*.png")] == ["bicycle"]
+
+
+def test_files_that_were_not_fetched_stay(s3: Any, tmp_path: Path) -> None:
+    (tmp_path / "bicycle").mkdir()
+    (tmp_path / "bicycle/mine.png").write_bytes(png(7))
+    (tmp_path / "notes.txt").write_text("mine")
+    s3.put_object(Bucket="inbox", Key="labels/bicycle/claim-1", Body=png(1))
+    fetch(s3, LABELS, tmp_path)
+    s3.delete_object(Bucket="inbox", Key="labels/bicycle/claim-1")
+    s3.put_object(Bucket="inbox", Key="labels/motorcycle/claim-2", Body=png(2))
+
+    fetch(s3, LABELS, tmp_path)
+
+    assert names(tmp_path) == {"bicycle/.png", "motorcycle/.photo"}
+    assert (tmp_path / "bicycle/mine.png").exists()
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_a_photo_whose_label_is_corrected_keeps_its_name(s3: Any, tmp_path: Path) -> None:
+    claim = "0f0e0d0c-0b0a-4908-8706-050403020100"
+    s3.put_object(Bucket="inbox", Key=f"labels/bicycle/{claim}-decided", Body=png(1))
+    fetch(s3, LABELS, tmp_path)
+    (before,) = (tmp_path / "bicycle").iterdir()
+    s3.delete_object(Bucket="inbox", Key=f"labels/bicycle/{claim}-decided")
+    s3.put_object(Bucket="inbox", Key=f"labels/motorcycle/{claim}-corrected", Body=png(1))
+
+    fetch(s3, LABELS, tmp_path)
+
+    (after,) = (tmp_path / "motorcycle").iterdir()
+    assert (after.name, before.exists()) == (before.name, False)
 
 
 def test_a_bucket_without_labels_says_how_they_are_made(s3: Any, tmp_path: Path) -> None:
@@ -137,3 +171,11 @@ def test_labels_join_the_training_data_but_not_the_test_data(labels: Path, tmp_p
     assert not known & held(found)
     assert {photo.label for photo in data.train_outliers} == {"cat", "neither"}
     assert data.digest != base.digest
+
+
+def test_of_contradicting_labels_only_the_one_that_the_table_names_is_fetched(s3: Any, tmp_path: Path) -> None:
+    for label in NAMES:
+        s3.put_object(Bucket="inbox", Key=f"labels/{label}/claim-{label}", Body=png(1))
+
+    assert fetch(s3, LABELS, tmp_path, {"labels/motorcycle/claim-motorcycle"}) == (1, 1)
+    assert [path.parent.name for path in tmp_path.glob("*/*")] == ["motorcycle"]

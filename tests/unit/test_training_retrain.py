@@ -17,7 +17,7 @@ from moto import mock_aws
 from PIL import Image
 
 from loading_bay.cli.main import main
-from loading_bay.cli.model import retrain
+from loading_bay.cli.model import host, retrain
 from loading_bay.cli.model.options import SHIPPED_MODEL, console
 from loading_bay.endpoint import deployment
 from loading_bay.model import predictors
@@ -39,6 +39,7 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr(console, "width", 200)
     monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: lambda body: [0.4, 0.6])
+    monkeypatch.setattr(host, "preflight", lambda *_, **__: iter(()))  # test_preflight.py tests it
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="photos")
         yield boto3.client("sagemaker")

@@ -91,7 +91,8 @@ def test_a_key_can_neither_command_the_terminal_nor_forge_a_line(terminal: bool)
 def test_in_a_pipe_each_new_decision_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     claimed = decision("uploads/second.jpg", "CLAIMED")
-    routed = decision("uploads/second.jpg", vehicle="bicycle", confidence=0.9731, bay="1", order_range="near")
+    more: dict[str, Any] = {"confidence": 0.9731, "bay": "1", "order_range": "near", "order": "4711"}
+    routed = decision("uploads/second.jpg", vehicle="bicycle", **more)
     looks = [[decision("uploads/first.jpg", "REJECTED", error="PhotoTooLarge")]]
     looks += [[*looks[0], claimed], [*looks[0], routed], [*looks[0], routed]]
     console = Console(file=io.StringIO(), width=60)
@@ -101,6 +102,6 @@ def test_in_a_pipe_each_new_decision_is_a_line(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert [line.split()[1:] for line in lines] == [
-        ["REJECTED", "PhotoTooLarge", "-", "-", "-", "uploads/first.jpg"],
-        ["ROUTED", "bicycle", "0.9731", "1", "near", "uploads/second.jpg"],
+        ["REJECTED", "PhotoTooLarge", "-", "-", "-", "-", "uploads/first.jpg"],
+        ["ROUTED", "bicycle", "0.9731", "1", "near", "4711", "uploads/second.jpg"],
     ]

@@ -1,11 +1,11 @@
 // @ts-check
 // The review page: signs a person in, shows the photo that has waited longest, and sends the decision.
 
+import { $, showIcon } from './dom.js';
 import { Queue } from './queue.js';
 import { Refused, Session, SignedOut, SignInFailed, Unreachable } from './session.js';
 import * as view from './view.js';
 
-const { $ } = view;
 const RETRY_MS = 4_000;
 
 /** @type {HTMLMetaElement | null} */
@@ -29,7 +29,7 @@ const queue = new Queue(session, {
 function trouble(error) {
   if (error instanceof Unreachable) view.offline(error.message, queue.outbox.length);
   else if (error instanceof SignedOut) {
-    close('Your session has ended', 'Sign in again to go on. Answers that are not sent yet are kept, and sent then.');
+    close('Your session has ended', 'Sign in again to continue. Unsent answers are kept, and sent after the sign-in.');
   } else if (error instanceof SignInFailed) close('You are not signed in', error.message);
   else if (error instanceof Refused && error.status === 403) {
     close('You have no access', `${error.message}. Ask your operator, or sign in again.`);
@@ -89,7 +89,7 @@ function pressed(event) {
 }
 
 showKeys();
-view.showIcon();
+showIcon();
 view.zoomByPointer();
 $('skip').onclick = () => queue.skip();
 $('undo').onclick = () => queue.undo();

@@ -1,16 +1,19 @@
 // @ts-check
-// The photos that one person has in hand, their decisions, and the answers that the server has not taken yet.
+// The photos that one person holds, their decisions, and the answers that the server has not accepted yet.
 //
-// A decision is made the moment a key is pressed: the next photo, fetched ahead, is there at once, and the answer goes
-// out behind it, as often as it takes, under an id that makes it count once. An undo takes the same way.
+// A decision is made the moment a key is pressed: the next photo, fetched ahead, appears at once. The answer is sent in
+// the background, retried until it succeeds, under an id that makes it count once. An undo is sent the same way.
 
+import { clean, pause } from './dom.js';
 import { Refused, SignedOut, Unreachable } from './session.js';
-import { clean, label, plural, sentence, title } from './words.js';
+import { label, plural, sentence, title } from './words.js';
 
 /**
  * @typedef {{ left: number, top: number, right: number, bottom: number }} Box Shares of the picture's sides.
- * @typedef {{ photo: string, key: string, driver: string, since: string, scores: Record<string, number>,
- *   box: Box | null, why: string | null }} Waiting
+ * @typedef {{
+ *   photo: string, key: string, driver: string, order: string, since: string, scores: Record<string, number>,
+ *   box: Box | null, why: string | null,
+ * }} Waiting
  * @typedef {{ photo: string, at: string, outcome: string, picture?: HTMLImageElement }} Other A driver's other photo.
  * @typedef {Waiting & {
  *   picture?: Promise<void>, ready?: HTMLImageElement, broken?: string, askedOthers?: boolean, others?: Other[],
@@ -20,7 +23,7 @@ import { clean, label, plural, sentence, title } from './words.js';
  * @typedef {{ call: 'decide' | 'undo', body: { photo: string, review_id: string, answer?: string, corrects?: string } }} Sent
  * @typedef {{
  *   photos: Waiting[], waiting: number, more: boolean, colleagues: Record<string, number>, decided: number,
- *   seconds: number | null, recent: Decided[], answers: string[], guidelines: string, undoSeconds: number,
+ *   seconds: number | null, recent: Decided[], answers: string[], guidelines: string[], undoSeconds: number,
  * }} World The queue as the server describes it.
  * @typedef {{
  *   change: () => void, say: (text: string, bad?: boolean) => void, notice: (text: string) => void,
@@ -40,13 +43,6 @@ const SLOWEST_RETRY_SECONDS = 30;
 const GLANCE_SECONDS = 0.7; // a photo that is decided sooner needs no others beside it
 const OUTBOX = 'outbox'; // session storage
 
-/** @param {number} seconds The longest wait; it is over as soon as the browser is online again. */
-const pause = (seconds) =>
-  new Promise((resolve) => {
-    setTimeout(resolve, 1000 * seconds);
-    addEventListener('online', resolve, { once: true, signal: AbortSignal.timeout(1000 * seconds) });
-  });
-
 const midnight = () => {
   const day = new Date();
   day.setHours(0, 0, 0, 0);
@@ -63,7 +59,7 @@ const NOTHING = {
   seconds: null,
   recent: [],
   answers: [],
-  guidelines: '',
+  guidelines: [],
   undoSeconds: 5,
 };
 
@@ -78,7 +74,7 @@ export class Queue {
   #page;
   /** @type {string[]} */ #skipped = []; // handed out again when nothing else waits
   /** @type {string[]} */ #released = []; // to be given back with the next call
-  /** @type {Promise<void> | null} */ #sending = null;
+  #sending = false;
   #reached = true;
   #active = Date.now();
   #nextLook = 0;
@@ -94,7 +90,7 @@ export class Queue {
     return this.#session.user;
   }
 
-  /** Begin for the person who is signed in, with the answers that they left unsent before a reload. */
+  /** Start for the signed-in person, with the answers that were unsent before a reload. */
   open() {
     const { owner, sent } = JSON.parse(sessionStorage.getItem(OUTBOX) ?? '{"owner": "", "sent": []}');
     const lost = owner === this.user ? 0 : sent.length;
@@ -117,7 +113,7 @@ export class Queue {
 
   // ------------------------------------------------------------------------------------------------------- photos ---
 
-  /** Ask the server for photos, and for news. */
+  /** Ask the server for photos and for changes. */
   async look() {
     if (this.looking || this.closed) return;
     this.looking = true;
@@ -135,7 +131,7 @@ export class Queue {
         want: Math.min(MOST_HELD, IN_HAND + this.outbox.length),
       });
       this.world = world;
-      // While the answer was on its way, photos may have been decided, skipped or taken back here.
+      // Meanwhile, photos may have been decided, skipped or undone on this page.
       const gone = new Set([...this.mine, ...this.outbox.map((sent) => sent.body)].map((each) => each.photo));
       const held = world.photos.filter((each) => !gone.has(each.photo) && !this.#released.includes(each.photo));
       const isHeld = (/** @type {string} */ photo) => held.some((each) => each.photo === photo);
@@ -154,14 +150,14 @@ export class Queue {
     this.#plan();
   }
 
-  /** Note that somebody is there; after a while without, the queue asks less often. */
+  /** Note that the person is active; without activity, the queue asks less often. */
   active() {
     const idle = this.#idleSeconds();
     this.#active = Date.now();
     if (idle > IDLE_SECONDS) this.look();
   }
 
-  /** The tab was hidden or is seen again. */
+  /** The tab was hidden or became visible again. */
   seen() {
     clearTimeout(this.#nextLook);
     if (!document.hidden) this.look();
@@ -280,14 +276,14 @@ export class Queue {
     }
   }
 
-  // ------------------------------------------------------------------------------------------------------- the way ---
+  // ------------------------------------------------------------------------------------------------------- sending ---
 
   /** @param {{ photo: string, key: string }} photo @param {string} answer @returns {Own} */
   #own({ photo, key }, answer) {
     return { photo, key, answer, id: crypto.randomUUID(), by: this.user, at: Date.now(), taken: false };
   }
 
-  /** The photos that are undone here, and that the server may not know to be waiting. */
+  /** The photos that were undone here, and may not be waiting on the server yet. */
   #comingBack() {
     return this.outbox.filter((sent) => sent.call === 'undo').map((sent) => sent.body.photo);
   }
@@ -304,13 +300,18 @@ export class Queue {
     sessionStorage.setItem(OUTBOX, JSON.stringify({ owner: this.user, sent: this.outbox }));
   }
 
-  #send() {
-    this.#sending ??= this.#drain().finally(() => {
-      this.#sending = null;
-    });
+  /** Send the answers in order, each until the server has accepted or refused it; then ask for photos. */
+  async #send() {
+    if (this.#sending) return;
+    this.#sending = true;
+    try {
+      await this.#drain();
+    } finally {
+      this.#sending = false; // before asking for photos: what is answered meanwhile is sent at once
+    }
+    if (!this.outbox.length) await this.look();
   }
 
-  /** Send the answers in order, each until the server has taken or refused it. */
   async #drain() {
     let wait = RETRY_SECONDS;
     while (this.outbox.length && !this.closed) {
@@ -334,7 +335,6 @@ export class Queue {
       this.#keep();
       this.#changed();
     }
-    await this.look();
   }
 
   /** @param {Sent['call']} call @param {Sent['body']} body @param {Refused} error */
@@ -370,7 +370,7 @@ export class Queue {
     return (Date.now() - this.#active) / 1000;
   }
 
-  /** Look again later, unless nobody would see it. */
+  /** Refresh later, unless nobody is watching. */
   #plan() {
     clearTimeout(this.#nextLook);
     const idle = this.#idleSeconds();

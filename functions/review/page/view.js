@@ -1,16 +1,10 @@
 // @ts-check
 // Shows the queue. Text from outside only ever becomes text.
 
-import { REASONS, ago, clean, clock, label, percent, plural, title } from './words.js';
+import { $, clean, element } from './dom.js';
+import { REASONS, ago, clock, label, percent, plural, title } from './words.js';
 
 /** @typedef {import('./queue.js').Queue} Queue */
-
-/**
- * @template {HTMLElement} [T=HTMLElement]
- * @param {string} id
- * @returns {T}
- */
-export const $ = (id) => /** @type {T} */ (document.getElementById(id));
 
 const LISTED = 8;
 const ZOOM = 2.5;
@@ -18,26 +12,6 @@ const ZOOM = 2.5;
 /** @type {HTMLDialogElement} */
 const correction = $('correction');
 const state = document.body.dataset;
-
-/**
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} name
- * @param {Partial<HTMLElementTagNameMap[K]>} properties
- * @param {(string | Node)[]} children
- */
-function element(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
-/** The content policy admits no picture but the scripts' own, so the tab's icon is one of them. */
-export function showIcon() {
-  const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#0b6b5b"/>
-<path d="M9 17l5 5 9-11" fill="none" stroke="#fff" stroke-width="4" stroke-linecap="round" stroke-linejoin="round"/></svg>`;
-  const href = URL.createObjectURL(new Blob([icon], { type: 'image/svg+xml' }));
-  document.head.append(element('link', { rel: 'icon', href }));
-}
 
 // ---------------------------------------------------------------------------------------------------------- messages ---
 
@@ -60,7 +34,7 @@ export function offline(problem, unsent) {
   $('banner').hidden = false;
 }
 
-/** Close the page: nothing is shown of it but why. @param {string} heading @param {string} text */
+/** Close the page and show only the reason. @param {string} heading @param {string} text */
 export function gate(heading, text) {
   $('gate-title').textContent = heading;
   $('gate-text').textContent = text;
@@ -172,7 +146,7 @@ export function zoom(on, x = 0.5, y = 0.5) {
   $('picture').style.transformOrigin = `${100 * x}% ${100 * y}%`;
 }
 
-/** Let a tap, and the pointer while the picture is enlarged, say which part of it is seen. */
+/** Let a tap, and the pointer while the picture is enlarged, choose its visible part. */
 export function zoomByPointer() {
   const stage = $('stage');
   const isOn = () => stage.classList.contains('zoomed');
@@ -225,9 +199,8 @@ function showAnswers(queue) {
         return button;
       }),
     );
-    const rules = guidelines.split('|').flatMap((each) => each.trim() || []);
-    $('guidelines').hidden = !rules.length;
-    $('rules').replaceChildren(...rules.map((each) => element('li', {}, each)));
+    $('guidelines').hidden = !guidelines.length;
+    $('rules').replaceChildren(...guidelines.map((each) => element('li', {}, each)));
   }
   const item = queue.hand[0];
   for (const button of $('answers').children) {

@@ -1,13 +1,7 @@
 // @ts-check
 // Names, numbers and times as a person reads them.
 
-/**
- * Control and bidirectional characters in a name could make it look like another: they are shown as their numbers.
- *
- * @param {string} text
- */
-export const clean = (text) =>
-  text.replace(/[\p{C}\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0)?.toString(16)}}`);
+import { clean } from './dom.js';
 
 /** @param {string} answer */
 export const label = (answer) => answer[0].toUpperCase() + answer.slice(1).replaceAll('_', ' ');
@@ -18,8 +12,9 @@ export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 /** @param {number} count @param {string} noun */
 export const plural = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-/** @param {{ driver: string, key: string }} photo */
-export const title = (photo) => clean(photo.driver || (photo.key.split('/').at(-1) ?? ''));
+/** @param {{ driver: string, order?: string, key: string }} photo */
+export const title = ({ driver, order, key }) =>
+  clean([driver || (key.split('/').at(-1) ?? ''), order].filter(Boolean).join(' · '));
 
 /** Why the model is not sure of a photo, where it says more than that. @type {Record<string, string>} */
 export const REASONS = {

@@ -36,7 +36,7 @@ OUTPUT = Path("evaluation")
 )
 @click.option("--split", type=click.Choice(["test", "validation"]), default="test", help="Of the staged data set.")
 @options.classes
-@click.option("--model", type=Path, help="An ONNX file; by default the one that ships.")
+@click.option("--model", type=Path, help="An ONNX file.  [default: the shipped model]")
 @click.option("--url", help="A running endpoint, http://HOST:PORT.")
 @click.option("--endpoint", help="The name of a SageMaker endpoint.")
 @click.option(

@@ -9,7 +9,9 @@ from rich.table import Table
 
 from loading_bay.cli.commands import Command
 from loading_bay.endpoint import artifact, cost, deployment, inventory
+from loading_bay.endpoint.guardrails import is_burstable
 from loading_bay.endpoint.hosting import Capture, Clients, Hosting, RealTime, Serverless
+from loading_bay.endpoint.preflight import preflight
 from loading_bay.model import dataset, predictors
 from loading_bay.stack.deployed import client
 from loading_bay.stack.errors import UserError
@@ -27,7 +29,7 @@ MEMORY_SIZES = ("1024", "2048", "3072", "4096", "5120", "6144")
 )
 @options.endpoint
 @click.option("--job", help="Host the model of this finished training job.")
-@click.option("--model", type=Path, help="Host this model file.  [default: the model that ships]")
+@click.option("--model", type=Path, help="Host this model file.  [default: the shipped model]")
 @click.option("--image", help="The container image in ECR; not needed for a job of the built-in recipe.")
 @click.option("--bucket", help="Bucket for the model file and the captures.")
 @options.role("endpoint")
@@ -41,6 +43,7 @@ MEMORY_SIZES = ("1024", "2048", "3072", "4096", "5120", "6144")
 @click.option("--memory", type=click.Choice(MEMORY_SIZES), default="2048", help="Megabytes of memory (serverless).")
 @click.option("--concurrency", type=click.IntRange(1, 200), default=5, help="Concurrent calls (serverless).")
 @click.option("--photo", type=Path, help="A PNG to test the endpoint with.  [default: a plain grey one]")
+@click.option("--dry-run", is_flag=True, help="Check credentials, role, image, bucket and quota; create nothing.")
 @options.yes
 @options.region
 def deploy(
@@ -61,14 +64,18 @@ def deploy(
     memory: str,
     concurrency: int,
     photo: Path | None,
+    dry_run: bool,
     yes: bool,
     region: str | None,
 ) -> None:
-    """Host a model: create an endpoint, or move an existing one to the model by canary."""
+    """Host a model: create an endpoint, or move an existing one to the model by canary.
+
+    Credentials, role, image, bucket and quota are checked before the price is named and anything is created.
+    """
     if job and model:
         raise click.UsageError("--job and --model exclude each other")
-    if not re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,46}", endpoint):
-        raise UserError(f"{endpoint} cannot name an endpoint: use letters, digits and hyphens, at most 47")
+    if not re.fullmatch(r"[a-z0-9](-*[a-z0-9]){0,46}", endpoint):  # in its ARN SageMaker writes a name in lower case
+        raise UserError(f"{endpoint} cannot name an endpoint: use lower-case letters, digits and hyphens, 47 at most")
     role = options.role_arn(role)
     variant: RealTime | Serverless
     if serverless:
@@ -78,13 +85,21 @@ def deploy(
         if max_instances < min_instances:
             raise UserError("--max-instances is less than --min-instances")
         capture = captured(capture_percent, bucket, capture_prefix)
+        if is_burstable(instance_type) and max_instances > min_instances:
+            console.print(f"{instance_type} cannot be scaled automatically: it stays at {min_instances}")
+            max_instances = min_instances
         variant = RealTime(instance_type, min_instances, max_instances, calls_per_instance, capture)
     body = probe_photo(photo)
+    clients = Clients.connect(region)
+    needs = preflight(clients, endpoint=endpoint, role=role, image=image, bucket=bucket, variant=variant, region=region)
+    for line in needs:
+        console.print(line, soft_wrap=True)
     if isinstance(variant, RealTime):
         console.print(cost.sentence(variant.instance_type, variant.least, variant.most))
-        if not yes:
-            click.confirm("Go on?", abort=True)
-    clients = Clients.connect(region)
+    if dry_run:
+        return
+    if isinstance(variant, RealTime) and not yes:
+        click.confirm("Go on?", abort=True)
     predictor = predictors.endpoint_predictor(client("sagemaker-runtime", region), endpoint)
     made = (
         artifact.from_job(clients, job, image)
@@ -100,7 +115,7 @@ def deploy(
 
 
 def require_no_capture(percent: int) -> None:
-    """Check that a serverless endpoint is not asked to capture data.
+    """Check that data capture is off for a serverless endpoint.
 
     Raises:
         UserError: capture is requested; the message lists the alternatives.
@@ -138,7 +153,7 @@ def status(*, endpoint: str, region: str | None) -> None:
     """Show an endpoint and all its resources."""
     found = inventory.status(Clients.connect(region), endpoint)
     if not found.exists:
-        console.print(f"Endpoint {endpoint} does not exist, and has no resources.")
+        console.print(f"Endpoint {endpoint} and its resources do not exist.")
         return
     table = Table(show_header=False, title=f"Endpoint {endpoint}", title_justify="left")
     for label, value in found.rows():
@@ -161,7 +176,7 @@ def cleanup(
     found = inventory.status(clients, endpoint)
     uri = f"s3://{bucket}/{capture_prefix}" if bucket else found.capture_uri
     if captures and not uri and found.exists:
-        raise UserError(f"endpoint {endpoint} has no data capture configured: name their bucket with --bucket")
+        raise UserError(f"endpoint {endpoint} does not name the captures' address: give their bucket with --bucket")
     keys = inventory.captures(clients, uri, endpoint) if captures and uri else []
     if not found.exists and not keys:
         console.print(f"Endpoint {endpoint} has nothing to delete.")

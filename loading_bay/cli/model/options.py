@@ -67,9 +67,9 @@ def staged(why: str) -> Decorator:
     return click.option("--data", "staged", type=click.Path(path_type=Path), default=STAGED, help=why)
 
 
-def output(default: Path, what: str) -> Decorator:
+def output(default: Path, help: str) -> Decorator:
     """Return the option `--output`, a folder."""
-    return click.option("--output", type=WritableFolder(), default=default, help=what)
+    return click.option("--output", type=WritableFolder(), default=default, help=help)
 
 
 def progress(*more: ProgressColumn) -> Progress:
@@ -95,7 +95,7 @@ def role_arn(value: str | None) -> str:
     Raises:
         UserError: the role is missing, or is not an ARN.
     """
-    arn = required(value, "--role", "an IAM role that SageMaker may assume (docs/training.md shows how to make it)")
+    arn = required(value, "--role", "an IAM role that SageMaker may assume (docs/training.md shows how to create it)")
     if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", arn):
         raise UserError(f"{arn} is not a role ARN: write arn:aws:iam::ACCOUNT:role/NAME")
     return arn

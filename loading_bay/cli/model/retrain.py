@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from functions.decisions.table import DecisionsTable
 from loading_bay.cli.commands import Command, find_stack, stack_options
 from loading_bay.endpoint import artifact, deployment, live_endpoint
 from loading_bay.endpoint.hosting import Clients, Hosting
@@ -14,6 +15,7 @@ from loading_bay.model.comparison import verdict
 from loading_bay.model.labels import Labels, fetch, read_labels
 from loading_bay.model.retraining import joined, judged
 from loading_bay.stack.addresses import Address
+from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import client
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.labels import PREFIX
@@ -35,7 +37,7 @@ OUTPUT = DATA / "retrained"
 @click.option("--labels", help="Photos that people decided: a folder <folder>/<class>/, or s3://BUCKET/labels/.")
 @stack_options
 @options.staged("The staged data set of the model in service.")
-@click.option("--model", type=Path, help="The model in service.  [default: the model that ships]")
+@click.option("--model", type=Path, help="The model in service.  [default: the shipped model]")
 @options.output(OUTPUT, "Folder for labels, joined data, new model and comparison.")
 @options.seeds
 @click.option("--epochs", type=click.IntRange(1), help="Training epochs.  [default: the recipe's]")
@@ -94,10 +96,11 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
     """Return the folder of the labels; labels in S3 are first fetched into `kept`.
 
     Raises:
-        UserError: there are no labels, or AWS refuses access.
+        UserError: labels are missing, or AWS denies access.
     """
     if labels is not None and local:
         raise click.UsageError("give --labels or --local, not both")
+    named = None
     if labels is not None:
         if not labels.startswith("s3://"):
             return Path(labels)
@@ -105,7 +108,11 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
     else:
         deployed = find_stack(local, stack_name, region)
         s3, address = deployed.client("s3"), Address(deployed.outputs["InboxBucket"], PREFIX)
-    console.print(f"{fetch(s3, address, kept)} labels of {address} are in {kept}.")
+        table = DecisionsTable(deployed.client("dynamodb"), deployed.outputs["DecisionsTable"])
+        named = {each.label for each in all_decisions(table) if each.label and each.label_etag}
+    count, left_out = fetch(s3, address, kept, named)
+    more = f"; {left_out} other objects were left out" if left_out else ""
+    console.print(f"{count} labels of {address} are in {kept}{more}.")
     return kept
 
 

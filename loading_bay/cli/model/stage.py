@@ -75,11 +75,11 @@ def fetched(archive: Path | None) -> Path:
     """Return the path of the user's archive (with a warning if it is not the published one) or of the download.
 
     Raises:
-        UserError: there is no such file, or it cannot be fetched.
+        UserError: the file does not exist, or the download fails.
     """
     if archive:
         if not archive.is_file():
-            raise UserError(f"there is no file {archive}")
+            raise UserError(f"{archive} does not exist")
         if dataset.file_digest(archive, "md5") != download.CIFAR_MD5:
             console.print(f"{archive} is not the published file (md5 {download.CIFAR_MD5}); using it as it is.")
         return archive

@@ -1,21 +1,21 @@
 // @ts-check
-// Signs a person in by the code flow of Cognito, with PKCE, and makes calls in their name.
+// Signs a person in by the Cognito code flow, with PKCE, and calls the API as that person.
 //
-// The access token lives in this module's memory only. The refresh token lies in the tab's session storage: it outlives
-// a reload, and ends with the tab or by signing out. This module knows nothing of the calls' subject.
+// The access token is kept only in this module's memory. The refresh token is in the tab's session storage: it survives
+// a reload, and disappears when the tab closes or the person signs out. This module does not depend on any call.
 
 /** @typedef {{ signIn: string, clientId: string, scope: string }} Settings */
 
-/** Nobody is signed in any more: the tokens are gone or refused. */
+/** The session has ended: the tokens are gone or refused. */
 export class SignedOut extends Error {}
 
-/** The person came back from the sign-in without being signed in; the message says why. */
+/** The person returned from the sign-in without being signed in; the message gives the reason. */
 export class SignInFailed extends Error {}
 
-/** The server cannot be reached, or is busy: worth another try. */
+/** The server is unreachable or busy; a retry may succeed. */
 export class Unreachable extends Error {}
 
-/** The server refuses a call; the message says why. */
+/** The server refuses a call; the message gives the reason. */
 export class Refused extends Error {
   /** @param {number} status @param {string} message */
   constructor(status, message) {
@@ -24,14 +24,14 @@ export class Refused extends Error {
   }
 }
 
-const QUESTION = 'sign-in'; // session storage: this tab's question to the sign-in, until it answers
+const QUESTION = 'sign-in'; // session storage: this tab's pending request to the sign-in
 const REFRESH = 'refresh';
-const EARLY_MS = 30_000; // a token is renewed this long before it ends
+const EARLY_MS = 30_000; // a token is renewed this long before it expires
 const TIMEOUT_MS = 30_000;
 
-// The sign-in describes an error in the page's address, where a stranger's link can put any words: none of them is shown.
+// The sign-in puts its error text into the page's address. A stranger's link can hold any text there, so it is not shown.
 const FAILURES = new Map([
-  ['access_denied', 'The sign-in was cancelled, or your account has no access.'],
+  ['access_denied', 'The sign-in was cancelled, or your account does not have access.'],
   ['temporarily_unavailable', 'The sign-in is busy. Try again in a minute.'],
 ]);
 const FAILED = 'The sign-in did not succeed. Try again, or ask your operator.';
@@ -66,12 +66,12 @@ export class Session {
     const question = JSON.parse(sessionStorage.getItem(QUESTION) ?? 'null');
     sessionStorage.removeItem(QUESTION);
     history.replaceState(null, '', this.#home);
-    // Only the answer to this tab's own question counts; a link from elsewhere cannot know its state.
+    // Only an answer to this tab's own request counts; a link from elsewhere cannot know its `state`.
     if (question && question.state === answer.get('state')) await this.#signedIn(answer, question.verifier);
     else await this.#resume();
   }
 
-  /** Leave for the sign-in. */
+  /** Go to the sign-in. */
   async signIn() {
     const verifier = secret();
     const state = secret();
@@ -90,7 +90,7 @@ export class Session {
     await new Promise(() => {}); // the browser leaves this page
   }
 
-  /** Forget the tokens, here and at the sign-in, and leave. */
+  /** Discard the tokens, revoke them at the sign-in, and leave. */
   signOut() {
     const client = { client_id: this.#settings.clientId };
     const token = sessionStorage.getItem(REFRESH);
@@ -104,10 +104,10 @@ export class Session {
   }
 
   /**
-   * Call the page's API with a JSON body; returns its answer.
+   * Call the page's API, by POST with a JSON body or else by GET; returns its answer.
    *
    * @param {string} path
-   * @param {unknown} body
+   * @param {unknown} [body]
    * @param {'json' | 'blob'} form
    * @throws {Refused}
    * @throws {SignedOut}
@@ -117,7 +117,8 @@ export class Session {
     for (let renewed = false; ; renewed = true) {
       if (renewed || Date.now() > this.#tokenEnds) await this.#renew();
       const headers = { authorization: `Bearer ${this.#token}`, 'content-type': 'application/json' };
-      const answer = await reach(path, { method: 'POST', headers, body: JSON.stringify(body) });
+      const method = body === undefined ? 'GET' : 'POST';
+      const answer = await reach(path, { method, headers, body: JSON.stringify(body) });
       if (answer.ok) return await answer[form]().catch(lost);
       if (answer.status !== 401) {
         const { message } = await answer.json().catch(() => ({}));
@@ -146,7 +147,7 @@ export class Session {
     }
   }
 
-  /** Get a new access token; once, however many calls find the old one ended. */
+  /** Get a new access token, once for all calls that found the old one expired. */
   #renew() {
     this.#renewing ??= this.#refresh().finally(() => {
       this.#renewing = null;
@@ -182,16 +183,17 @@ function lost() {
 }
 
 /**
- * Fetch, with every passing trouble as one kind of error.
+ * Fetch, and report every temporary problem as one kind of error.
  *
  * @param {string} url
  * @param {RequestInit} request
+ * @param {number} [milliseconds] Timeout of the answer.
  * @throws {Unreachable}
  */
-async function reach(url, request) {
+export async function reach(url, request, milliseconds = TIMEOUT_MS) {
   let answer;
   try {
-    answer = await fetch(url, { ...request, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    answer = await fetch(url, { ...request, signal: AbortSignal.timeout(milliseconds) });
   } catch {
     return lost();
   }

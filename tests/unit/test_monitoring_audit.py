@@ -1,0 +1,105 @@
+"""How often the model is wrong among the photos that it accepts: the interval holds, whatever is sampled."""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from functions.decisions.decision import Decision
+from functions.threshold.confidence import is_audited
+from loading_bay.cli.main import main
+from loading_bay.report.figures import measure_audit
+
+from .captures import lines, place, record, write
+from .test_decisions import NAME, NOW, put
+
+GUESS = {"bicycle": 0.04, "motorcycle": 0.96}
+
+
+def accepted(number: int, share: float, *, wrong: bool, salt: str, audited: bool = True) -> Decision:
+    """Return the record of a photo that the model took for a motorcycle; a person has audited it if it was chosen."""
+    photo = f"s3://inbox/uploads/driver-7/{number}.jpg#{number:032x}"
+    chosen = is_audited(photo, share, salt)
+    seen = "bicycle" if wrong and chosen and audited else "motorcycle"
+    return Decision(
+        photo=photo,
+        status="ROUTED",
+        claimed_at=NOW + timedelta(seconds=number),
+        claim=str(number),
+        vehicle=seen,
+        probabilities=GUESS,
+        audit_share=share if chosen else None,
+        reviewed_by="ana" if chosen and audited else None,
+    )
+
+
+@pytest.mark.parametrize(("error", "share"), [(0.01, 0.1), (0.05, 0.1), (0.05, 0.5), (0.3, 0.05)])
+def test_the_interval_holds_in_95_of_100_runs(error: float, share: float) -> None:
+    chance, held, runs = Random(7), 0, 500
+    for run in range(runs):
+        wrong = [chance.random() < error for _ in range(400)]
+        found = measure_audit([accepted(n, share, wrong=is_wrong, salt=str(run)) for n, is_wrong in enumerate(wrong)])
+        assert found is not None
+        held += found.wrong.low <= sum(wrong[-found.accepted :]) / found.accepted <= found.wrong.high
+
+    assert held >= 0.95 * runs
+
+
+def test_where_every_photo_is_audited_the_error_is_known() -> None:
+    found = measure_audit([accepted(number, 1, wrong=number < 7, salt="") for number in range(100)])
+
+    assert found is not None
+    assert (found.wrong.low, found.wrong.value, found.wrong.high) == (0.07, 0.07, 0.07)
+
+
+def test_only_the_present_share_counts_and_what_is_not_audited_yet_is_counted_apart() -> None:
+    before = [accepted(number, 1, wrong=True, salt="") for number in range(50)]
+    now = [accepted(50 + number, 0.5, wrong=False, salt="", audited=number < 100) for number in range(200)]
+
+    found = measure_audit([*before, *now])
+
+    assert found is not None
+    assert found.wrong.count == 0
+    assert found.wrong.of + found.waiting == sum(each.audit_share is not None for each in now)
+    assert found.waiting > 0
+
+
+def test_without_audits_nothing_is_said() -> None:
+    assert measure_audit([accepted(number, 0, wrong=True, salt="") for number in range(50)]) is None
+
+
+@pytest.mark.parametrize(("audits", "said"), [(40, "of the accepted photos are wrong"), (20, "Too few to say")])
+def test_the_report_says_how_often_the_model_is_wrong(table: Any, tmp_path: Path, audits: int, said: str) -> None:
+    audit: dict[str, Any] = {"audit_share": Decimal("0.5"), "probabilities": {"bicycle": Decimal(1)}}
+    for number in range(100):
+        more = audit | {"reviewed_by": "ann"} if number < audits else {"probabilities": audit["probabilities"]}
+        vehicle = "motorcycle" if number in {1, 2, 70} else "bicycle"
+        put(
+            table,
+            f"{number}.jpg",
+            "ROUTED",
+            timedelta(minutes=100 - number),
+            vehicle=vehicle,
+            claim=str(number),
+            **more,
+        )
+    put(table, "unsure.jpg", "REVIEW", timedelta(minutes=1))
+    request = record()
+    request["eventMetadata"]["inferenceId"] = "2"
+    write(tmp_path, f"captures/{place()}", lines(request))
+
+    command = ["report", str(tmp_path / "captures"), "--output", str(tmp_path / "out"), "--table", NAME]
+    done = CliRunner().invoke(main, command)
+
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path / "out/metrics.json").read_text())["decisions"]
+    assert (figures["audit"]["wrong"]["count"], figures["audit"]["wrong"]["of"]) == (2, audits)
+    assert (figures["audit"]["accepted"], figures["audit"]["claims"]) == (100, ["1", "2"])
+    assert figures["review_rate"]["count"] == 1  # an audit is no sign that the model was unsure
+    assert figures["agreement"] is None
+    assert said in (tmp_path / "out/report.html").read_text()
