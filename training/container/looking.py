@@ -33,6 +33,8 @@ STRIDES = (8, 16, 32)
 # looked at, and the detector counts as having said so much.
 LEAST_SCORE = 0.05
 UNFOUND_SCORE = 0.01
+# Scores count as at least this much when both networks' answers are combined; chosen by cross-validation on validation.
+SCORE_FLOOR = 0.3
 SAME_VEHICLE = 0.5
 # A square around a vehicle is this much wider than its box.
 MARGIN = 1.3
@@ -266,8 +268,12 @@ def cut(pixels: Pixels, square: Box, side: int) -> Pixels:
 
 
 def log_scores(scores: Scores) -> NDArray[np.float64]:
-    """Return the logarithms of a detector's scores and, last, of what the best of them leaves [classes + 1]."""
-    return np.asarray(np.log(np.clip([*scores, 1 - max(scores)], 1e-4, 1)))
+    """Return the logarithms of a detector's scores and, last, of what the best of them leaves [classes + 1].
+
+    Lower scores count as SCORE_FLOOR: a detector says how sure it is of what it sees, not of what it does not see, and
+    a score near 0 would overrule any classifier.
+    """
+    return np.asarray(np.log(np.clip([*scores, 1 - max(scores)], SCORE_FLOOR, 1)))
 
 
 @dataclass(frozen=True)
