@@ -37,7 +37,7 @@ def test_a_batch_is_started_followed_and_summed_up(bay: Bay, operate: Operate, t
     done = operate("batch", "start", "--manifest", str(manifest), "--wait", "--json")
 
     assert done.exit_code == 3, done.output
-    summary = json.loads(done.stdout)
+    summary, _ = json.JSONDecoder().raw_decode(done.output)  # a hint on standard error follows
     assert (summary["photos"], summary["routed"]["bicycle"], summary["rejected"]) == (2, 1, 1)
     followed = operate("batch", "follow", summary["batch_id"])
     assert followed.exit_code == 3
