@@ -34,10 +34,11 @@ def test_a_batch_is_started_followed_and_summed_up(bay: Bay, operate: Operate, t
     manifest = tmp_path / "photos.csv"
     manifest.write_text("s3_key\ncli/one.jpg\ncli/none.jpg\n")
 
-    done = operate("batch", "start", "--manifest", str(manifest), "--wait", "--json")
+    arguments = ["batch", "start", "--manifest", str(manifest), "--wait", "--json"]
+    done = CliRunner(mix_stderr=False).invoke(main, arguments)
 
     assert done.exit_code == 3, done.output
-    summary, _ = json.JSONDecoder().raw_decode(done.output)  # a hint on standard error follows
+    summary = json.loads(done.stdout)
     assert (summary["photos"], summary["routed"]["bicycle"], summary["rejected"]) == (2, 1, 1)
     followed = operate("batch", "follow", summary["batch_id"])
     assert followed.exit_code == 3
