@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that bring the stack up and down, stay until Ctrl-C, or have tests elsewhere.
 LEFT_OUT = re.compile(r"loading-bay (up|down|demo|check|model|report)\b")
 # Commands for any stack; the others are only for this machine.
-ANY_STACK = re.compile(r"loading-bay (watch|explain|replay|presign|(batch|review|reviewers|drivers) [a-z]+)")
+ANY_STACK = re.compile(r"loading-bay (watch|explain|replay|presign|erase|(batch|review|reviewers|drivers) [a-z]+)")
 STANDS_FOR = {
     "PHOTO": "uploads/photos/bicycle-road.jpg",
     "KEY": "uploads/photos/bicycle-road.jpg",

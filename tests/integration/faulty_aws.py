@@ -94,7 +94,7 @@ def save_whole(ministack: Any) -> None:
 if __name__ == "__main__":
     (FOLDER / "environment.json").write_text(json.dumps(dict(os.environ)))
     os.environ.update(PERSISTENCE)
-    sys.path.append(str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     from ministack import app
     from ministack.services import cloudwatch_logs, stepfunctions
 

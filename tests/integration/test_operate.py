@@ -34,7 +34,8 @@ def test_a_batch_is_started_followed_and_summed_up(bay: Bay, operate: Operate, t
     manifest = tmp_path / "photos.csv"
     manifest.write_text("s3_key\ncli/one.jpg\ncli/none.jpg\n")
 
-    done = operate("batch", "start", "--manifest", str(manifest), "--wait", "--json")
+    arguments = ["batch", "start", "--manifest", str(manifest), "--wait", "--json"]
+    done = CliRunner(mix_stderr=False).invoke(main, arguments)
 
     assert done.exit_code == 3, done.output
     summary = json.loads(done.stdout)
