@@ -95,7 +95,7 @@ def run(runs: int) -> Result:
 
 
 def picture() -> bytes:
-    """Return what SerializePhoto sends: a whole photo, its longest side reduced to 416 pixels (JPEG)."""
+    """Return a photo as SerializePhoto sends it: all of it, its longest side reduced to 416 pixels (JPEG)."""
     with Image.open(ROOT / "events" / "photos" / "bicycle-road.jpg") as image:
         image.thumbnail((416, 416))
         buffer = io.BytesIO()
@@ -184,7 +184,7 @@ async def ask_for(port: int, body: bytes, requests: int) -> None:
 
 
 def call_directly(threads: int) -> Load:
-    """Let some threads look at decoded pixels for SECONDS: what no server can beat."""
+    """Run the model on decoded pixels in several threads for SECONDS: no server can be faster."""
     model = Model.load(MODEL, 1)
     pixels = read_photo(picture(), ("JPEG",))
 

@@ -33,7 +33,7 @@ class Box(msgspec.Struct, frozen=True):
 
 
 class Detection(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the endpoint found in a photo: where, how surely, how many of each class, and why it is not sure."""
+    """The endpoint's findings in a photo: place, score, number of each class, and the reason why it is not sure."""
 
     box: Box | None = None
     score: float | None = None

@@ -38,9 +38,9 @@ settings = InferenceSettings()
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Replace `image_data` and `content_type` by `inferences`, `probabilities` (the same by class name) and `variant`.
+    """Replace `image_data` and `content_type` with `inferences`, `probabilities` (these by class name) and `variant`.
 
-    Where the endpoint says what it found in the photo, `detection` holds that; see `endpoint.read_detection`.
+    If the endpoint reports a detection, `detection` holds it; see `endpoint.read_detection`.
 
     Raises:
         EndpointUnavailable: worth another try.

@@ -40,7 +40,7 @@ class InvalidPrediction(Exception):
 class Prediction:
     """One probability per class, in the order of the class names, and the variant that gave them.
 
-    `detection` is what the custom attributes say (see `read_detection`); `fault` is why they are left out.
+    `detection` comes from the custom attributes (see `read_detection`); `fault` says why they are left out.
     """
 
     probabilities: list[float]
@@ -90,14 +90,14 @@ def predict(
 
 
 def read_detection(attributes: str, class_names: Sequence[str]) -> dict[str, Any] | None:
-    """Read what an endpoint found in a photo from SageMaker's custom attributes; None where it says nothing.
+    """Read an endpoint's detection from the custom attributes of its answer; None if they do not hold one.
 
     The attributes are JSON with any of `box` (left, top, right, bottom as shares of the photo's sides) with `score`
-    (0 to 1), `counts` (vehicles by class) and `reason_code` (one of REASON_CODES). The box comes back by its edges'
-    names. Other keys are left out; attributes that are no JSON object are not meant for us.
+    (0 to 1), `counts` (vehicles by class) and `reason_code` (one of REASON_CODES). The box is returned with its
+    edges by name. Other keys are left out; attributes that are not a JSON object are not meant for this function.
 
     Raises:
-        ValueError: one of these is not what it should be.
+        ValueError: one of these has the wrong form.
     """
     try:
         given = json.loads(attributes)
