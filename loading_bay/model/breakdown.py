@@ -1,6 +1,6 @@
-"""The figures of a model by part: by the source of the photos, and by how much of them the vehicle fills.
+"""A model's figures by part: by the source of the photos, and by how much of the photo the vehicle fills.
 
-One figure for all hides that a model is right on product shots and wrong in the street.
+A single figure would hide that a model is right on product shots and wrong in the street.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from loading_bay.statistics import Share, share
 from .dataset import Photo
 from .evaluation import Labels, Probabilities
 
-# Classes of fewer photos of a source say little: "worst class" leaves them out.
+# A class with fewer photos in a source says little: "worst class" leaves it out.
 ENOUGH_FOR_A_CLASS = 50
 
 
@@ -34,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """All parts, and two figures over the sources that no large source can hide a small one from."""
+    """All parts, and two figures over the sources in which a large source cannot hide a small one."""
 
     by_source: list[Part]
     by_scale: list[Part]
@@ -52,7 +52,7 @@ def breakdown(
     class_names: Sequence[str],
     threshold: float,
 ) -> Breakdown:
-    """Measure each source and each scale by itself; what is taken is what `evaluate` takes, with the photos."""
+    """Measure each source and each scale separately; takes the arguments of `evaluate`, and the photos."""
 
     def parts(names: Sequence[str], outlier_names: Sequence[str]) -> list[Part]:
         found = []

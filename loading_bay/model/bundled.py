@@ -21,10 +21,10 @@ from .measurement import Measured, Sets, measure_sets
 from .predictors import onnx_predictor
 from .staging import DETECTOR_FOLDER, OUTLIER_FOLDERS, SEVERAL_FOLDERS, Manifest, read_manifest
 
-# What a line of progress is of: the detector's steps, or a seed's epochs.
+# A line of progress counts the detector's steps or a seed's epochs.
 EPOCH_LINE = re.compile(r"(detector|seed=(\d+)) (?:step|epoch)=(\d+)/(\d+) ")
-# Memory that a step frees is kept for the next one, not given back and asked for again: a third less time. Threads
-# that wait sleep: nothing is lost alone, and a step beside other work takes half the time.
+# The allocator keeps the memory that a step frees for the next step, which saves a third of the time. Waiting threads
+# sleep: this costs nothing on an idle machine, and halves the time of a step on a busy one.
 TRAINING_ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2 * 10**9),
@@ -35,7 +35,7 @@ TRAINING_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Epoch:
-    """How far one part is: steps or epochs done, of how many, and what was measured; `seed` 0 is the detector."""
+    """The progress of one part: steps or epochs done, of how many, and the figures; `seed` 0 is the detector."""
 
     seed: int
     number: int
@@ -48,7 +48,7 @@ Progress = Callable[[Epoch], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """One model, of one seed or of several: where its files are, its record, and how it does on the test split."""
+    """One model, of one seed or of several: the folder of its files, its record, and its results on the test split."""
 
     folder: Path
     record: dict[str, Any]
@@ -57,7 +57,7 @@ class Trained:
 
     @property
     def seeds(self) -> list[int]:
-        """What it was drawn from."""
+        """The seeds that it was trained from."""
         return list(self.record["settings"]["seeds"])
 
     @property
@@ -84,16 +84,16 @@ def train(
 
     Args:
         staged: a staged data set.
-        out: gets model.onnx, record.json, baseline.json, and of several seeds a folder `seed-N` each.
-        seeds: what is trained; one is not averaged.
+        out: gets model.onnx, record.json, baseline.json and, with several seeds, a folder `seed-N` for each.
+        seeds: one model is trained for each; a single one is not averaged.
         options: passed on to container/train.py.
-        progress: told of every epoch.
+        progress: called with every epoch.
 
     Raises:
         UserError: nothing is staged, PyTorch is missing, or the run failed; the message is its last line.
     """
     manifest = read_manifest(staged)
-    # A process of its own: the very file that SageMaker runs, and memory that is given back.
+    # A separate process runs the same file as SageMaker does, and gives its memory back.
     command = [sys.executable, "-m", "training.container.train", "--seeds", seeds_text(seeds)]
     command += ["--model-dir", str(out.resolve()), "--seeds-dir", str(out.resolve())]
     _run([*command, *arguments(staged.resolve(), manifest), *options], progress)
@@ -162,8 +162,8 @@ def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
 
 
 def test_figures(measured: Measured, threshold: float) -> dict[str, Any]:
-    """Return everything that is measured of one set, as the record keeps it."""
+    """Return all figures of one set, as the record keeps them."""
     figures = asdict(measured.metrics(threshold))
-    # A point a photo: evaluate draws it.
+    # The curve has a point for each photo, too many for the record; `model evaluate` draws it.
     del figures["risk_coverage"]
     return figures | asdict(measured.breakdown(threshold))

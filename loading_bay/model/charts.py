@@ -1,4 +1,4 @@
-"""What the report of an evaluation draws: five charts, each as wide as half a page."""
+"""The five charts in the report of an evaluation, each as wide as half a page."""
 
 from collections.abc import Callable
 

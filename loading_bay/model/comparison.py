@@ -36,7 +36,7 @@ class Compared:
 
     @property
     def verdict(self) -> Verdict:
-        """Worse is said as soon as one figure alone would show it, better only where all figures together allow it."""
+        """Whether the new model is worse by its own p-value, or better by the p-value corrected for all figures."""
         gain = (self.new.value - self.old.value) * (1 if self.new.more_is_better else -1)
         if gain < 0 and self.p < SIGNIFICANCE:
             return "worse"
@@ -59,7 +59,7 @@ class Comparison:
     outliers_accepted: NDArray[np.intp]
 
     def content(self) -> dict[str, Any]:
-        """Return what a file keeps of it: figures, verdicts, and the names of the photos on which the models differ."""
+        """Return the content of its file: figures, verdicts, and the names of the photos on which the models differ."""
         photos, outliers = ([each.name for each in found] for found in (self.new.photos, self.new.outliers))
         return {
             "old": {"subject": self.old.subject, **asdict(self.old_metrics)},
@@ -79,7 +79,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Answers:
-    """What one model makes of each photo and outlier."""
+    """One model's answers: which are right, and which are accepted, by photo and by outlier."""
 
     right: NDArray[np.bool_]
     accepted: NDArray[np.bool_]
@@ -97,8 +97,8 @@ class _Answers:
 def compare(pairs: Mapping[str, tuple[Measured, Measured]], threshold: float) -> list[Comparison]:
     """Compare an old and a new model on one set of photos or several; both accept at the same threshold.
 
-    `pairs` holds what the old and the new model answered, by the name of the set. The p-values are corrected for the
-    number of figures of all sets together.
+    `pairs` holds the answers of the old and the new model, by the name of the set. The p-values are corrected for the
+    number of figures in all sets together.
     """
     tested = {photos: _tested(old, new, threshold) for photos, (old, new) in pairs.items()}
     corrected = iter(holm([p for figures in tested.values() for *_, p in figures]))
@@ -157,7 +157,7 @@ def _mcnemar(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> float:
 def _swaps(old: Floats, new: Floats, value: Callable[[Floats], Floats]) -> float:
     """Return how often swapping the models' answers, photo by photo, makes a difference as large as the one seen.
 
-    `old` and `new` hold what each photo adds, [N, k]; `value` turns sums of these, [..., k], into the figure.
+    `old` and `new` hold each photo's contribution, [N, k]; `value` turns sums of these, [..., k], into the figure.
     """
     swapped = np.random.default_rng(0).random((SWAPS, len(old))) < 0.5
     moved = swapped.astype(float) @ (new - old)

@@ -33,7 +33,7 @@ def comparison_page(comparisons: Sequence[Comparison]) -> str:
 
 
 def _differences(comparison: Comparison) -> list[tuple[str, list[Picture], int]]:
-    """Return (what, pictures, how many in all) of the photos and outliers on which the two models differ."""
+    """Return (heading, pictures, how many in all) for the photos and outliers on which the two models differ."""
     old, new = comparison.old, comparison.new
 
     def photos(chosen: NDArray[np.intp]) -> tuple[list[Picture], int]:

@@ -1,4 +1,4 @@
-"""The data set: CIFAR-100's archive or a folder of photos, read and split into what training needs."""
+"""The data set: the CIFAR-100 archive or a folder of photos, read and split for training."""
 
 import hashlib
 import io
@@ -27,36 +27,36 @@ PHOTO_SIDE = 416
 PHOTO_QUALITY = 90
 # A photo whose sides are shorter is a crop or an icon, and counts as small.
 SMALL_SIDE = 128
-# Photos of several of the classes; places that may show a vehicle or not.
+# Photos of several of the classes; places that may or may not show a vehicle.
 SEVERAL = "several"
 UNSURE = "unsure"
 # The text of a staged PNG that holds its origin and its vehicles; a JPEG has one comment.
 TEXT = "staged"
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".photo"})
-# The training images, the largest member of CIFAR-100's archive, have 155 MB.
+# The training images, the largest member of the CIFAR-100 archive, have 155 MB.
 LARGEST_MEMBER = 200_000_000
-# What reading an archive raises whose content is not what its names promise.
+# Errors from reading an archive whose content does not match its names.
 UNREADABLE = (
     OSError, tarfile.TarError, zlib.error, EOFError, pickle.UnpicklingError, ValueError, TypeError, AttributeError,
     LookupError, ArithmeticError, MemoryError, RecursionError,
 )  # fmt: skip
 LARGEST_PHOTO = 25 << 20  # bytes, the template's default
-# The template's default, so that no photo is trained on that the pipeline would reject.
+# The template's default: training uses no photo that the pipeline would reject.
 MAX_PIXELS = 50_000_000
-# Of the labelled photos, this share chooses settings and calibrates; it is never trained on.
+# This share of the labelled photos is for choosing settings and calibrating; it is never trained on.
 VALIDATION_SHARE = 0.15
-# Of the outliers that are not kept for the test, this share is for validation.
+# This share of the outliers that are not kept for the test is for validation.
 OUTLIER_VALIDATION_SHARE = 0.32
 TEST_SHARE = 0.15
-# With fewer than this the figures of the shipped recipe were far off: 70 photographs of bicycles left three in ten
-# cyclists wrong, 171 outliers let one car in nine pass.
+# With fewer than these, the shipped recipe did far worse: trained on 70 photographs of bicycles, it got three in ten
+# cyclists wrong; trained on 171 outliers, it accepted one car in nine.
 ENOUGH_OF_A_CLASS = 300
 ENOUGH_OUTLIERS = 1000
 # Two photos correlating more than this (after removing brightness and contrast, mirrored or not) show the
 # same thing. CIFAR-100 is known for such pairs: Barz and Denzler, "Do we train on test data?", 2020.
 DUPLICATE_CORRELATION = 0.8
 
-# Pictures of one camera, numbered in the order of time: so many may show the same vehicle.
+# Pictures from one camera are numbered in order of time; this many in a row may show the same vehicle.
 BURST = 20
 _NUMBERED = re.compile(r"(.*/[a-z]+)(\d+)\.jpg")
 
@@ -67,7 +67,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an image comes from: how its source looks, the source, how the vehicle was cropped, of which original."""
+    """An image's origin: the look of its source, the source, how the vehicle was cropped, and from which original."""
 
     look: str = "own"
     source: str = "own"
@@ -76,7 +76,10 @@ class Origin:
 
     @property
     def group(self) -> str:
-        """Return what must stay in one split: an original, or a camera's pictures of about one time; "" for none."""
+        """Return the name shared by photos that must stay in one split, or "" if this photo may be in any.
+
+        These are the crops of one original, or the pictures that a camera took at about the same time.
+        """
         numbered = _NUMBERED.fullmatch(self.original)
         return f"{numbered[1]}{int(numbered[2]) // BURST}" if numbered else self.original
 
@@ -121,12 +124,12 @@ class Photo:
 
     @property
     def suffix(self) -> str:
-        """Return what the name of its file ends in."""
+        """Return the suffix of its file's name."""
         return ".jpg" if self.data.startswith(JPEG_START) else ".png"
 
 
 def encoded(image: Image.Image, origin: Origin, vehicles: Sequence[Vehicle] = (), *, lossless: bool = False) -> bytes:
-    """Return an RGB image as the file of a photo, which says itself where it comes from and what is in it."""
+    """Return an RGB image as a photo's file, which also holds the photo's origin and vehicles."""
     content = asdict(origin) | {"vehicles": [[each.label, *(round(edge, 1) for edge in each.box)] for each in vehicles]}
     text = json.dumps(content, separators=(",", ":"))
     file = io.BytesIO()
@@ -143,7 +146,7 @@ def read_photo(name: str, label: str, data: bytes) -> Photo:
     """Read a file that `encoded` made.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is a different file.
     """
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
         content = json.loads(image.info.get(TEXT) or image.info.get("comment") or "null")
@@ -157,9 +160,9 @@ def read_photo(name: str, label: str, data: bytes) -> Photo:
 
 @dataclass(frozen=True)
 class Source:
-    """Photos as they come: those of one wanted class, of several, of none, and what identifies the data.
+    """Photos of one wanted class, of several, and of other things, before they are split, with the data's digest.
 
-    `test` is empty where the source has no test split of its own.
+    `test` is empty if the source does not come with a test split.
     """
 
     train: list[Photo]
@@ -235,10 +238,10 @@ class _CifarUnpickler(pickle._Unpickler):  # the one in C takes any amount of me
 
 
 def read_cifar(archive: Path, class_names: Sequence[str]) -> Source:
-    """Read CIFAR-100's archive (https://www.cs.toronto.edu/~kriz/cifar.html, the Python version).
+    """Read the CIFAR-100 archive (https://www.cs.toronto.edu/~kriz/cifar.html, the Python version).
 
     Raises:
-        UserError: the file is not that archive, or has no images of a wanted class.
+        UserError: the file is not that archive, or images of a wanted class are missing.
 
     """
     try:
@@ -283,13 +286,13 @@ def _cifar_file(pixels: Pixels) -> bytes:
 
 
 def read_folder(folder: Path, class_names: Sequence[str]) -> Source:
-    """Read photos from `<folder>/<class>/*.jpg`; folders of other names are outliers, a folder `several` is of both.
+    """Read photos from `<folder>/<class>/*.jpg`; folders with other names hold outliers, `several` photos of several.
 
     Photos of any size are turned upright and reduced, as the pipeline does it. The first, third, … outlier in sorted
     order is for the test.
 
     Raises:
-        UserError: there is no such folder, a wanted class has no photos, or one cannot be read.
+        UserError: the folder or a wanted class is missing or empty, or a photo cannot be read.
 
     """
     photos = _class_folders(folder)
@@ -312,7 +315,7 @@ def with_outliers(source: Source, folder: Path) -> Source:
     """Add `<folder>/<class>/*.png` as outliers; the first, third, … file in sorted order is for the test.
 
     Raises:
-        UserError: there is no such folder, it holds no photos, or one cannot be read.
+        UserError: the folder is missing or empty, or a photo cannot be read.
 
     """
     photos = _class_folders(folder)
@@ -331,9 +334,9 @@ def with_photographs(
     class_names: Sequence[str],
     crops: tuple[Sequence[Photo], Sequence[Photo]] = ((), ()),
 ) -> Source:
-    """Add photographs of known originals: what is to be learned, and what only the final figures are of.
+    """Add photographs of known originals: `train` to learn from, and `test` for the final figures only.
 
-    `crops` are of the same originals, in the same two parts: nothing is learned from them.
+    `crops` come from the same originals, in the same two parts; the model never learns from them.
     """
     wanted = set(class_names)
     return replace(
@@ -351,7 +354,7 @@ def with_photographs(
 
 
 def limit_outliers(source: Source, limit: int, seed: int) -> Source:
-    """Keep at most so many outliers of each source for training and validation, and as many for the test; seeded."""
+    """Keep at most `limit` outliers of each source for training and validation, and as many for the test; seeded."""
     generator = np.random.default_rng(seed)
 
     def some(photos: list[Photo]) -> list[Photo]:
@@ -410,10 +413,10 @@ def _require_classes(wanted: Sequence[str], present: Iterable[str], where: Path)
 
 
 def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
-    """Carve validation (and test, where the source has none) from train: seeded, and of every class its share.
+    """Split validation off train, and also test if the source does not have one: seeded, the same share of each class.
 
-    Photos that all but repeat a test photo leave training and validation; photos that all but repeat each
-    other stay together, so that nothing is validated on what it was trained on.
+    Near-duplicates of test photos are dropped from training and validation. Near-duplicates of each other stay in the
+    same split, so validation never repeats a training photo.
 
     Raises:
         UserError: a class has too few photos to be split.
@@ -453,7 +456,7 @@ def split(source: Source, class_names: Sequence[str], seed: int) -> Dataset:
 
 
 def _by_group(photos: Sequence[Photo], seed: int) -> tuple[list[Photo], list[Photo]]:
-    """Split photos of known originals, whole groups at a time: (what is trained on, what validates)."""
+    """Split photos of known originals, whole groups at a time: (training photos, validation photos)."""
     train: list[Photo] = []
     validation: list[Photo] = []
     for photo in photos:
@@ -465,7 +468,7 @@ def _by_group(photos: Sequence[Photo], seed: int) -> tuple[list[Photo], list[Pho
 
 
 def without_repeats(photos: list[Photo], others: Sequence[Photo]) -> list[Photo]:
-    """Return the photos that do not all but repeat one of the others."""
+    """Return the photos that are not near-duplicates of one of the others."""
     if not photos or not others:
         return photos
     repeated = np.any(_repeats(_signatures(photos), _signatures(others)), axis=1)
@@ -475,7 +478,7 @@ def without_repeats(photos: list[Photo], others: Sequence[Photo]) -> list[Photo]
 def _carve(
     photos: list[Photo], class_names: Sequence[str], share: float, generator: np.random.Generator
 ) -> tuple[list[Photo], list[Photo]]:
-    """Split off a share of every class, whole groups of near-duplicates at a time: (what stays, the share)."""
+    """Split off a share of every class, whole groups of near-duplicates at a time: (the rest, the share)."""
     taken: set[int] = set()
     for label in class_names:
         members = [index for index, photo in enumerate(photos) if photo.label == label]
@@ -503,14 +506,14 @@ def _signatures(photos: Sequence[Photo]) -> NDArray[np.float32]:
 
 
 def _at_cifars_side(pixels: Pixels) -> Pixels:
-    """Reduce an image to the side that duplicates are known at."""
+    """Reduce an image to the side at which duplicates are compared."""
     if pixels.shape[:2] == (CIFAR_SIDE, CIFAR_SIDE):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((CIFAR_SIDE, CIFAR_SIDE), Image.Resampling.BOX))
 
 
 def _repeats(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Say which of N photos repeat which of M, mirrored or not: [N, M]."""
+    """Return which of N photos repeat which of M, mirrored or not: [N, M]."""
     correlation = np.maximum(left[0] @ right[0].T, left[0] @ right[1].T)
     return np.asarray(correlation > DUPLICATE_CORRELATION)
 
@@ -527,7 +530,7 @@ def _groups(photos: Sequence[Photo]) -> list[list[int]]:
 
 
 def shortages(data: Dataset) -> list[str]:
-    """Return what there is too little of for a model to be trusted, each as a line that says what to do."""
+    """Return a line of advice for each kind of photo that is too rare for a trustworthy model."""
     counts = {name: sum(photo.label == name for photo in data.train) for name in data.class_names}
     lines = [
         f"{name} has {count} images to learn from; below {ENOUGH_OF_A_CLASS} a model knows few of its kind: add more"
@@ -544,12 +547,12 @@ def shortages(data: Dataset) -> list[str]:
 
 
 def photos_digest(photos: Iterable[Photo]) -> str:
-    """Identify photos by their labels, names and files, whatever the order they come in."""
+    """Return a digest of the photos' labels, names and files; their order does not matter."""
     lines = sorted(f"{photo.label}/{photo.name} {hashlib.sha256(photo.data).hexdigest()}" for photo in photos)
     return f"sha256:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
 
 
 def file_digest(path: Path, algorithm: str) -> str:
-    """Give a file's checksum in hexadecimal, reading it piece by piece."""
+    """Return a file's checksum in hexadecimal, reading the file piece by piece."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,4 +1,4 @@
-"""Figures of merit: what probabilities on labelled photos and on outliers say about a model."""
+"""A model's figures of merit, computed from its probabilities on labelled photos and on outliers."""
 
 import math
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class RiskPoint:
-    """One point of the risk–coverage curve: accept what scores the threshold or more."""
+    """One point of the risk–coverage curve: photos that score the threshold or more are accepted."""
 
     threshold: float
     coverage: float
@@ -47,7 +47,7 @@ class RiskPoint:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The lowest threshold whose accepted photos were right as often as wanted, and what it accepts."""
+    """The lowest threshold whose accepted photos were right as often as wanted, and the shares that it accepts."""
 
     wanted_accuracy: float
     threshold: float
@@ -179,7 +179,10 @@ def calibration_error(bins: list[ReliabilityBin]) -> float:
 
 
 def risk_coverage(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[RiskPoint]:
-    """Trace what is accepted (coverage) and wrong among it (risk) as the threshold falls (El-Yaniv, 2010)."""
+    """Trace the accepted share (coverage) and the share of errors in it (risk) as the threshold falls.
+
+    Source: R. El-Yaniv and Y. Wiener, On the Foundations of Noise-free Selective Classification, 2010.
+    """
     order = np.argsort(-confidence, kind="stable")
     levels, wrong = confidence[order], np.cumsum(~correct[order])
     # Photos of equal confidence are accepted together: only the last of each run is a point.
@@ -193,9 +196,9 @@ def risk_coverage(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -
 def recommend(
     probabilities: Probabilities, labels: Labels, outliers: Probabilities, wanted_accuracy: float
 ) -> Recommendation | None:
-    """Find the lowest threshold whose accepted photos are right often enough; None where none is.
+    """Find the lowest threshold whose accepted photos are right often enough; None if no threshold is.
 
-    Takes what `evaluate` takes, of photos that the final figures are not measured on.
+    Takes the arrays of `evaluate`, for photos on which the final figures are not measured.
     """
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     good = [point for point in risk_coverage(confidence, correct) if 1 - point.risk >= wanted_accuracy]

@@ -28,7 +28,7 @@ PYTORCH_VERSION = "2.10"
 PYTORCH_PYTHON = "py313"
 POLL_SECONDS = 15
 FINISHED = ("Completed", "Failed", "Stopped")
-# What container/train.py prints after each epoch, as SageMaker's metrics.
+# SageMaker reads these metrics from the lines that container/train.py prints.
 METRICS = {name: rf"{name}=([0-9.]+)" for name in ("train_loss", "validation_loss", "validation_accuracy", "box_loss")}
 CODE_IGNORED = ["__pycache__", "model", ".DS_Store"]
 
@@ -42,7 +42,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What both recipes need to know of a job; durations in seconds."""
+    """The settings of a job that both recipes need; durations in seconds."""
 
     bucket: str
     prefix: str
@@ -57,7 +57,7 @@ class JobSettings:
 def builtin_hyperparameters(manifest: Manifest, epochs: int, batch: int) -> dict[str, str]:
     """Return the built-in algorithm's settings for the staged images.
 
-    The default is a network of 152 layers for 224×224. For images as small as CIFAR's the documentation names depths
+    The default is a network of 152 layers for 224×224. For images as small as CIFAR-100 the documentation names depths
     of 20 to 110, for larger ones 18 and more (https://docs.aws.amazon.com/sagemaker/latest/dg/IC-Hyperparameter.html).
 
     Raises:
@@ -87,7 +87,7 @@ def builtin_hyperparameters(manifest: Manifest, epochs: int, batch: int) -> dict
 
 
 def builtin_trainer(settings: JobSettings, manifest: Manifest, epochs: int, batch: int) -> "ModelTrainer":
-    """Prepare a job of SageMaker's image-classification algorithm: four channels of images and lists."""
+    """Prepare a job of the built-in image-classification algorithm: four channels of images and lists."""
     session = sdk_session(settings)
     from sagemaker.core import image_uris  # noqa: PLC0415 - see the module's first lines
 
@@ -107,7 +107,7 @@ def builtin_trainer(settings: JobSettings, manifest: Manifest, epochs: int, batc
 
 
 def bundled_trainer(settings: JobSettings, manifest: Manifest, options: dict[str, str]) -> "ModelTrainer":
-    """Prepare a script-mode job that runs container/train.py in SageMaker's PyTorch image."""
+    """Prepare a script-mode job that runs container/train.py in the PyTorch image that SageMaker provides."""
     session = sdk_session(settings)
     from sagemaker.core import image_uris  # noqa: PLC0415
     from sagemaker.core.shapes import MetricDefinition  # noqa: PLC0415
@@ -150,12 +150,12 @@ def bundled_trainer(settings: JobSettings, manifest: Manifest, options: dict[str
 
 
 def sdk_session(settings: JobSettings) -> "Session":
-    """Open the SDK's session on our bucket, so that it creates none of its own.
+    """Open an SDK session on the given bucket; otherwise the SDK would create another one.
 
     Raises:
         UserError: the SDK is not installed, or credentials or region are missing.
     """
-    os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"  # it would ask IAM what only administrators may ask
+    os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"  # the check needs an administrator's IAM permissions
     logging.getLogger("sagemaker").setLevel(logging.WARNING)
     try:
         import boto3  # noqa: PLC0415
@@ -172,7 +172,7 @@ def sdk_session(settings: JobSettings) -> "Session":
 
 
 def channel(settings: JobSettings, name: str, path: str) -> "InputData":
-    """Return one input channel: what lies at a path below the staged data set in S3."""
+    """Return one input channel: the objects at a path below the staged data set in S3."""
     from sagemaker.core.shapes import S3DataSource  # noqa: PLC0415
     from sagemaker.core.training.configs import InputData  # noqa: PLC0415
 
@@ -224,7 +224,7 @@ def trainer(
 
 
 def start(job: "ModelTrainer") -> str:
-    """Start a prepared job: its name.
+    """Start a prepared job, and return its name.
 
     Raises:
         UserError: AWS refuses it: role, quota, permission, bucket.
@@ -252,10 +252,10 @@ def interruptible(name: str) -> Iterator[None]:
 
 
 def wait_for(sagemaker: Any, name: str, report: Report, poll_seconds: float = POLL_SECONDS) -> dict[str, Any]:
-    """Report a job's phases and metrics until it ends: AWS's last description of it.
+    """Report a job's phases and metrics until it ends, and return its last description.
 
     Raises:
-        UserError: the job failed or was stopped; the message is AWS's reason.
+        UserError: the job failed or was stopped; the message is the reason that AWS gives.
     """
     said: set[str] = set()
     with explained(f"follow job {name}"), interruptible(name):

@@ -1,4 +1,4 @@
-"""Photos that people decided: fetched from the bucket that keeps them, and split into what is learned and held out."""
+"""Photos that people decided: fetched from their bucket, and split into photos to learn and photos held out."""
 
 import hashlib
 import re
@@ -31,7 +31,7 @@ class Labels:
 
     @property
     def digest(self) -> str:
-        """What identifies all of them."""
+        """The digest of all of them."""
         return photos_digest([*self.learned, *self.held_out, *self.learned_outliers, *self.held_out_outliers])
 
     def counts(self) -> list[tuple[str, int, int]]:
@@ -45,7 +45,7 @@ def read_labels(folder: Path, class_names: Sequence[str]) -> Labels:
     """Read `<folder>/<class>/*`; folders of other names hold other things.
 
     Raises:
-        UserError: there is no such folder, a class has no photos, or one cannot be read.
+        UserError: the folder or a class is missing or empty, or a photo cannot be read.
     """
     source = read_folder(folder, class_names)
     outliers = [*source.outliers, *source.test_outliers]
@@ -58,7 +58,7 @@ def read_labels(folder: Path, class_names: Sequence[str]) -> Labels:
 
 
 def is_held_out(photo: Photo) -> bool:
-    """Return whether a photo is never learned: by its name alone, so that every retraining holds out the same."""
+    """Return whether a photo is never learned. This depends on its name alone: every retraining holds out the same."""
     return chance(photo, "held out") < HELD_OUT_SHARE
 
 

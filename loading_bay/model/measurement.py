@@ -15,7 +15,7 @@ from .evaluation import Labels, Metrics, Probabilities, evaluate
 from .predictors import PhotoPredictor, Prediction, predict_all
 from .staging import CROP_FOLDERS, OUTLIER_FOLDERS, SEVERAL_FOLDERS, read_manifest, read_split
 
-# The look of pictures that are crops already, or as small as CIFAR's.
+# The look of pictures that are already crops, or as small as those of CIFAR-100.
 SMALL = "small"
 # Wraps the answers as they come, (answers, how many), to show progress.
 Track = Callable[[Iterable[Prediction], int], Iterable[Prediction]]
@@ -25,7 +25,7 @@ Track = Callable[[Iterable[Prediction], int], Iterable[Prediction]]
 class Measured:
     """Photos [N] and outliers [M] of one split, with the probabilities [N or M, classes] that they got.
 
-    `answers` [N] and `outlier_answers` [M] also say what was looked at.
+    `answers` [N] and `outlier_answers` [M] also hold the frame that the model looked at.
     """
 
     subject: str
@@ -92,9 +92,9 @@ def measure(
 
 @dataclass(frozen=True)
 class Sets:
-    """One split by what its pictures are: whole photos, crops of them, pictures as small as CIFAR's.
+    """One split by the kind of its pictures: whole photos, crops of them, pictures as small as those of CIFAR-100.
 
-    Where a split has none of a kind it is None; `several` is how many photos of several kinds were accepted.
+    A kind that the split lacks is None; `several` is how many photos of several kinds were accepted.
     """
 
     whole: Measured | None
@@ -103,7 +103,7 @@ class Sets:
     several: Share
 
     def named(self) -> list[tuple[str, Measured]]:
-        """Return those that there are, the most important first."""
+        """Return those that are present, the most important first."""
         parts = [("whole photos", self.whole), ("crops of them", self.crops), ("small pictures", self.small)]
         return [(name, part) for name, part in parts if part is not None]
 
@@ -121,7 +121,7 @@ def measure_sets(
     threshold: float,
     track: Track = lambda answers, count: answers,
 ) -> Sets:
-    """Classify everything of a split, also its crops and its photos of several kinds. Raises as `measure`."""
+    """Classify all of a split, with its crops and its photos of several kinds. Raises the same errors as `measure`."""
     everything = measure(predictor, staged, split, subject, track)
     names = everything.class_names
     crops = read_split(staged / CROP_FOLDERS[split])
@@ -151,7 +151,7 @@ def measure_photos(
     data: Path,
     track: Track = lambda answers, count: answers,
 ) -> Measured:
-    """Classify photos, of which there is one at least, and outliers.
+    """Classify at least one photo, and outliers.
 
     Raises:
         UserError: something was not answered, or the classes are not these.

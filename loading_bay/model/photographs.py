@@ -15,7 +15,7 @@ from loading_bay.stack.template import ROOT
 from .dataset import PHOTO_SIDE, SEVERAL, UNSURE, Origin, Photo, Vehicle, encoded
 from .download import download
 
-# Where each source's originals lie, at a fixed commit, under which licence, and how they look.
+# Each source: the address of its originals at a fixed commit, its licence, and its look.
 SOURCES = ROOT / "training" / "sources.csv"
 # Every original with its checksum, its crops and its vehicles.
 MANIFEST = ROOT / "training" / "photographs.csv"
@@ -24,8 +24,8 @@ OTHER = "other"
 FETCHED_AT_ONCE = 8
 # A crop is this large at most, and never larger than it is in the original.
 CROP_SIDE = 224
-# A photo is of a class if a vehicle of it has this share of the largest one's area, and if that one, where no crop
-# says so, has this share of the photo's.
+# A photo belongs to a class if one of its vehicles has at least the first share of the largest vehicle's area. The
+# largest vehicle needs at least the second share of the photo's area, unless a crop shows a vehicle.
 PROMINENT_SHARE = 1 / 4
 LEAST_SHARE = 0.01
 # Where we are not sure of more than this share of a photo, the photo is not used as a whole.
@@ -46,7 +46,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of an original, in its pixels (left, top, right, bottom), with what it shows and how it was chosen."""
+    """A square of an original, in its pixels (left, top, right, bottom), with its label and how it was chosen."""
 
     label: str
     scale: str
@@ -71,7 +71,7 @@ class Original:
         return [folder / self.source / f"{checksum}.jpg" for checksum in self.checksums]
 
     def label(self, area: float) -> str | None:
-        """Return what all of it, of so many pixels, is of: a class, SEVERAL, OTHER; None where that is unsure."""
+        """Return the label of the whole photo, `area` pixels large: a class, SEVERAL or OTHER; None if it is unsure."""
         sure = [vehicle for vehicle in self.vehicles if vehicle.label != UNSURE]
         unsure = max((vehicle.area for vehicle in self.vehicles if vehicle.label == UNSURE), default=0)
         if unsure > MOST_UNSURE * area or (unsure and not sure):
@@ -128,7 +128,7 @@ def fetch(originals: Sequence[Original], folder: Path, progress: Progress) -> No
     """Download originals into a folder, several at once; those that are there, whole, are left alone.
 
     Raises:
-        UserError: one cannot be fetched, or is not what it was; the command can be run again.
+        UserError: one cannot be fetched, or has changed; the command can be run again.
     """
     wanted = [
         (address, checksum, file)

@@ -1,4 +1,4 @@
-"""Whatever answers with probabilities, behind one call: an ONNX file, an address, a SageMaker endpoint."""
+"""Predictors with the same call for every kind of model: an ONNX file, an address, a SageMaker endpoint."""
 
 import io
 import json
@@ -29,7 +29,7 @@ Frame = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was answered about one photo: a probability per class, and, where that is said, what was looked at."""
+    """The answer for one photo: a probability per class and, if the model reports them, its frame and its reason."""
 
     probabilities: list[float]
     frame: Frame | None = None
@@ -48,10 +48,10 @@ class Predictor(Protocol):
 
 
 class PhotoPredictor(Predictor, Protocol):
-    """A predictor that also says what it looked at, if it knows."""
+    """A predictor that also returns the frame that the model looked at, if it is known."""
 
     def predict(self, body: bytes) -> Prediction:
-        """Return probabilities with what was looked at; raises as a call does."""
+        """Return probabilities with the frame that the model looked at; raises the same errors as a call."""
 
 
 def load_model(path: Path) -> Model:
@@ -68,7 +68,7 @@ def load_model(path: Path) -> Model:
 
 
 class _Predicting:
-    """What all predictors share."""
+    """The base of all predictors: a call returns the probabilities of `predict`."""
 
     def predict(self, body: bytes) -> Prediction:
         raise NotImplementedError
@@ -144,12 +144,12 @@ def endpoint_predictor(runtime: Any, endpoint: str) -> PhotoPredictor:
 
 
 def content_type(body: bytes) -> str:
-    """Return what a PNG's or a JPEG's bytes are."""
+    """Return the content type of a PNG or a JPEG."""
     return "image/jpeg" if body.startswith(JPEG_START) else "image/png"
 
 
 def parse_prediction(answer: bytes, attributes: str) -> Prediction:
-    """Read `[p_0, p_1, …]`, and the custom attributes of an endpoint that says what it looked at.
+    """Read `[p_0, p_1, …]`, and the frame and the reason from an endpoint's custom attributes, if they hold them.
 
     Raises:
         UserError: the answer is not a list of two or more finite probabilities that sum to 1.
@@ -160,7 +160,7 @@ def parse_prediction(answer: bytes, attributes: str) -> Prediction:
         left, top, right, bottom = map(float, said["box"])
         frame = left, top, right, bottom
     except (ValueError, TypeError, KeyError):
-        # An endpoint of another make says something else there, or nothing.
+        # Other kinds of endpoint put something else there, or nothing.
         return Prediction(probabilities)
     return Prediction(probabilities, frame, said.get("reason_code"))
 

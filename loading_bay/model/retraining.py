@@ -1,4 +1,4 @@
-"""The loop closed: what people decided joins the data, and the new model is judged beside the one in service."""
+"""Retraining: people's decisions join the data, and the new model is compared with the one in service."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from .predictors import onnx_predictor
 
 
 def joined(staged: Path, labels: Labels) -> Dataset:
-    """Return a staged data set with the learned labels added: the test stays as it was.
+    """Return a staged data set with the learned labels added; its test split does not change.
 
-    What all but repeats a photo of the test, or one that is held out, is left out.
+    Near-duplicates of a test photo, or of a photo that is held out, are left out.
 
     Raises:
         UserError: nothing is staged there.

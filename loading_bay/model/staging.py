@@ -1,4 +1,4 @@
-"""The staged data set: PNG files and SageMaker's .lst files on disk, the same layout in S3."""
+"""The staged data set: photos and .lst files for SageMaker on disk, and the same layout in S3."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ LABELLED_SPLITS = ("train", "validation", "test")
 OUTLIER_FOLDERS = {split: f"outliers/{split}" for split in LABELLED_SPLITS}
 # Photos of several of the classes.
 SEVERAL_FOLDERS = {split: f"{SEVERAL}/{split}" for split in LABELLED_SPLITS}
-# Crops are measured on, beside the photos that they are of.
+# Crops are for measuring only, and lie beside the photos that they come from.
 CROP_FOLDERS = {split: f"crops/{split}" for split in ("validation", "test")}
-# The published detector that training begins with, in a folder of its own.
+# The folder of the detector that training begins with, and the name of the published one.
 DETECTOR_FOLDER, DETECTOR_FILE = "detector", "yolox_nano.onnx"
 UPLOADS_AT_ONCE = 16
 
@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a staged folder says of itself in dataset.json."""
+    """A staged folder's description of itself, in dataset.json."""
 
     class_names: list[str]
     counts: dict[str, int]
@@ -73,7 +73,7 @@ def write(dataset: Dataset, folder: Path, begun_with: Path) -> Manifest:
 
 
 def describe(dataset: Dataset) -> Manifest:
-    """Say what a staged folder of this data set will hold."""
+    """Return the manifest of a staged folder of this data set."""
     return Manifest(
         class_names=dataset.class_names,
         counts={name: len(photos) for name, photos in _folders(dataset)},
@@ -134,7 +134,7 @@ def list_lines(paths: list[str], photos: list[Photo], class_names: list[str], se
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read what a staged folder says of itself.
+    """Read the manifest of a staged folder.
 
     Raises:
         UserError: nothing is staged there.
@@ -171,7 +171,7 @@ def read(folder: Path) -> Dataset:
 
 
 def detector(folder: Path) -> Path:
-    """Return where the detector that training begins with lies in a staged folder."""
+    """Return the path of the detector that training begins with in a staged folder."""
     return folder / DETECTOR_FOLDER / DETECTOR_FILE
 
 
@@ -186,9 +186,9 @@ def read_split(folder: Path, labels: list[str] | None = None) -> list[Photo]:
 
 
 def upload(s3: Any, folder: Path, bucket: str, prefix: str, progress: Progress) -> int:
-    """Copy a staged folder to `s3://bucket/prefix/`, several files at once: the number of files sent.
+    """Copy a staged folder to `s3://bucket/prefix/`, several files at once, and return the number of files sent.
 
-    What is there already, with the same content, is not sent again.
+    Files that are already there, with the same content, are not sent again.
 
     Raises:
         UserError: no credentials, no bucket, no permission.

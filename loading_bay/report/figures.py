@@ -26,7 +26,7 @@ Key = TypeVar("Key", str, int)
 MOST_TIME_BINS = 60
 # With fewer records, the interval of a share is too wide for a line.
 RECORDS_A_BIN = 15
-# With fewer audits, nothing is said about the errors: none in 30 still allows one in nine.
+# With fewer audits, the report is silent about the errors: none in 30 still allows one in nine.
 ENOUGH_AUDITS = 30
 # Readable steps of a time axis: name, NumPy unit, and approximate length.
 _STEPS = (

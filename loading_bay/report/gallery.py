@@ -39,10 +39,10 @@ def choose(
     """Choose pictures by confidence, one per distinct set of scores, and those of the claims that are `wrong`.
 
     Args:
-        predictions: what to choose from.
+        predictions: those to choose from.
         threshold: the lowest accepted confidence.
-        decisions: by claim. A picture with one is named by its photo's key in S3, and has a frame around what the
-            endpoint looked at; any other is named by its capture's id.
+        decisions: by claim. A picture with one is named by its photo's key in S3, with a frame where the endpoint
+            looked; any other is named by its capture's id.
         wrong: the claims of known errors.
     """
     names, table = predictions.class_names, predictions.table

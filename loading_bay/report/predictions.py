@@ -19,7 +19,7 @@ from .sources import CaptureFile, SkippedFile
 
 # A record takes about 300 bytes in Python lists and 100 in the table, so rows move to the table in chunks of this size.
 ROWS_A_CHUNK = 10_000
-# A megabyte of gzip can contain millions of lines that are no records, or one record a million times.
+# A megabyte of gzip can contain millions of lines that are not records, or one record a million times.
 MOST_NAMED = 10_000
 DUPLICATE = "duplicate"
 

@@ -1,7 +1,7 @@
 """The longest side of the photos that an endpoint's model takes, and whether the stack sends such photos.
 
-A photo of another size, or cut to its central square, is classified too, only worse: nobody would notice. An endpoint
-that says no size, as one with SageMaker's own algorithm, takes whatever the stack is told to send.
+A photo of another size, or cut to its central square, is classified less well, and nobody would notice. An endpoint
+that does not report a size, such as one with the built-in SageMaker algorithm, takes the photos of any stack.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def hosted_size(sagemaker: Any, endpoint: str) -> int | None:
 
 
 def require_same(endpoint: str, taken: int | None, parameters: Mapping[str, str]) -> None:
-    """Check that a stack of such parameters sends the photos that its endpoint's model takes, where that is known.
+    """Check that a stack with these parameters sends the photos that its endpoint's model takes, if that is known.
 
     Raises:
         UserError: the sizes differ; the message says how to change the stack.

@@ -95,7 +95,7 @@ def evaluate_command(
 
 
 def named(subject: str, region: str | None) -> PhotoPredictor:
-    """Return what answers for a model file, an address, or else an endpoint's name."""
+    """Return the predictor for a model file, an address, or else an endpoint's name."""
     if subject.startswith(("http://", "https://")):
         return predictors.url_predictor(subject)
     if Path(subject).suffix == ".onnx":

@@ -99,7 +99,7 @@ def begun_with(file: Path | None, *, published: bool) -> Path:
     """Return the file whose detector training begins with: the user's, the published one, or the one that ships.
 
     Raises:
-        UserError: there is no such file, or it cannot be fetched.
+        UserError: the file does not exist or cannot be fetched.
     """
     if file is not None:
         if not file.is_file():

@@ -86,7 +86,7 @@ def train(
 
 
 def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
-    """Train every seed with a progress bar of its own, average them, and say what came out."""
+    """Train every seed, each with a progress bar, average them, and print the results."""
     with options.progress(TextColumn("{task.completed} of {task.total}")) as bars:
         tasks = {0: bars.add_task("detector", total=Settings.detector_steps)}
         tasks |= {seed: bars.add_task(f"seed {seed}", total=epochs or Settings.epochs) for seed in seeds}
