@@ -1,1 +1,1 @@
-"""What runs inside SageMaker and, unchanged, on this machine: the network, its training, its server."""
+"""The networks, their training and their server, which run inside SageMaker and, unchanged, on this machine."""

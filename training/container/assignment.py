@@ -1,7 +1,7 @@
-"""What the detector learns from: which cell answers for which vehicle, and how wrong its answers are.
+"""The detector's targets and losses: which cell answers for which vehicle, and how wrong its answers are.
 
 SimOTA and the losses of YOLOX (Ge et al., 2021, https://arxiv.org/abs/2107.08430): every vehicle takes the cells near
-its centre that answer best already, as many as they overlap it altogether.
+its centre that already answer best, as many as their overlaps with it add up to.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from .detector import boxes_of, grid
 
 # A cell may answer for a vehicle whose centre is this many cells away at most.
 REACH = 2.5
-# Of the cells that overlap a vehicle most, so many say how many it takes.
+# A vehicle takes as many cells as the overlaps of this many best cells add up to.
 MOST_CELLS = 10
-# What the overlap weighs beside the classes, in the choice of cells and in the loss.
+# The weight of the overlap relative to the classes, in the choice of cells and in the loss.
 CHOICE_WEIGHT = 3.0
 BOX_WEIGHT = 5.0
 
@@ -54,10 +54,10 @@ def corners(boxes: Tensor) -> Tensor:
 def losses(rows: Tensor, taught: Tensor, targets: list[Target], height: int, width: int) -> tuple[Tensor, ...]:
     """Return the losses of boxes, objectness and classes of a batch of rows [N, cells, 5 + classes].
 
-    Each is a sum over cells, divided by the number of cells that answer for a vehicle. Where no vehicle is, the answer
-    should stay what the published network says, `taught` of the same shape: that there is some object, and how far it
-    is of one of our classes. (Learned from vehicles alone, every object becomes one of them: whether it is neither
-    is never asked.) In a frame without any vehicle no object is of our classes.
+    Each is a sum over cells, divided by the number of cells that answer for a vehicle. The other cells should keep the
+    answers that the network gave before this training, `taught` of the same shape: whether there is an object, and how
+    much it looks like each class. (A network that learns from vehicles alone takes every object for one of them,
+    because it never sees anything else.) In a frame without vehicles and unsure places, no object is of any class.
     """
     cells, strides = grid(height, width)
     centres = (cells + 0.5) * strides
@@ -108,7 +108,7 @@ def assign(row: Tensor, boxes: Tensor, target: Target, centres: Tensor, strides:
     chosen = torch.zeros_like(cost, dtype=torch.bool)
     for number, count in enumerate(counts.tolist()):
         chosen[cost[:, number].topk(min(count, len(candidates)), largest=False).indices, number] = True
-    # A cell that several vehicles want is the one's whom it fits best.
+    # A cell that several vehicles want goes to the one that it fits best.
     several = chosen.sum(dim=1) > 1
     chosen[several] = functional.one_hot(cost[several].argmin(dim=1), len(target.boxes)).bool()
     rows, vehicles = chosen.nonzero(as_tuple=True)

@@ -1,7 +1,7 @@
-"""Augmentation: what happens to a phone's photo on its way to the model, played on images that are there already.
+"""Augmentation: the effects that a phone and the way to the model have on a photo, applied to staged images.
 
 A driver holds the phone askew, in sun or under a lamp; the lens blurs, the phone compresses, the reduction sharpens or
-softens. How near the vehicle is, squares.py draws. Everything is drawn from one seeded generator.
+softens. squares.py draws how near the vehicle is. Everything is drawn from one seeded generator.
 """
 
 import io
@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
-# Share of a batch that each effect touches, and how far it goes at most.
-# Sharpness must not tell what an image is of: labelled ones and outliers alike lose as much of it, drawn anew. They are
-# reduced to this many pixels at least: CIFAR's images, and vehicles far away, have no more.
+# The share of a batch that each effect touches, and its largest strength.
+# Sharpness must not give the class away: labelled images and outliers lose the same amount of it, at random. They are
+# reduced to this many pixels at least: CIFAR-100 images, and vehicles far away, have no more.
 SOFT_SHARE = 0.5
 SOFTEST_SIDE = 28
 QUARTER_TURN_SHARE = 0.03
-# Some are turned farther, and what lies beyond their edge is one colour: photos that somebody straightened.
+# Some are turned farther, and the area beyond their edge is one colour, as in photos that somebody straightened.
 FRAMED_SHARE = 0.06
 FRAMED_DEGREES = 20.0
 BLUR_SHARE = 0.25
@@ -80,7 +80,7 @@ class Augmenter:
         return pixels
 
     def _quarter_turns(self, images: Tensor) -> Tensor:
-        """Lay some on their side, as phones do that save no orientation."""
+        """Lay some on their side, like photos from phones that do not save the orientation."""
         images = images.clone()
         chosen = self._chosen(len(images), QUARTER_TURN_SHARE)
         direction = 1 if torch.rand(1, generator=self.generator) < 0.5 else 3
@@ -98,7 +98,7 @@ class Augmenter:
         saturation = factors(0.5, 1.5)
         saturation[self._chosen(count, GREY_SHARE)] = 0
         unit = grey + (unit - grey) * saturation
-        # The colour of the light: each channel by itself.
+        # The colour of the light changes each channel separately.
         unit = unit * self._uniform(3 * count, 0.88, 1.12).reshape(count, 3, 1, 1)
         mean = unit.mean(dim=(1, 2, 3), keepdim=True)
         unit = (unit - mean) * factors(0.65, 1.35) + mean * factors(0.7, 1.3)

@@ -1,8 +1,8 @@
-"""The detector: YOLOX-Nano, which says where in a photo a bicycle or a motorcycle is.
+"""The detector: YOLOX-Nano, which finds the bicycles and motorcycles in a photo.
 
 YOLOX is by Ge et al., 2021 (https://arxiv.org/abs/2107.08430; https://github.com/Megvii-BaseDetection/YOLOX,
 Apache-2.0). The published weights come as an ONNX file whose batch normalisation is folded into its convolutions, and
-so are the layers here: with batches as small as ours its statistics would be noise.
+the layers here do the same: with batches this small its statistics would be noise.
 """
 
 import json
@@ -19,12 +19,12 @@ from torch.nn import functional
 
 from .looking import STRIDES
 
-# Of the 80 classes of COCO, which the published network knows, those that may be ours, by their numbers.
+# The published network knows the 80 classes of COCO; these, by number, may be classes of a stack.
 COCO_CLASSES = {"person": 0, "bicycle": 1, "car": 2, "motorcycle": 3, "bus": 5, "truck": 7}
-# Of a class that a file does not know, the logit before anything is learned.
+# The initial logit of a class that the file does not know.
 UNKNOWN_BIAS = -4.0
 HEAD_CHANNELS = 64
-# How many columns of an answer come before the classes: centre, size, objectness.
+# The number of columns of an answer before the classes: centre, size, objectness.
 BOX_COLUMNS = 5
 
 
@@ -96,7 +96,7 @@ class Pyramid(nn.Module):
 
 
 class Head(nn.Module):
-    """What one grid answers: classes in one branch, box and objectness in the other."""
+    """The answers of one grid: classes from one branch, box and objectness from the other."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class Head(nn.Module):
 
 
 class Detector(nn.Module):
-    """Pixels in, one row per cell of three grids out; `rows_to_boxes` says what a row means."""
+    """Pixels in, one row per cell of three grids out; `looking.boxes_of` explains a row."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -152,12 +152,12 @@ class Detector(nn.Module):
         return [self.stem, self.dark2, self.dark3, self.dark4, self.dark5]
 
     def load(self, path: Path, class_names: Sequence[str]) -> None:
-        """Take the weights of an ONNX file: the published one, or one of our models.
+        """Take the weights of an ONNX file: the published one, or a model that this project exported.
 
-        Of its classes, ours are kept; one of ours that it does not know starts from nothing.
+        Only the classes in `class_names` are kept; one that the file does not know starts untrained.
 
         Raises:
-            ValueError: the file holds no such network.
+            ValueError: the file holds a different network.
         """
         model = onnx.load(path)
         known = {each.key: each.value for each in model.metadata_props}.get("class_names")
@@ -189,7 +189,7 @@ def _doubled(features: Tensor) -> Tensor:
 
 
 def _in_order_of_use(model: onnx.ModelProto) -> list[tuple[Tensor, Tensor]]:
-    """Return every convolution's weight and bias; of our own models, the detector's, restored from int8."""
+    """Return every convolution's weight and bias; in an exported model, those of the detector, restored from int8."""
     graph = model.graph
     if graph.node[0].op_type == "If":
         graph = next(each.g for each in graph.node[0].attribute if each.name == "then_branch")
@@ -204,7 +204,7 @@ def _in_order_of_use(model: onnx.ModelProto) -> list[tuple[Tensor, Tensor]]:
 
 
 def _of_classes(weight: Tensor, bias: Tensor, numbers: Sequence[int | None]) -> tuple[Tensor, Tensor]:
-    """Choose the rows of some classes by their numbers; None is a class that starts from nothing."""
+    """Choose the rows of some classes by their numbers; None is a class that starts untrained."""
     rows = [torch.zeros_like(weight[0]) if number is None else weight[number] for number in numbers]
     biases = [bias.new_tensor(UNKNOWN_BIAS) if number is None else bias[number] for number in numbers]
     return torch.stack(rows), torch.stack(biases)

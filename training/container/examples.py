@@ -1,7 +1,7 @@
 """Staged photos in memory, and how often each is drawn: every look of a class has its share of the batches.
 
-A class whose photos come from few places is else recognised by the place. What a look is, which one a source has, and
-where the vehicles are, is said in each staged photo's own file.
+Without this, the classifier would recognise a class whose photos come from few places by the place. Each staged
+photo's file holds its look, its source, and the boxes of its vehicles.
 """
 
 import io
@@ -20,11 +20,11 @@ from torch import Tensor
 
 from .looking import SEARCHED_SIDE, Box, Pixels
 
-# Of what is drawn, how much is of each look; what is absent leaves its share to the others.
+# The share of each look in the drawn photos; an absent look leaves its share to the others.
 LOOK_SHARES = {"small": 0.2, "street": 0.45, "phone": 0.2, "cctv": 0.15, "object": 0.35, "studio": 0.05}
-# A folder of one's own photos.
+# The same for the user's photos.
 OWN_SHARE = 0.4
-# A look of fewer validation photos than this counts for less: one of them alone would decide.
+# A look with fewer validation photos than this counts for less: otherwise a single photo would decide.
 ENOUGH_TO_COUNT = 20
 UNSURE = "unsure"
 
@@ -54,7 +54,7 @@ class Example:
 
     @property
     def searched(self) -> bool:
-        """Return whether a detector looks at it: smaller pictures are crops already."""
+        """Return whether the detector searches it: smaller pictures are already crops."""
         with Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG")) as image:
             return max(image.size) >= SEARCHED_SIDE
 
@@ -66,7 +66,7 @@ class Example:
 
 
 def read_examples(folder: Path | None, label_of: Callable[[str], int], class_names: Sequence[str]) -> list[Example]:
-    """Read `<folder>/<label>/*` in sorted order; none where there is no folder.
+    """Read `<folder>/<label>/*` in sorted order; the list is empty without a folder.
 
     Args:
         folder: a staged split.
@@ -84,7 +84,7 @@ def read_labelled(folder: Path, class_names: Sequence[str]) -> list[Example]:
     """Read `<folder>/<class>/*` of every class.
 
     Raises:
-        click.ClickException: a class has no photos.
+        click.ClickException: the photos of a class are missing.
     """
     found = read_examples(folder, lambda name: class_names.index(name) if name in class_names else -1, class_names)
     for number, name in enumerate(class_names):
@@ -114,8 +114,8 @@ def _read(file: Path, label: int, class_names: Sequence[str]) -> Example:
 def draw_weights(origins: Sequence[Origin]) -> Tensor:
     """Return how likely each photo is drawn [N], summing to 1.
 
-    A look has its share whatever the number of its photos. Of the sources of one look, each has the square root of its
-    number: neither drowned by a large one nor, if small, learned by heart.
+    A look has the same share however many photos it has. Within a look, a source counts as the square root of its
+    number of photos: a small source is neither drowned by a large one nor learned by heart.
     """
     sources = Counter((origin.look, origin.source) for origin in origins)
     roots: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Export: one ONNX file that holds both networks, each from raw pixels on, and what is made of their answers."""
+"""Export: one ONNX file that holds both networks, each from raw pixels on, and the weights of their answers."""
 
 import json
 import tempfile
@@ -28,7 +28,7 @@ SWITCH, IMAGE, ANSWER = "find", "image", "answer"
 
 @dataclass(frozen=True)
 class Description:
-    """What the file says about itself in its metadata, where the endpoint and the evaluation read it."""
+    """The description in the file's metadata, where the endpoint and the evaluation read it."""
 
     class_names: Sequence[str]
     square_side: int
@@ -37,7 +37,7 @@ class Description:
     data_digest: str
 
     def metadata(self, weights: Weights) -> dict[str, str]:
-        """Give it as ONNX keeps it: text by name."""
+        """Return it with the weights as ONNX keeps them: text by name."""
         return {
             "class_names": json.dumps(list(self.class_names)),
             "square_side": str(self.square_side),
@@ -104,7 +104,7 @@ def export(
 
 
 def describe_anew(path: Path, weights: Weights, description: Description) -> None:
-    """Change what a file makes of its networks' answers."""
+    """Replace the weights and the description in a model file."""
     model = onnx.load(path)
     helper.set_model_props(model, description.metadata(weights))
     onnx.save(model, path)
@@ -112,7 +112,7 @@ def describe_anew(path: Path, weights: Weights, description: Description) -> Non
 
 def _traced(module: nn.Module, shape: tuple[int, ...], changing: dict[int, str]) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The tracing exporter warns that there is a newer one; that needs a package more for the same graph.
+        # The tracing exporter warns that there is a newer one, which needs another package for the same graph.
         warnings.simplefilter("ignore")
         path = Path(folder) / "part.onnx"
         torch.onnx.export(
@@ -132,7 +132,7 @@ def _traced(module: nn.Module, shape: tuple[int, ...], changing: dict[int, str])
 
 
 def _branch(model: onnx.ModelProto, prefix: str, shape: list[str]) -> onnx.GraphProto:
-    """Return a model's graph as one branch of a choice: it takes the outer graph's image, its own names are its own."""
+    """Return a model's graph as one branch of a choice: it takes the outer graph's image; other names get a prefix."""
 
     def own(name: str) -> str:
         return name if name in {IMAGE, ""} else prefix + name

@@ -1,4 +1,4 @@
-"""The detector's training: the published weights go on learning, on our boxes; their average over the steps is kept."""
+"""The detector's training: its weights are fine-tuned on the staged boxes, and their average over the steps is kept."""
 
 import copy
 import time
@@ -27,9 +27,9 @@ Report = Callable[[str], None]
 def fit_detector(
     detector: Detector, frames: Frames, settings: Settings, report: Report, side: int = DETECTOR_SIDE
 ) -> Detector:
-    """Fine-tune the detector; where there is no vehicle, it goes on saying what it said before.
+    """Fine-tune the detector; in places without a vehicle, it learns to keep its earlier answers.
 
-    Its first parts stay as they are: they know more photos than ours.
+    Its first parts are frozen: they were trained on many more photos.
     """
     torch.manual_seed(settings.seeds[0])
     detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

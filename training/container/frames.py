@@ -14,14 +14,14 @@ from .assignment import Target
 from .examples import Example, draw_weights
 from .looking import GREY, Box
 
-# Of the frames, how many are of photos without a vehicle.
+# The share of frames from photos without a vehicle.
 NOTHING_SHARE = 0.4
-# A photo is enlarged by this much beside what the server does, and stretched a little.
+# A photo is enlarged by this factor on top of the server's, and stretched a little.
 ENLARGED = (0.5, 1.5)
 STRETCHED = 0.1
-# Of photos that fit, half lie where the server puts them.
+# Half of the photos that fit lie where the server puts them.
 CORNER_SHARE = 0.5
-# A vehicle of which less is left in the frame, or that is smaller in pixels, may be found or not.
+# If less of a vehicle is left in the frame, or if it is smaller in pixels, finding it is optional.
 LEAST_VISIBLE, LEAST_SIDE = 0.4, 8.0
 LIGHT_SHARE, NOISE_SHARE, NOISE_DEVIATION = 0.8, 0.15, 12.0
 
@@ -113,7 +113,7 @@ class Frames:
 
 
 def target(example: Example, placed: Placed, side: int) -> Target:
-    """Return what there is to find in a frame; what is cut off or tiny may be found or not."""
+    """Return the vehicles to find in a frame; finding those that are cut off or tiny is optional."""
     boxes: list[tuple[float, ...]] = []
     classes: list[int] = []
     unsure: list[tuple[float, ...]] = []

@@ -1,8 +1,8 @@
-"""Find the vehicle, then look: what happens to one photo between its bytes and its probabilities.
+"""Find the vehicle, then look: the steps from one photo's bytes to its probabilities.
 
-A detector says where vehicles may be, the most prominent one is cut out, and a classifier looks at that square. What
-both say is weighed by a few numbers that validation set. numpy, Pillow and onnxruntime do all of it; training cuts
-its squares with the same functions.
+A detector finds the places that may show a vehicle, the most prominent one is cut out, and a classifier looks at that
+square. A few numbers, set on validation photos, weigh the answers of both. numpy, Pillow and onnxruntime do all of it;
+training cuts its squares with the same functions.
 """
 
 import io
@@ -20,21 +20,22 @@ from PIL.PngImagePlugin import PngImageFile
 
 # More pixels than any phone's photo has; a photo that comes through the pipeline has 416 × 416 at most.
 MAX_PIXELS = 50_000_000
-# A larger photo is reduced to this before anything is looked for: what the pipeline hands on.
+# A larger photo is reduced to this side before the search, as the pipeline reduces it.
 PHOTO_SIDE = 416
 # The detector was made for photos of this size, and smaller ones are enlarged to it.
 DETECTOR_SIDE = 416
-# Smaller pictures are not searched: they are crops already, and enlarged they are blurs to a detector.
+# Smaller pictures are not searched: they are already crops, and a detector would see only a blur.
 SEARCHED_SIDE = 128
 # The squares beyond the edges of a photo are grey.
 GREY = 114
 STRIDES = (8, 16, 32)
-# Boxes that a vehicle may be in, and how much two boxes of one vehicle overlap. Where there is none, the whole photo is
-# looked at, and the detector counts as having said so much.
+# A box with a lower score is ignored. If no box is left, the classifier looks at the whole photo, and UNFOUND_SCORE
+# counts as the detector's score of each class.
 LEAST_SCORE = 0.05
 UNFOUND_SCORE = 0.01
 # Scores count as at least this much when both networks' answers are combined; chosen by cross-validation on validation.
 SCORE_FLOOR = 0.3
+# Two boxes that overlap this much show the same vehicle.
 SAME_VEHICLE = 0.5
 # A square around a vehicle is this much wider than its box.
 MARGIN = 1.3
@@ -43,7 +44,7 @@ COUNTED_SCORE = 0.3
 RIVAL_AREA = 0.4
 # A vehicle whose longer side is a smaller share of the photo's is too small to be sure of.
 SMALL_SHARE = 0.06
-# Above this probability that there is none of our vehicles, we say so.
+# An unsure photo with at least this probability of "no vehicle" gets the reason code NO_VEHICLE.
 NO_VEHICLE_SHARE = 0.5
 
 Pixels = NDArray[np.uint8]
@@ -59,7 +60,7 @@ class BadImage(Exception):
 def read_photo(body: bytes, formats: tuple[str, ...], side: int = PHOTO_SIDE) -> Pixels:
     """Decode one image to RGB uint8 [H, W, 3]: upright, over white, no side longer than `side`.
 
-    Does to every image, pixel by pixel, what the pipeline does to a photo; a test compares them.
+    The result is the same, pixel by pixel, as when the pipeline reduces a photo; a test compares them.
 
     Raises:
         BadImage: the body is empty, damaged, of another format, or too large.
@@ -75,7 +76,7 @@ def read_photo(body: bytes, formats: tuple[str, ...], side: int = PHOTO_SIDE) ->
                 return np.asarray(_upright(image, side))
         except BadImage:
             raise
-        except Exception as error:  # decoders raise whatever they trip over, from SyntaxError to struct.error
+        except Exception as error:  # decoders raise all kinds of errors, from SyntaxError to struct.error
             raise BadImage(f"the body is not a readable {' or '.join(formats)} image") from error
 
 
@@ -119,14 +120,14 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     try:
         to_srgb = ImageCms.buildTransform(io.BytesIO(profile), ImageCms.createProfile("sRGB"), "RGB", "RGB")
         return ImageCms.applyTransform(image, to_srgb) or image
-    except ImageCms.PyCMSError:  # a profile that is none: the colours are taken as they are
+    except ImageCms.PyCMSError:  # a damaged profile: the colours are taken as they are
         return image
 
 
 def framed(pixels: Pixels) -> tuple[Pixels, float]:
-    """Give a photo [H, W, 3] the detector's size, at the top left of grey: ([h, w, 3], how much it was enlarged).
+    """Put a photo [H, W, 3] at the top left of a grey frame of the detector's size: ([h, w, 3], the enlargement).
 
-    Both sides are multiples of the coarsest stride, so that a wide photo costs less than a square one.
+    Both sides are multiples of the coarsest stride, and the frame of a wide photo is smaller than that of a square one.
     """
     height, width = pixels.shape[:2]
     scale = DETECTOR_SIDE / max(height, width)
@@ -163,7 +164,7 @@ def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def is_searched(pixels: Pixels) -> bool:
-    """Return whether vehicles are looked for in a photo [H, W, 3]."""
+    """Return whether the detector searches a photo [H, W, 3]."""
     height, width = pixels.shape[:2]
     return bool(max(height, width) >= SEARCHED_SIDE)
 
@@ -192,7 +193,7 @@ class Found:
 
     @property
     def prominence(self) -> float:
-        """Return how likely this is the vehicle that the photo was taken of: a sure one, and a large one."""
+        """Return how likely the photo was taken of this vehicle; grows with its score and its size."""
         return float(self.score * self.area**0.25)
 
 
@@ -223,7 +224,7 @@ def overlap(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def square_around(box: Box, width: int, height: int, margin: float = MARGIN) -> Box:
-    """Return the square around a box that is looked at: inside the photo where it fits, else over its edges."""
+    """Return the classifier's square around a box: inside the photo where it fits, else over its edges."""
     side = margin * max(box[2] - box[0], box[3] - box[1])
     middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     left, top = (
@@ -239,13 +240,13 @@ def whole(width: int, height: int) -> Box:
 
 
 def looked_at(pixels: Pixels, found: Found | None) -> Box:
-    """Return the square of a photo [H, W, 3] that is looked at: around what was found, else all of it."""
+    """Return the classifier's square of a photo [H, W, 3]: around the vehicle found, else around the whole photo."""
     height, width = pixels.shape[:2]
     return square_around(found.box, width, height) if found else whole(width, height)
 
 
 def scores_of(pixels: Pixels, found: Found | None, classes: int) -> Scores | None:
-    """Return what the detector says of a photo [H, W, 3]: None where it was not asked."""
+    """Return the detector's scores for a photo [H, W, 3]; None if the photo was not searched."""
     if found is not None:
         return found.scores
     return (UNFOUND_SCORE,) * classes if is_searched(pixels) else None
@@ -268,22 +269,22 @@ def cut(pixels: Pixels, square: Box, side: int) -> Pixels:
 
 
 def log_scores(scores: Scores) -> NDArray[np.float64]:
-    """Return the logarithms of a detector's scores and, last, of what the best of them leaves [classes + 1].
+    """Return the logarithms of a detector's scores and, last, of 1 − the best score [classes + 1].
 
-    Lower scores count as SCORE_FLOOR: a detector says how sure it is of what it sees, not of what it does not see, and
-    a score near 0 would overrule any classifier.
+    Lower scores count as SCORE_FLOOR: a detector is sure of vehicles that it sees, not of their absence, and a score
+    near 0 would overrule any classifier.
     """
     return np.asarray(np.log(np.clip([*scores, 1 - max(scores)], SCORE_FLOOR, 1)))
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much is made of what the two networks say, set on validation.
+    """The weights of the two networks' answers, set on validation photos.
 
     In a photo that was searched, the logit of each class is `classifier` × the classifier's + `detector` × the
-    logarithm of the detector's score of it; of nothing at all, `classifier` × the classifier's + `detector` × the
-    logarithm of what is left of the best score + `nothing`. In a picture too small for that, `small` × the
-    classifier's, and `small_nothing` is added to nothing's.
+    logarithm of the detector's score of it. The logit of "no vehicle" is `classifier` × the classifier's + `detector` ×
+    the logarithm of 1 − the best score + `nothing`. In a picture too small for that, each logit is `small` × the
+    classifier's, and `small_nothing` is added to that of "no vehicle".
     """
 
     classifier: float = 1.0
@@ -310,14 +311,17 @@ class Weights:
 
 
 def without_nothing(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return probabilities of the classes alone: what speaks for none of them speaks for each alike."""
+    """Return probabilities of the classes alone: that of "no vehicle" is divided equally among them."""
     classes = len(shares) - 1
     return np.asarray(shares[:-1] + shares[-1] / classes)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one photo is: a probability per class, and what was found; boxes are shares of the photo's sides."""
+    """The answer for one photo: a probability per class, and the vehicles found; a box is shares of the photo's sides.
+
+    `counts` is the number of vehicles of each class; `reason_code` says why the photo needs review, if it does.
+    """
 
     probabilities: list[float]
     box: Box | None
@@ -326,7 +330,7 @@ class Answer:
     reason_code: str | None
 
     def attributes(self) -> str:
-        """Return what was found as compact JSON in ASCII, of less than 1,024 characters."""
+        """Return the vehicles found as compact JSON in ASCII, of less than 1,024 characters."""
         content: dict[str, Any] = {"counts": self.counts}
         if self.box is not None and self.score is not None:
             content |= {"box": [round(edge, 4) for edge in self.box], "score": round(self.score, 4)}
@@ -337,7 +341,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Model:
-    """An ONNX session with what its metadata says of it.
+    """An ONNX session with the description in its metadata.
 
     The graph takes `image` uint8 [N, H, W, 3] and the switch `find`: true asks the detector for its rows of one frame,
     false the classifier for its logits of squares of `side` pixels.
@@ -354,8 +358,8 @@ class Model:
         """Open a model file.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is no model of ours: its metadata name no classes.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not a Loading Bay model: its metadata lack the class names, for example.
         """
         if not path.is_file():
             raise FileNotFoundError(f"there is no model at {path}")
@@ -383,7 +387,7 @@ class Model:
         return self.answer(body, formats).probabilities
 
     def answer(self, body: bytes, formats: tuple[str, ...]) -> Answer:
-        """Say what one encoded image is, and what was found in it.
+        """Classify one encoded image, and return the vehicles found as well.
 
         Raises:
             BadImage: the body cannot be read as an image of one of the formats.
@@ -391,7 +395,7 @@ class Model:
         return self.look(read_photo(body, formats))
 
     def find(self, pixels: Pixels) -> list[Found]:
-        """Say where vehicles may be in a photo [H, W, 3], the most prominent first; nowhere in a small one."""
+        """Return the places that may show a vehicle in a photo [H, W, 3], the most prominent first; [] if small."""
         height, width = pixels.shape[:2]
         if not is_searched(pixels):
             return []
@@ -401,17 +405,17 @@ class Model:
         return candidates(boxes / scale, scores, width, height)
 
     def logits(self, squares: list[Pixels]) -> NDArray[np.float64]:
-        """Look at squares [side, side, 3]: a logit of each class and, last, of nothing [N, classes + 1]."""
+        """Classify squares [side, side, 3]: a logit of each class and, last, of "no vehicle" [N, classes + 1]."""
         (rows,) = self.session.run(["answer"], {"find": np.array(False), "image": np.stack(squares)})
         return np.asarray(rows, np.float64)
 
     def shares(self, pixels: Pixels, found: Found | None) -> NDArray[np.float64]:
-        """Return the probability of each class and of none of them, of a vehicle that was found or the whole photo."""
+        """Return the probability of each class and of "no vehicle", for a vehicle that was found or the whole photo."""
         rows = self.logits([cut(pixels, looked_at(pixels, found), self.side)])
         return self.weights.shares(rows[0], scores_of(pixels, found, len(self.class_names)))
 
     def look(self, pixels: Pixels) -> Answer:
-        """Say what a photo [H, W, 3] is, and what was found in it."""
+        """Classify a photo [H, W, 3], and return the vehicles found as well."""
         height, width = pixels.shape[:2]
         found = self.find(pixels)
         main = found[0] if found else None
@@ -451,7 +455,7 @@ class Model:
         rival: Found | None,
         photo_side: int,
     ) -> str | None:
-        """Return why a photo should go to a person, None where the model is sure enough of it."""
+        """Return why a photo needs review; None if the model is sure enough."""
         if rival is not None:
             return "SEVERAL_VEHICLES"
         if probabilities.max() >= self.threshold:

@@ -27,7 +27,7 @@ HEAD_CHANNELS = 1280
 DROPOUT = 0.2
 # TensorFlow's constant for this family.
 NORM_EPSILON = 1e-3
-# The published 0.01 is for long training: in a few hundred steps the statistics would stay ImageNet's.
+# The published 0.01 is for long training: in a few hundred steps the statistics would stay those of ImageNet.
 NORM_MOMENTUM = 0.1
 
 
@@ -165,7 +165,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def _own_name(name: str) -> str:
-    """Translate a parameter's name in the published checkpoint into ours."""
+    """Translate a parameter's name in the published checkpoint into its name in this network."""
     outer = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "head.0", "_bn1": "head.1"}
     first, rest = name.split(".", 1)
     if first == "_blocks":

@@ -1,9 +1,9 @@
-"""The endpoint: SageMaker's container contract over one ONNX model.
+"""The endpoint: the SageMaker container contract over one ONNX model.
 
 `GET /ping` and `POST /invocations` on port 8080, as
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html asks. A photo goes in,
-`[p_0, p_1, …]` comes out in the order of the model's class names, and what was found in the photo comes out in the
-header that SageMaker hands on to its caller. Depends on nothing of this project but looking.py, so that the image that
+`[p_0, p_1, …]` comes out in the order of the model's class names, and the vehicles found come out in the header that
+SageMaker hands on to its caller. looking.py is the only other module of this project that it needs, so the image that
 SageMaker starts holds these two files and the model.
 """
 
@@ -28,7 +28,7 @@ __all__ = ["ImpatientProtocol", "Model", "create_app", "main"]
 
 # A photo that comes through the pipeline has 200 KB at most.
 MAX_BYTES = 1024 * 1024
-# A request has to come in whole in this time. SageMaker, which sends it, is not on the other side of a slow network.
+# A request must arrive in full within this time. SageMaker sends it, and is not behind a slow network.
 REQUEST_SECONDS = 20
 FORMATS = {
     "image/png": ("PNG",),
@@ -39,9 +39,9 @@ FORMATS = {
 THREADS_VARIABLE = "LOADING_BAY_THREADS"
 MODEL_PATH = Path("/opt/ml/model/model.onnx")
 PORT = 8080
-# What /ping says beyond being well: the longest side that a photo need have, so that whoever sends photos can check.
+# /ping returns the longest side that a photo needs in this header, and anyone who sends photos can check it.
 IMAGE_SIZE_HEADER = "X-Image-Size"
-# What SageMaker hands on to the caller of InvokeEndpoint: at most 1,024 characters of ASCII.
+# SageMaker hands this header on to the caller of InvokeEndpoint: at most 1,024 characters of ASCII.
 ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 
 
@@ -85,7 +85,7 @@ def create_app(model_path: Path, threads: int | None = None) -> Starlette:
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP that closes a connection whose request does not come in whole: a stalled client holds nothing for long."""
+    """HTTP that closes a connection whose request does not arrive in full: a stalled client holds nothing for long."""
 
     stalled: asyncio.TimerHandle | None = None
 
@@ -103,7 +103,7 @@ class ImpatientProtocol(H11Protocol):
             self._expect_the_rest()
 
     def on_response_complete(self) -> None:
-        """Wait for the rest of a request that came in behind the one that is answered now."""
+        """Wait for the rest of a request that arrived behind the one that is answered now."""
         super().on_response_complete()
         if self.conn.trailing_data[0]:
             self._expect_the_rest()
@@ -131,7 +131,7 @@ def usable_cores() -> int:
 
 
 async def read_body(request: Request) -> bytes:
-    """Read the body, giving up as soon as it is too large, whatever length it claimed."""
+    """Read the body, and give up as soon as it is too large: the length that it claims does not count."""
     body = bytearray()
     try:
         async for chunk in request.stream():
@@ -144,7 +144,7 @@ async def read_body(request: Request) -> bytes:
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """Answer a request that is not served, with the reason in one line of JSON."""
+    """Answer a refused request with the reason, in one line of JSON."""
     if not isinstance(error, HTTPException):
         raise error
     return JSONResponse({"error": error.detail}, status_code=error.status_code)
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Serve a Loading Bay model as SageMaker's endpoints do.")
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what SageMaker says")
     parser.add_argument("--model", type=Path, default=MODEL_PATH, help="the ONNX file (default %(default)s)")
-    # SageMaker reaches the container from outside it, so every address of the container is right here.
+    # SageMaker connects from outside the container, so the server listens on every address of the container.
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default %(default)s)")  # noqa: S104
     parser.add_argument("--port", type=int, default=PORT, help="port to listen on (default %(default)s)")
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What can be chosen about a training run, and the files that it leaves; imports nothing heavy."""
+"""The settings of a training run, and the files that it leaves; imports nothing heavy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ import click
 MODEL_FILE = "model.onnx"
 RECORD_FILE = "record.json"
 BASELINE_FILE = "baseline.json"
-# The template's default, which is not at hand inside SageMaker.
+# The template's default; the template is not available inside SageMaker.
 THRESHOLD = 0.9
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be chosen about a training run; the defaults made the model that ships."""
+    """The settings of a training run; the defaults made the model that ships."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
     threads: int = 2
-    # The detector: frames a step, and how many of its first parts stay as they were published.
+    # The detector: a batch is the frames of one step; this many of its first parts are not trained.
     detector_steps: int = 250
     detector_batch: int = 16
     detector_learning_rate: float = 6e-4
     detector_frozen: int = 3
-    # The classifier. Squares are drawn, not gone through: an epoch is when it is measured.
+    # The classifier. Its squares are drawn at random: an epoch is a number of steps, and ends with a measurement.
     epochs: int = 5
     steps_per_epoch: int = 60
     vehicles_per_batch: int = 44

@@ -1,7 +1,7 @@
 """The squares that the classifier learns from: cut out of whole photos as the detector will cut them, errors included.
 
-A box is never quite right: it takes the rider along, leaves a wheel out, or is of a fence. What the classifier sees in
-training has these faults too.
+A detector's box is never quite right: it includes the rider, leaves out a wheel, or surrounds a fence. The squares in
+training have these faults too.
 """
 
 import math
@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from .examples import Example, Origin, draw_weights
 from .looking import SEARCHED_SIDE, Box, Pixels, cut, square_around, whole
 
-# How much wider than a vehicle's box its square is; the server's is in between.
+# How much wider than a vehicle's box its square is; the server's factor lies in between.
 MARGINS = (1.0, 2.0)
 # A box is shifted by a tenth of its sides at most.
 SHIFT = 0.1
-# Of the squares around vehicles, how many are of the whole photo if the vehicle has this share of it, how many reach
-# up to a rider's head, and how many miss a part.
+# The shares of squares around vehicles that show the whole photo (if the vehicle has this share of its area), that
+# reach up to a rider's head, and that leave out a part.
 WHOLE_SHARE, WHOLE_AREA = 0.1, 0.04
 RIDER_SHARE, RIDER_HEIGHT = 0.1, 1.0
 PARTIAL_SHARE, PARTIAL_LOSS = 0.1, 0.35
-# A vehicle is shown if its box is this wide or high, in pixels, where there is a larger one.
+# A vehicle whose longer side has fewer pixels than this is not shown if the photo has a larger one.
 LEAST_SIDE = 18
-# Of the squares without a vehicle, how many are of what a detector takes for one, and how many of a whole photo.
+# The shares of squares without a vehicle that show a detector's mistake, and that show a whole photo.
 MISTAKEN_SHARE, NOTHING_WHOLE_SHARE = 0.45, 0.15
-# The others are anywhere, this wide, as a share of the photo's shorter side; a vehicle may be touched by so much.
+# The others lie anywhere; their side is a share in this range of the photo's shorter side. They may overlap a vehicle's
+# box by this share of the smaller of the two.
 ANYWHERE = (0.15, 0.9)
 TOUCHED = 0.03
 TRIES = 30
@@ -33,7 +34,7 @@ TRIES = 30
 
 @dataclass(frozen=True)
 class Part:
-    """What one class is drawn from, and how likely each photo is."""
+    """The photos of one class, by number, and how likely each is drawn."""
 
     rows: list[int]
     weights: list[float]
@@ -45,13 +46,13 @@ class Squares:
     def __init__(
         self, examples: Sequence[Example], classes: int, mistaken: Mapping[int, Sequence[Box]], random_: random.Random
     ) -> None:
-        """Prepare what is drawn.
+        """Sort the photos by class.
 
         Args:
             examples: photos of vehicles and of other things.
             classes: how many classes of vehicles there are.
-            mistaken: of photos without a vehicle, by their number, the boxes that a detector found all the same.
-            random_: what everything is drawn from.
+            mistaken: the boxes that a detector found in photos without a vehicle, by the photo's number.
+            random_: makes all random choices.
         """
         self.examples = examples
         self.random = random_
@@ -74,13 +75,13 @@ class Squares:
                 rows.append(row)
                 origins.append(example.origin)
             elif example.vehicles and example.origin.look != "small":
-                # What surrounds vehicles is no vehicle: one source more of each look.
+                # The surroundings of vehicles are not vehicles: they are one more source of each look.
                 rows.append(row)
                 origins.append(Origin(example.origin.look, "surroundings"))
         return Part(rows, draw_weights(origins).tolist() if rows else [])
 
     def draw(self, number: int, side: int) -> Pixels:
-        """Draw a square [side, side, 3] of a class; one class more than there are is no vehicle."""
+        """Draw a square [side, side, 3] of a class; the number after the last class means no vehicle."""
         part = self.parts[number]
         (row,) = self.random.choices(part.rows, part.weights)
         example = self.examples[row]
@@ -111,7 +112,7 @@ class Squares:
         return self._shaken((edges[0], edges[1], edges[2], edges[3]), width, height)
 
     def _without(self, row: int, example: Example, pixels: Pixels) -> Box | None:
-        """Choose a square that holds no vehicle; None where none is found."""
+        """Choose a square without a vehicle; None if several tries find none."""
         height, width = pixels.shape[:2]
         taken = [*(box for _, box in example.vehicles), *example.unsure]
         if not taken:

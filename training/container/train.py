@@ -1,12 +1,12 @@
 """Fine-tune, weigh, export: as a SageMaker script-mode job and, unchanged, on this machine.
 
-Reads folders of whole photos, one per class, whose files say where their vehicles are. The detector learns these boxes
-(finding.py). The classifier learns squares cut out as the detector will cut them (squares.py): of vehicles, of what the
-detector takes for one, and of anything else, which is a class of its own. What is made of both answers is set on the
-validation photos alone (weighing.py). Seeded: the same data on the same machine give the same model.
+Reads folders of whole photos, one per class, whose files hold the boxes of their vehicles. The detector learns these
+boxes (finding.py). The classifier learns squares cut out as the detector will cut them (squares.py): some show
+vehicles; the others, a separate class, show the detector's mistakes or anything else. The weights of both answers are
+set on the validation photos alone (weighing.py). Seeded: the same data on the same machine give the same model.
 
-Every seed's classifier learns alone from the same pretrained weights, and the weights that they end with are averaged:
-one network, as fast as one seed's, and right more often than any of them.
+The classifier of each seed learns separately from the same pretrained weights, and their final weights are averaged:
+one network, as fast as that of one seed, and right more often than any of them.
 """
 
 import copy
@@ -43,21 +43,22 @@ from .weighing import first_found, look, squares_of, weigh
 
 HISTOGRAM_BINS = 20
 EVALUATION_BATCH = 32
-# So many squares of validation tell after every epoch how training goes; what counts is measured at the end, on all.
+# After every epoch, this many validation squares show the progress; the figures that count are measured at the end, on
+# all of them.
 MEASURED_SQUARES = 400
-# Of all epochs, how many see smaller squares first (progressive resizing: Tan and Le, 2021,
-# https://arxiv.org/abs/2104.00298), and of what part of the side: nearly half the time of a step.
+# The share of epochs, the first ones, that see smaller squares (progressive resizing: Tan and Le, 2021,
+# https://arxiv.org/abs/2104.00298), and the share of the side that is left: nearly half the time of a step.
 SMALL_SHARE = 0.5
 SMALL_SIDE = 0.8
-# Of all steps, while the learning rate rises; after that it falls along a cosine.
+# The learning rate rises for this share of the steps, and then falls along a cosine.
 WARM_UP_SHARE = 0.1
-# A place where the detector finds a vehicle with this score in a photo without one is shown to the classifier.
+# In photos without a vehicle, the places where the detector finds one with this score are shown to the classifier.
 MISTAKEN_SCORE = 0.03
 
 
 @dataclass(frozen=True)
 class Data:
-    """What one run learns from and is chosen by: photos of vehicles, of several kinds, of other things."""
+    """The photos for one run's training and validation: of vehicles, of several kinds, of other things."""
 
     train: list[Example]
     validation: list[Example]
@@ -67,15 +68,15 @@ class Data:
 
     @property
     def learned(self) -> list[Example]:
-        """Everything that is learned from."""
+        """All photos to learn from."""
         return [*self.train, *self.several, *self.outliers]
 
 
 @dataclass(frozen=True)
 class Held:
-    """Validation as it is looked at: photos of vehicles, then of other things, with what was found in each.
+    """The validation photos, of vehicles and then of other things, with the vehicle found in each and its square.
 
-    `squares` are uint8 [N, side, side, 3], `labels` class numbers [N], where other things are one class more.
+    `squares` are uint8 [N, side, side, 3], `labels` class numbers [N]; other things have the number after the last.
     """
 
     vehicles: list[Example]
@@ -91,7 +92,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Measured:
-    """How well a classifier does on validation's squares: loss in nats, and accuracy of those of vehicles."""
+    """A classifier's results on the validation squares: loss in nats, and accuracy on those of vehicles."""
 
     loss: float
     accuracy: float
@@ -99,7 +100,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Learning:
-    """What one run changes as it goes: the network, its average over the steps, and how they learn."""
+    """The state of one run: the network, its average over the steps, the optimizer and its schedule."""
 
     network: EfficientNetLite0
     average: EfficientNetLite0
@@ -146,10 +147,10 @@ class Learning:
 def fit(
     squares: Squares, held: Held, settings: Settings, seed: int, classes: int
 ) -> tuple[EfficientNetLite0, list[dict[str, float]]]:
-    """Fine-tune a classifier by one seed: (the network averaged over its steps, what each epoch measured).
+    """Fine-tune a classifier with one seed: (the network averaged over its steps, the figures of each epoch).
 
-    The last epoch's network is kept: its learning rate has fallen to nothing. To choose an epoch by its loss on
-    validation would choose the best calibrated one, and calibration comes later.
+    The network of the last epoch is kept, when the learning rate has fallen to zero. Choosing an epoch by its
+    validation loss would choose the best calibrated one, and calibration comes later.
     """
     learning = Learning.begin(settings, seed, classes + 1)
     augment = Augmenter(settings.square_side, torch.Generator().manual_seed(seed))
@@ -180,7 +181,7 @@ def batch_labels(classes: int, settings: Settings) -> Tensor:
 
 
 def average(networks: Sequence[EfficientNetLite0]) -> EfficientNetLite0:
-    """Average the weights that several seeds ended with, as they are served: batch normalisation folded in.
+    """Average the final weights of several seeds, as they are served: batch normalisation folded in.
 
     All began with the same pretrained weights and stayed near each other ("model soups", Wortsman et al., 2022,
     https://arxiv.org/abs/2203.05482).
@@ -200,7 +201,7 @@ def side_of(epoch: int, settings: Settings) -> int:
 
 
 def measure(network: EfficientNetLite0, held: Held) -> Measured:
-    """Measure a classifier on some of validation's squares, evenly chosen: to see whether it learns."""
+    """Measure a classifier on an even selection of the validation squares, to see whether it learns."""
     examples = [*held.vehicles, *held.others]
     every = max(1, len(examples) // MEASURED_SQUARES)
     chosen, labels = examples[::every], held.labels[::every]
@@ -220,7 +221,7 @@ def measure(network: EfficientNetLite0, held: Held) -> Measured:
 
 
 def located(examples: Sequence[Example], model: Model) -> list[Example]:
-    """Give photos of a class that do not say where their vehicle is the box that the detector finds; else all of it."""
+    """Give each photo that lacks a box the detector's best one, or else all of it; small ones stay as they are."""
     found = []
     for example in examples:
         if example.vehicles or example.unsure or not example.searched:
@@ -243,7 +244,7 @@ def mistaken_places(examples: Sequence[Example], classes: int, model: Model) -> 
 
 
 def held_squares(data: Data, model: Model) -> Held:
-    """Look for vehicles in the validation photos, and cut out what is found."""
+    """Find the vehicles in the validation photos, and cut their squares out."""
     everything = [*data.validation, *data.held]
     found = first_found(model, everything)
     return Held(data.validation, data.held, found, squares_of(everything, found, model.side))
@@ -287,13 +288,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 class Clock:
-    """Counts the seconds, and those of a processor, since it was made."""
+    """Measures the elapsed time and the processor time since it was made."""
 
     def __init__(self) -> None:
         self._began = time.monotonic(), time.process_time()
 
     def figures(self) -> dict[str, int]:
-        """Return both, as the record names them."""
+        """Return both in seconds, as the record names them."""
         began, worked = self._began
         return {
             "training_seconds": round(time.monotonic() - began),
@@ -303,7 +304,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Run:
-    """What every model of one run shares."""
+    """The parts that all models of one run share."""
 
     data: Data
     held: Held
@@ -319,7 +320,7 @@ def write_model(
     taken = clock.figures()
     folder.mkdir(parents=True, exist_ok=True)
     path, held, description = folder / MODEL_FILE, run.held, run.description
-    # Weighed as it is served: after compression.
+    # The answers are weighed as they are served: after compression.
     export(run.detector, network.folded(), Weights(), description, path)
     model = Model.load(path, threads=run.settings.threads)
     count = len(held.vehicles)
@@ -417,7 +418,7 @@ def main(
     class_names = [name.strip() for name in classes.split(",")]
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
-    # Else every new tensor is filled with NaN first, which takes a tenth of the time.
+    # Otherwise every new tensor is filled with NaN first, which takes a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     nothing = len(class_names)
     data = Data(
@@ -461,7 +462,7 @@ def started_from(published: Path, class_names: Sequence[str]) -> Detector:
     """Return a detector with the weights of a file, or of the only ONNX file in a folder.
 
     Raises:
-        click.ClickException: there is no such file, or it holds no such detector.
+        click.ClickException: the file does not exist or does not hold a detector.
     """
     files = sorted(published.glob("*.onnx")) if published.is_dir() else [published]
     detector = Detector(len(class_names))
@@ -473,7 +474,7 @@ def started_from(published: Path, class_names: Sequence[str]) -> Detector:
 
 
 def with_detector(detector: Detector, description: Description, folder: Path) -> Model:
-    """Return a model that finds, before there is a classifier that looks."""
+    """Return a model with the detector and an untrained classifier, only to find vehicles."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MODEL_FILE
     export(detector, EfficientNetLite0(len(description.class_names) + 1).folded(), Weights(), description, path)

@@ -1,8 +1,8 @@
-"""What is made of the two networks' answers: a few numbers, set on validation photos as they are served.
+"""The weights of the two networks' answers: a few numbers, set on validation photos as they are served.
 
-Of a photo with a vehicle the answer should be right, and of other things unsure: the cross-entropy to the true class,
-and from the uniform distribution. A single temperature (Guo et al., 2017, https://arxiv.org/abs/1706.04599) is the
-special case in which the detector has no say.
+The answer should be right for a photo with a vehicle, and unsure for other things: the loss is the cross-entropy to
+the true class, and from the uniform distribution. A single temperature (Guo et al., 2017,
+https://arxiv.org/abs/1706.04599) is the special case without the detector.
 """
 
 import math
@@ -19,22 +19,22 @@ from torch.nn import functional
 from .examples import Example, validation_weights
 from .looking import Found, Model, Scores, Weights, cut, log_scores, looked_at, scores_of, without_nothing
 
-# Of what is minimised, the other things' part: fewer of them arrive than vehicles (40 in 236 requests to public
-# endpoints of this kind), but one that is accepted costs more than a vehicle that a person looks at.
+# The share of other things in the loss: fewer of them arrive than vehicles (40 in 236 requests to public endpoints of
+# this kind), but one that is accepted costs more than a vehicle that goes to review.
 OUTLIER_SHARE = 1 / 3
 STEPS, RATE = 400, 0.05
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What both networks say of photos: logits [N, classes + 1], and the detector's scores where it was asked."""
+    """Both networks' answers for photos: logits [N, classes + 1], and the detector's scores if it searched them."""
 
     examples: list[Example]
     logits: NDArray[np.float64]
     scores: list[Scores | None]
 
     def probabilities(self, weights: Weights) -> NDArray[np.float64]:
-        """Return what is served: probabilities [N, classes]."""
+        """Return the probabilities that are served [N, classes]."""
         rows = [
             without_nothing(weights.shares(row, scores)) for row, scores in zip(self.logits, self.scores, strict=True)
         ]
@@ -42,7 +42,7 @@ class Looked:
 
 
 def first_found(model: Model, examples: Sequence[Example]) -> list[Found | None]:
-    """Return the most prominent vehicle of each photo."""
+    """Return the most prominent vehicle found in each photo."""
     found = []
     for example in examples:
         everything = model.find(example.pixels)
@@ -51,7 +51,7 @@ def first_found(model: Model, examples: Sequence[Example]) -> list[Found | None]
 
 
 def squares_of(examples: Sequence[Example], found: Sequence[Found | None], side: int) -> NDArray[np.uint8]:
-    """Cut out what is looked at: uint8 [N, side, side, 3]."""
+    """Cut out the classifier's squares: uint8 [N, side, side, 3]."""
     squares = np.empty((len(examples), side, side, 3), np.uint8)
     for number, (example, place) in enumerate(zip(examples, found, strict=True)):
         pixels = example.pixels
@@ -62,7 +62,7 @@ def squares_of(examples: Sequence[Example], found: Sequence[Found | None], side:
 def look(
     model: Model, examples: Sequence[Example], found: Sequence[Found | None], squares: NDArray[np.uint8]
 ) -> Looked:
-    """Ask the exported classifier about squares, as it is served."""
+    """Run the exported classifier on squares, one by one as it is served."""
     classes = len(model.class_names)
     rows = [model.logits([square])[0] for square in squares]
     scores = [scores_of(each.pixels, place, classes) for each, place in zip(examples, found, strict=True)]
@@ -70,7 +70,7 @@ def look(
 
 
 def weigh(vehicles: Looked, others: Looked | None) -> Weights:
-    """Find the numbers of least loss on validation."""
+    """Find the weights with the least loss on validation photos."""
     known = _Weighed(vehicles)
     unknown = _Weighed(others) if others and others.examples else None
     share = OUTLIER_SHARE if unknown else 0.0
@@ -83,7 +83,7 @@ def weigh(vehicles: Looked, others: Looked | None) -> Weights:
 
 
 class _Weighed:
-    """The same as tensors, so that the loss has a gradient."""
+    """The same as tensors, for a loss with a gradient."""
 
     def __init__(self, looked: Looked) -> None:
         self.logits = torch.from_numpy(looked.logits)
@@ -95,7 +95,7 @@ class _Weighed:
         self.scores = torch.from_numpy(np.array(rows).reshape(self.logits.shape))
 
     def answers(self, numbers: Tensor) -> Tensor:
-        """Return the logarithms of what is served [N, classes], as `Weights.shares` computes it."""
+        """Return the logarithms of the served probabilities [N, classes], as `Weights.shares` computes them."""
         classifier, detector, nothing, small, small_nothing = numbers
         last = functional.one_hot(torch.tensor(self.logits.shape[1] - 1), self.logits.shape[1])
         searched = classifier.exp() * self.logits + detector.exp() * self.scores + nothing * last
@@ -116,7 +116,7 @@ class _Weighed:
 
 
 def _least(loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """Descend from what a well-trained network needs: its logits as they are, the detector's half."""
+    """Minimise the loss, from the weights of a well-trained network: its logits as they are, the detector's half."""
     numbers = torch.tensor([0.0, math.log(0.5), 0.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([numbers], lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
