@@ -21,7 +21,7 @@ Answer = Callable[[bytes], Response | Awaitable[Response]]
 
 
 def scores(*probabilities: float, found: object = None) -> Response:
-    """Answer as the real endpoint does, and as one that says what it found in the photo."""
+    """Answer as the real endpoint does; with `found`, as one that also reports a detection."""
     headers = {"x-Amzn-Invoked-Production-Variant": "AllTraffic"}
     if found is not None:
         headers["X-Amzn-SageMaker-Custom-Attributes"] = json.dumps(found)

@@ -1,4 +1,4 @@
-"""What batches are made of: looks in balance, vehicles as a detector cuts them, nothing else to tell by."""
+"""Batches hold looks in balance and vehicles as a detector cuts them; sharpness does not give a class away."""
 
 import random
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ def sharpness(images: Tensor) -> Tensor:
     grey = images.mean(dim=1, keepdim=True)
     kernel = torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]).reshape(1, 1, 3, 3)
     detail = functional.conv2d(grey, kernel).abs().mean(dim=(1, 2, 3))
-    # A plain image is not sharp: five levels are what noise makes of one.
+    # A plain image is not sharp: five levels are as much as noise gives it.
     return detail / (grey.std(dim=(1, 2, 3)) + 5)
 
 

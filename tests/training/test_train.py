@@ -38,7 +38,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         crops = [noise(f"{number}.png", generator) for number in range(count)]
         return [*crops, *(noise(f"scene-{number}.png", generator, (192, 144)) for number in range(2))]
 
-    # A model that ships holds a detector, too: what training begins with need not be the published one.
+    # The shipped model holds a detector too: training may begin with that one instead of the published one.
     data = Dataset(NAMES, photos(40), photos(12), photos(2), others(12), others(10), others(2), 0, "d", 1)
     staging.write(data, folder, MODEL)
     return folder
@@ -259,7 +259,7 @@ def test_the_average_of_networks_is_that_of_their_weights_as_they_are_served() -
 
 
 def test_photos_that_do_not_say_where_their_vehicle_is_get_the_box_that_the_detector_finds(trained: Path) -> None:
-    """What people decided on the review page comes without boxes."""
+    """Photos decided on the review page come without boxes."""
     model = Model.load(trained / "model.onnx", threads=1)
     generator = np.random.default_rng(5)
     large, tiny = scene("bicycle", "a.jpg", generator), small("bicycle", "b.png", generator)

@@ -67,7 +67,7 @@ class Bay:
         return [*found, *map(str, items)]
 
     def traces(self, driver: str) -> list[str]:
-        """Return what is left of a driver: photos by name, and copies by claim."""
+        """Return the traces that are left of a driver: photos by name, and copies by claim."""
         return [
             each
             for each in self.everything()

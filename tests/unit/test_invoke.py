@@ -1,4 +1,4 @@
-"""A function can be run alone with any event; what is wrong is one line."""
+"""A function can be run alone with any event; an error is one line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Find the vehicle, then look: boxes, squares, what is weighed and what is said of a photo, with stand-in networks."""
+"""Find the vehicle, then look: boxes, squares, weights and answers, with stand-in networks."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def grey(width: int, height: int) -> Pixels:
 
 
 class Standing(Model):
-    """A model whose networks say what they are told to."""
+    """A model whose networks give prepared answers."""
 
     def __init__(self, found: Sequence[Found], *logits: list[float]) -> None:
         super().__init__(None, NAMES, 32, 0.9, Weights())

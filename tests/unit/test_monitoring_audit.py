@@ -1,4 +1,4 @@
-"""How often the model is wrong among the photos that it accepts: the interval holds, whatever is sampled."""
+"""The estimate of errors among the accepted photos: its interval holds for every sampled share."""
 
 import json
 from datetime import timedelta
@@ -100,6 +100,6 @@ def test_the_report_says_how_often_the_model_is_wrong(table: Any, tmp_path: Path
     figures = json.loads((tmp_path / "out/metrics.json").read_text())["decisions"]
     assert (figures["audit"]["wrong"]["count"], figures["audit"]["wrong"]["of"]) == (2, audits)
     assert (figures["audit"]["accepted"], figures["audit"]["claims"]) == (100, ["1", "2"])
-    assert figures["review_rate"]["count"] == 1  # an audit is no sign that the model was unsure
+    assert figures["review_rate"]["count"] == 1  # an audit does not mean that the model was unsure
     assert figures["agreement"] is None
     assert said in (tmp_path / "out/report.html").read_text()

@@ -101,7 +101,7 @@ def piped(photo: bytes, side: int = dataset.PHOTO_SIDE) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dataset.Photo]:
-    """What training makes of each photo."""
+    """Each photo as training reads it."""
     folder = tmp_path_factory.mktemp("photos")
     for label in ("bicycle", "motorcycle"):
         (folder / label).mkdir()

@@ -192,7 +192,7 @@ def test_a_folder_of_photos_is_read_whole_upright_and_reduced(tmp_path: Path) ->
     assert [item.label for item in found.test_several] == ["several"]
     pixels = found.train[0].pixels
     assert pixels.shape == (416, 139, 3)
-    assert pixels[300:, 8:130, 2].min() > 200  # what was right lies below
+    assert pixels[300:, 8:130, 2].min() > 200  # the right side is now the bottom
     assert found.train[0].origin.look == "own"
 
 

@@ -1,4 +1,4 @@
-"""Photographs: fetched, reduced and cut out by the manifest; what each is of as a whole; and what is refused."""
+"""Photographs are fetched, reduced and cut out by the manifest, get one label as a whole, or are refused."""
 
 import csv
 import hashlib
