@@ -145,7 +145,7 @@ def _trained(folder: Path, staged: Path) -> Trained:
 
 
 def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
-    """Add to a model's record how it does on the test, and how each of its seeds does alone, mean and spread."""
+    """Return a model's record with its results on the test, and those of each seed alone, with mean and spread."""
     columns = {name: [run.figures[name] for run in alone] for name in made.figures}
     return {
         **made.record,

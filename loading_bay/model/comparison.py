@@ -109,7 +109,7 @@ def compare(pairs: Mapping[str, tuple[Measured, Measured]], threshold: float) ->
 
 
 def verdict(comparisons: Sequence[Comparison]) -> Verdict:
-    """Return worse if the new model is on any figure of any set, better if it is on one and worse on none."""
+    """Return worse if any figure of any set is worse, else better if any is better."""
     found = {figure.verdict for comparison in comparisons for figure in comparison.figures}
     return "worse" if "worse" in found else "better" if "better" in found else "no difference shown"
 
@@ -181,7 +181,7 @@ def _absolute_sum(sums: Floats) -> Floats:
 
 
 def _gaps(measured: Measured) -> Floats:
-    """Return confidence less correctness of each photo, in the column of its reliability bin."""
+    """Return confidence minus correctness of each photo, in the column of its reliability bin."""
     confidence = measured.probabilities.max(axis=1)
     gaps = np.zeros((len(confidence), CALIBRATION_BINS))
     right = measured.probabilities.argmax(axis=1) == measured.labels

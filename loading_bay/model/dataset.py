@@ -30,7 +30,7 @@ SMALL_SIDE = 128
 # Photos of several of the classes; places that may or may not show a vehicle.
 SEVERAL = "several"
 UNSURE = "unsure"
-# The text of a staged PNG that holds its origin and its vehicles; a JPEG has one comment.
+# The text in a staged PNG that holds its origin and its vehicles; a JPEG keeps them in its comment.
 TEXT = "staged"
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".photo"})
 # The training images, the largest member of the CIFAR-100 archive, have 155 MB.
@@ -193,7 +193,7 @@ class Dataset:
     train_several: list[Photo] = field(default_factory=list)
     validation_several: list[Photo] = field(default_factory=list)
     test_several: list[Photo] = field(default_factory=list)
-    # Crops of all labels, to be measured on.
+    # Crops of all labels, for measuring only.
     validation_crops: list[Photo] = field(default_factory=list)
     test_crops: list[Photo] = field(default_factory=list)
 
@@ -496,7 +496,7 @@ def _carve(
 
 
 def _signatures(photos: Sequence[Photo]) -> NDArray[np.float32]:
-    """Give each photo as a unit vector [2, N, 3072] free of brightness and contrast: as it is, and mirrored."""
+    """Return each photo as a unit vector [2, N, 3072] free of brightness and contrast: as it is, and mirrored."""
     pixels = np.stack([_at_cifars_side(photo.pixels) for photo in photos]).astype(np.float32)
     both = np.stack([pixels, pixels[:, :, ::-1]]).reshape(2, len(photos), -1)
     both -= both.mean(axis=2, keepdims=True)

@@ -34,9 +34,9 @@ def download(
     """Fetch a file; a complete one is left alone, a partial one (`<name>.part`) is continued.
 
     Args:
-        url: where from, over HTTP.
-        path: where to.
-        checksum: that it must have, in hexadecimal.
+        url: its address, over HTTP.
+        path: the file to write.
+        checksum: the one that it must have, in hexadecimal.
         progress: called with (bytes so far, bytes in all or None).
         algorithm: of the checksum.
         instead: the option that takes a local copy.

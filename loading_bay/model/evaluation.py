@@ -27,7 +27,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Photos of one range of confidence: how sure the model was, how often it was right."""
+    """The photos in one range of confidence: how sure the model was, and how often it was right."""
 
     low: float
     high: float
@@ -58,7 +58,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Everything that is reported of a model; shares 0 … 1."""
+    """All reported figures of a model; shares are 0 … 1."""
 
     class_names: list[str]
     photos: int

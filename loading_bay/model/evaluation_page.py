@@ -1,4 +1,4 @@
-"""The evaluation as one page: figures, charts and the worst mistakes, with the frame that was looked at."""
+"""The evaluation as one page: figures, charts and the worst mistakes, with the frame that the model looked at."""
 
 import io
 from pathlib import Path
@@ -25,7 +25,7 @@ PICTURE_SIDE = 224
 
 
 def evaluation_page(sets: Sets, metrics: Metrics, parts: Breakdown, recommended: Recommendation | None) -> str:
-    """Return the page of an evaluation as HTML: of its main set, and in short of the others."""
+    """Return the page of an evaluation as HTML: the main set in full, the others in short."""
     measured = sets.main
     wrong = np.flatnonzero(measured.probabilities.argmax(axis=1) != measured.labels)
     sources = np.array([photo.origin.source for photo in measured.photos])
@@ -70,7 +70,7 @@ def _surest(
     chosen: NDArray[np.intp],
     most: int,
 ) -> list[Picture]:
-    """Return the chosen photos that the model was surest of, at most so many."""
+    """Return at most `most` of the chosen photos: those that the model was surest of."""
     order = chosen[np.argsort(-probabilities[chosen].max(axis=1), kind="stable")]
     return [
         Picture(
@@ -86,7 +86,7 @@ def _surest(
 
 
 def framed_picture(photo: Photo, answer: Prediction) -> bytes:
-    """Return a photo, reduced, as PNG, with the frame that was looked at if the answer names one."""
+    """Return a photo, reduced, as PNG, with the frame that the model looked at if the answer names one."""
     picture = Image.fromarray(photo.pixels)
     picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     if answer.frame is not None:

@@ -1,7 +1,7 @@
 """Training jobs on SageMaker, for both recipes, through the SageMaker SDK.
 
-The SDK takes more than a second to import and a region to be imported at all, so it is imported where a job
-is made. Its telemetry is off.
+The SDK takes more than a second to import, and its import fails without a region, so it is imported where a job is
+made. Its telemetry is off.
 """
 
 import logging
@@ -197,7 +197,7 @@ def trainer(
     channels: "list[InputData]",
     source_code: Any = None,
 ) -> "ModelTrainer":
-    """Put a job together; with spot instances it may wait for capacity as long again as it may run."""
+    """Assemble a job; with spot instances it may also wait for capacity, for as long as it may run."""
     from sagemaker.core.training.configs import Compute, OutputDataConfig, StoppingCondition  # noqa: PLC0415
     from sagemaker.train import ModelTrainer  # noqa: PLC0415
 

@@ -40,7 +40,7 @@ class Measured:
     outlier_answers: list[Prediction]
 
     def chosen(self, wanted: Callable[[Photo], bool]) -> "Measured":
-        """Return the same of some of the photos and outliers."""
+        """Return the same for some of the photos and outliers."""
         photos = [row for row, photo in enumerate(self.photos) if wanted(photo)]
         outliers = [row for row, photo in enumerate(self.outliers) if wanted(photo)]
         return replace(
@@ -81,7 +81,7 @@ def measure(
     """Classify every photo and outlier of a split.
 
     Raises:
-        UserError: nothing is staged, something was not answered, or the classes are not those staged.
+        UserError: nothing is staged, a photo was not answered, or the classes are not those staged.
     """
     names = read_manifest(staged).class_names
     photos, outliers = read_split(staged / split, names), read_split(staged / OUTLIER_FOLDERS[split])
@@ -154,7 +154,7 @@ def measure_photos(
     """Classify at least one photo, and outliers.
 
     Raises:
-        UserError: something was not answered, or the classes are not these.
+        UserError: a photo was not answered, or the classes are not these.
     """
     everything = [*photos, *outliers]
     answers = list(track(predict_all(predictor, everything), len(everything)))

@@ -28,9 +28,9 @@ CROP_SIDE = 224
 # largest vehicle needs at least the second share of the photo's area, unless a crop shows a vehicle.
 PROMINENT_SHARE = 1 / 4
 LEAST_SHARE = 0.01
-# Where we are not sure of more than this share of a photo, the photo is not used as a whole.
+# A photo with an unsure place that is a larger share of it is not used as a whole.
 MOST_UNSURE = 0.5
-# A photo that its source cut into tiles has so many a row.
+# A photo that its source cut into tiles has this many per row.
 TILES_A_ROW = 4
 
 Progress = Callable[[int, int], None]
@@ -67,7 +67,7 @@ class Original:
     vehicles: list[Vehicle]
 
     def files(self, folder: Path) -> list[Path]:
-        """Return where its files lie in a folder of originals, named after their content."""
+        """Return the paths of its files in a folder of originals; their names come from their content."""
         return [folder / self.source / f"{checksum}.jpg" for checksum in self.checksums]
 
     def label(self, area: float) -> str | None:
@@ -125,7 +125,7 @@ def _vehicle(text: str) -> Vehicle:
 
 
 def fetch(originals: Sequence[Original], folder: Path, progress: Progress) -> None:
-    """Download originals into a folder, several at once; those that are there, whole, are left alone.
+    """Download originals into a folder, several at once; files that are already complete are left alone.
 
     Raises:
         UserError: one cannot be fetched, or has changed; the command can be run again.
@@ -171,7 +171,7 @@ def read_originals(originals: Sequence[Original], folder: Path, progress: Progre
 
 
 def read_crops(originals: Sequence[Original], folder: Path, progress: Progress) -> Photographs:
-    """Cut the crops out of downloaded originals: squares of one thing each, to measure on.
+    """Cut the crops out of downloaded originals: squares of one thing each, for measuring.
 
     Raises:
         UserError: an original is missing or damaged.
@@ -211,7 +211,7 @@ def _reduced(image: Image.Image, box: tuple[float, float, float, float], size: t
 
 
 def _opened(original: Original, folder: Path) -> Image.Image:
-    """Return a photograph as one picture, as it is stored: the manifest's boxes know of no orientation."""
+    """Return a photograph as one picture, as it is stored: the boxes in the manifest ignore the orientation."""
     tiles = []
     for file in original.files(folder):
         try:

@@ -58,7 +58,7 @@ def load_model(path: Path) -> Model:
     """Open a model file as the server does.
 
     Raises:
-        UserError: the file is missing or no model.
+        UserError: the file is missing or is not a model.
     """
     try:
         return Model.load(path, threads=1)
@@ -122,16 +122,16 @@ def onnx_predictor(path: Path) -> PhotoPredictor:
     """Classify in this process with a model file.
 
     Raises:
-        UserError: the file is missing or no model.
+        UserError: the file is missing or is not a model.
     """
     return _OnnxPredictor(load_model(path))
 
 
 def url_predictor(url: str) -> PhotoPredictor:
-    """Classify by `POST <url>/invocations`: our container, wherever it listens.
+    """Classify by `POST <url>/invocations`, as the container of this repository serves it.
 
     Raises:
-        UserError: the address is not of HTTP.
+        UserError: it is not an HTTP address.
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"{url} is not an address: write http://HOST:PORT")
@@ -190,7 +190,7 @@ def encode(pixels: Pixels) -> bytes:
 
 
 def predict_all(predictor: PhotoPredictor, photos: Iterable[Photo]) -> Iterator[Prediction]:
-    """Classify photos, several at once, and give the answers in order.
+    """Classify photos, several at once, and yield the answers in order.
 
     Raises:
         UserError: one of them was not answered.

@@ -1,4 +1,4 @@
-"""How records and reports are written: JSON that every reader reads."""
+"""Records and reports, in JSON that every parser accepts."""
 
 import json
 import math

@@ -43,7 +43,7 @@ def judged(champion: Path, challenger: Path, staged: Path, labels: Labels, thres
     """Compare two model files on the test and on the labels that are held out.
 
     Raises:
-        UserError: one of them cannot be served, or is of other classes.
+        UserError: one of them cannot be served, or has other classes.
     """
 
     def both(look: Callable[[Path], Measured]) -> tuple[Measured, Measured]:

@@ -114,7 +114,7 @@ def _write_files(dataset: Dataset, manifest: Manifest, folder: Path) -> None:
 
 
 def unique_paths(photos: Iterable[Photo]) -> list[str]:
-    """Give `<class>/<stem>.<jpg or png>` for each photo; a second of one stem (a.jpg, a.png) keeps its whole name."""
+    """Return `<class>/<stem>.<jpg or png>` for each photo; a second of one stem (a.jpg, a.png) keeps its whole name."""
     paths: list[str] = []
     taken: set[str] = set()
     for photo in photos:
@@ -127,7 +127,7 @@ def unique_paths(photos: Iterable[Photo]) -> list[str]:
 
 
 def list_lines(paths: list[str], photos: list[Photo], class_names: list[str], seed: int) -> list[str]:
-    """Give the lines of a .lst file, in shuffled order."""
+    """Return the lines of a .lst file, in shuffled order."""
     numbers = {name: number for number, name in enumerate(class_names)}
     order = np.random.default_rng(seed).permutation(len(paths))
     return [f"{line}\t{numbers[photos[row].label]}\t{paths[row]}\n" for line, row in enumerate(order)]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .detector import boxes_of, grid
 
-# A cell may answer for a vehicle whose centre is this many cells away at most.
+# A cell may answer for a vehicle whose centre is at most this many cells away.
 REACH = 2.5
 # A vehicle takes as many cells as the overlaps of this many best cells add up to.
 MOST_CELLS = 10

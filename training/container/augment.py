@@ -184,7 +184,7 @@ class Augmenter:
         return images
 
     def nonsense(self, pixels: Tensor) -> Tensor:
-        """Make images of nothing out of real ones, uint8 [N, S, S, 3]: tiles, noise, plain colours."""
+        """Turn real images into images of nothing, uint8 [N, S, S, 3]: tiles, noise, plain colours."""
         count, side = pixels.shape[:2]
         tile = side // 4
         tiles = pixels.reshape(count, 4, tile, 4, tile, 3).permute(0, 1, 3, 2, 4, 5).reshape(count, 16, -1)
@@ -201,6 +201,6 @@ class Augmenter:
 
 
 def _sample(images: Tensor, theta: Tensor, target: int, beyond: str = "reflection") -> Tensor:
-    """Look at [N, 3, S, S] through affine maps [N, 2, 3] at [target, target]; mirrored beyond the edge, or 0 there."""
+    """Sample [N, 3, S, S] through affine maps [N, 2, 3] at [target, target]; mirrored beyond the edge, or 0 there."""
     grid = functional.affine_grid(theta, [len(images), 3, target, target], align_corners=False)
     return functional.grid_sample(images, grid, mode="bicubic", padding_mode=beyond, align_corners=False)

@@ -48,7 +48,7 @@ class Separable(nn.Sequential):
 
 
 class Bottleneck(nn.Module):
-    """A narrow convolution and a separable one, added to their input where `shortcut` says so."""
+    """A narrow convolution and a separable one, added to their input if `shortcut` is set."""
 
     def __init__(self, channels: int, shortcut: bool) -> None:
         super().__init__()

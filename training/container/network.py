@@ -151,7 +151,7 @@ class EfficientNetLite0(nn.Module):
         """Take the ImageNet weights of every layer but the classifier.
 
         Raises:
-            RuntimeError: the checkpoint is of another network.
+            RuntimeError: the checkpoint belongs to another network.
 
         """
         own: dict[str, Tensor] = {}

@@ -47,7 +47,7 @@ class SeedList(click.ParamType):
     name = "numbers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Read them."""
+        """Parse the seeds."""
         try:
             return tuple(int(part) for part in value.split(","))
         except ValueError:

@@ -47,7 +47,7 @@ EVALUATION_BATCH = 32
 # all of them.
 MEASURED_SQUARES = 400
 # The share of epochs, the first ones, that see smaller squares (progressive resizing: Tan and Le, 2021,
-# https://arxiv.org/abs/2104.00298), and the share of the side that is left: nearly half the time of a step.
+# https://arxiv.org/abs/2104.00298), and the share of the side that is left: a third fewer pixels.
 SMALL_SHARE = 0.5
 SMALL_SIDE = 0.8
 # The learning rate rises for this share of the steps, and then falls along a cosine.
