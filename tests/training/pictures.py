@@ -26,7 +26,7 @@ def draw(label: str, generator: np.random.Generator) -> Image.Image:
 
 
 def small(label: str, name: str, generator: np.random.Generator) -> Photo:
-    """Return a photo as small as CIFAR's."""
+    """Return a photo as small as those of CIFAR-100."""
     return Photo(name, label, encoded(draw(label, generator), SMALL, lossless=True), SMALL)
 
 

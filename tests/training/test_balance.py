@@ -109,13 +109,13 @@ def sharpness(images: Tensor) -> Tensor:
 
 
 def separation(some: Tensor, others: Tensor) -> float:
-    """Return how often one of some is greater than one of others: 0.5 where the figure tells nothing, 0 or 1 all."""
+    """Return how often one of some is greater than one of others: 0.5 if never told apart, 0 or 1 if always."""
     pairs = some[:, None] - others[None]
     return float(((pairs > 0).double() + 0.5 * (pairs == 0).double()).mean())
 
 
 def test_sharpness_tells_neither_the_class_nor_vehicles_from_others() -> None:
-    """Bicycles come sharp and others blurred, as real data do; drawn and augmented they must not."""
+    """Bicycles arrive sharp and others blurred, as in real data; drawing and augmentation must remove that."""
     generator = np.random.default_rng(0)
 
     def photos(label: int, origin: Origin, count: int, side: int) -> list[Example]:

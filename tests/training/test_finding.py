@@ -47,7 +47,7 @@ def test_the_cells_near_a_vehicle_that_fit_it_answer_for_it() -> None:
     cells, strides = grid(96, 96)
     rows = torch.zeros(len(cells), 7)
     wanted = Target(torch.tensor([[16.0, 16, 48, 48]]), torch.tensor([1]), nothing())
-    # One cell in the middle already answers rightly.
+    # One cell in the middle already gives the right answer.
     middle = int(((cells == 1).all(dim=1) & (strides[:, 0] == 16)).nonzero()[0])
     rows[middle] = torch.tensor([1.0, 1, np.log(2), np.log(2), 4, -4, 4])
     boxes = corners(boxes_of(rows[None], 96, 96)[0])
@@ -79,7 +79,7 @@ def test_where_no_vehicle_is_what_was_known_of_objects_is_kept() -> None:
     def loss(rows: torch.Tensor, target: Target) -> list[float]:
         return [part.item() for part in losses(rows, known, [target], 96, 96)]
 
-    # Objects are kept in both frames; that they are vehicles only where there may be one.
+    # Both frames keep their objects. Only the frame with an unsure place keeps their classes.
     assert loss(known, unsure)[1] < loss(forgetful, unsure)[1]
     assert loss(known, without)[1] < loss(forgetful, without)[1]
     assert loss(known, unsure)[2] < loss(forgetful, unsure)[2]

@@ -243,7 +243,7 @@ def test_the_average_of_networks_is_that_of_their_weights_as_they_are_served() -
     for seed in (1, 2):
         torch.manual_seed(seed)
         network = EfficientNetLite0(2).train()
-        network(torch.rand(8, 3, 64, 64))  # statistics other than those of the beginning
+        network(torch.rand(8, 3, 64, 64))  # moves the statistics away from their initial values
         networks.append(network.eval())
     images = torch.rand(4, 3, 64, 64)
 

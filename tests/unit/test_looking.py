@@ -184,7 +184,7 @@ def test_the_detector_is_heard_beside_the_classifier() -> None:
 
 
 def test_a_photo_in_which_nothing_is_found_is_believed_less_than_a_small_picture() -> None:
-    """A small one is not searched, and fills its frame; in a large one the detector would have found a vehicle."""
+    """A small picture is not searched: its vehicle fills it. In a large one, the detector would have found it."""
     searched, small = (Standing([], [3.0, 0.0, 0.0]).look(grey(side, side)) for side in (300, 60))
     assert searched.probabilities[0] < small.probabilities[0]
 
