@@ -21,7 +21,7 @@ LABELLED_SPLITS = ("train", "validation", "test")
 OUTLIER_FOLDERS = {split: f"outliers/{split}" for split in LABELLED_SPLITS}
 # Photos of several of the classes.
 SEVERAL_FOLDERS = {split: f"{SEVERAL}/{split}" for split in LABELLED_SPLITS}
-# Crops are for measuring only, and lie beside the photos that they come from.
+# Crops are for measuring only, in addition to the photos that they come from.
 CROP_FOLDERS = {split: f"crops/{split}" for split in ("validation", "test")}
 # The folder of the detector that training begins with, and the name of the published one.
 DETECTOR_FOLDER, DETECTOR_FILE = "detector", "yolox_nano.onnx"

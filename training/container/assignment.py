@@ -57,7 +57,7 @@ def losses(rows: Tensor, taught: Tensor, targets: list[Target], height: int, wid
     Each is a sum over cells, divided by the number of cells that answer for a vehicle. The other cells should keep the
     answers that the network gave before this training, `taught` of the same shape: whether there is an object, and how
     much it looks like each class. (A network that learns from vehicles alone takes every object for one of them,
-    because it never sees anything else.) In a frame without vehicles and unsure places, no object is of any class.
+    because it never sees anything else.) In a frame without vehicles or unsure places, no object is of any class.
     """
     cells, strides = grid(height, width)
     centres = (cells + 0.5) * strides

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 # The share of a batch that each effect touches, and its largest strength.
-# Sharpness must not give the class away: labelled images and outliers lose the same amount of it, at random. They are
+# Sharpness must not give the class away: labelled images and outliers lose it alike, at random. They are
 # reduced to this many pixels at least: CIFAR-100 images, and vehicles far away, have no more.
 SOFT_SHARE = 0.5
 SOFTEST_SIDE = 28
