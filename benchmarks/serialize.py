@@ -19,7 +19,8 @@ from . import machine
 from .figures import ROOT, cpu_milliseconds, fresh_process, interleave, processor_seconds
 from .results import Reading, Result, Row
 
-SIZE = 64
+SIDE = 416  # the longest side of what the endpoint gets
+MOST_JPEG_BYTES = 145_000  # as SerializePhoto
 MAX_PIXELS = 50_000_000
 TWELVE_MEGAPIXELS = (4000, 3000)
 # The largest photo that the function's pixel limit accepts.
@@ -47,14 +48,14 @@ print(sum(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) for status in statuses)
 PEAK_DECODER = """
 from functions.photo.decoder import Decoder
 decoder = Decoder(max_pixels=50_000_000)
-decoder.square(Path(sys.argv[1]).read_bytes(), 64)
+decoder.upright(Path(sys.argv[1]).read_bytes(), 416)
 processes.append(decoder.start())
 """
 PEAK_FULL = """
 from PIL import Image, ImageOps
 from pillow_heif import register_heif_opener
 register_heif_opener()
-ImageOps.fit(Image.open(sys.argv[1]).convert("RGB"), (64, 64))
+ImageOps.contain(Image.open(sys.argv[1]).convert("RGB"), (416, 416))
 """
 
 
@@ -83,7 +84,7 @@ def run(runs: int) -> Result:
     rows = [_time(kind, runs) for kind in ENCODINGS]
     rows += [_memory(kind, TWELVE_MEGAPIXELS, "12 megapixels", runs) for kind in ENCODINGS]
     rows += [_memory(kind, LARGEST, "50 megapixels", runs) for kind in ENCODINGS]
-    return Result("serialize", "SerializePhoto: one photo to 64 × 64 pixels", rows, before)
+    return Result("serialize", "SerializePhoto: one photo to a JPEG of at most 416 × 416 pixels", rows, before)
 
 
 def _time(kind: str, runs: int) -> Row:
@@ -92,10 +93,11 @@ def _time(kind: str, runs: int) -> Row:
     if kind == "HEIC":
         limits = {}  # the wheels of libvips have no HEVC decoder
     elif "JPEG" in kind:
-        limits = {"scaled decode": lambda: simplejpeg.decode_jpeg(data, min_height=SIZE, min_width=SIZE)} | limits
+        scaled = partial(simplejpeg.decode_jpeg, data, min_height=SIDE * 3 // 4, min_width=SIDE)
+        limits = {"scaled decode": scaled} | limits
     subjects = {"full decode": lambda: _full_decode(data), **limits}
     with Decoder(max_pixels=MAX_PIXELS) as decoder:
-        decoder.square(data, SIZE)
+        decoder.upright(data, SIDE)
         for work in subjects.values():
             work()  # codecs load on first use
         measures = {name: cpu_milliseconds(work) for name, work in subjects.items()}
@@ -117,18 +119,17 @@ def _time(kind: str, runs: int) -> Row:
 def _both_processes(decoder: Decoder, data: bytes) -> float:
     """Return the processor time per photo, in this process and the decoder's (ms)."""
     before = time.process_time() + processor_seconds(decoder.start())
-    decoder.square(data, SIZE).encode("PNG", compress_level=3)
+    decoder.upright(data, SIDE).encode_jpeg(MOST_JPEG_BYTES)
     return (time.process_time() + processor_seconds(decoder.start()) - before) * 1000
 
 
 def _full_decode(data: bytes) -> Image.Image:
     """Reduce a photo like code that ignores its format."""
-    return ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (SIZE, SIZE))
+    return ImageOps.contain(Image.open(io.BytesIO(data)).convert("RGB"), (SIDE, SIDE))
 
 
 def _vips(data: bytes) -> bytes:
-    square = pyvips.Image.thumbnail_buffer(data, SIZE, height=SIZE, crop="centre")
-    encoded: bytes = square.write_to_buffer(".png")
+    encoded: bytes = pyvips.Image.thumbnail_buffer(data, SIDE, height=SIDE).write_to_buffer(".jpg")
     return encoded
 
 

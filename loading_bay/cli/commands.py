@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class CommandLine(Commands):
 
 
 class WritableFolder(click.ParamType):
-    """A folder to write into; it is created and tested before the work begins."""
+    """A folder to write into, created and tested before the work begins; it is removed if it is empty afterwards."""
 
     name = "folder"
 
@@ -83,13 +84,21 @@ class WritableFolder(click.ParamType):
             click.BadParameter: the folder is not writable.
         """
         folder = Path(value)
+        new = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
             (folder / ".writable").unlink()
         except OSError as error:
             self.fail(f"nothing can be written to {folder}: {error.strerror}", param, ctx)
+        if new and ctx is not None:
+            ctx.call_on_close(partial(_remove_empty, folder))
         return folder
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 region_option = click.option("--region", help="AWS region.  [default: the configured region]")

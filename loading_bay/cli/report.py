@@ -13,13 +13,11 @@ from loading_bay.report.baseline import read_baseline
 from loading_bay.report.figures import Figures, Question
 from loading_bay.report.monitored import Monitored
 from loading_bay.report.report import make_report
-from loading_bay.stack.template import ROOT, parameter_default
+from loading_bay.stack.template import parameter_default
 from loading_bay.stack.text import percent, shown, whole
 from loading_bay.stack.window import Window
 
 from .commands import Command, WritableFolder, echo_json, find_stack, stack_options
-
-SHIPPED_BASELINE = ROOT / "training" / "model" / "baseline.json"
 
 
 class _Moment(click.ParamType):
@@ -91,7 +89,7 @@ def _template_threshold() -> float:
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path),
-    help="Validation scores to compare with.  [default: those of the shipped model]",
+    help="Validation scores to compare with.  [default: those of the stack's model]",
 )
 @click.option("--no-baseline", is_flag=True, help="Do not compare with a baseline.")
 @click.option(
@@ -153,7 +151,7 @@ def report(
         monitored = Monitored.files(source, table, decisions_file, region, window)
     else:
         monitored = Monitored.stack(find_stack(local, stack_name, region), window)
-    baseline_file = None if no_baseline else baseline or SHIPPED_BASELINE
+    baseline_file = None if no_baseline else baseline or monitored.baseline
     question = ask(monitored, window, classes, threshold, baseline_file, expected_shares)
     with progress_bar(Console(stderr=True)) as progress:
         figures = make_report(monitored.captures, output, question, monitored.decisions, cache, progress)

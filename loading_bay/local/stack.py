@@ -184,7 +184,7 @@ class Stack:
                 added = add_reviewer(self.deployed, name, f"{name}@example.com", group)
                 self.people[group] = {"name": added.name, "password": added.password or ""}
         record = {name: getattr(self, name) for name in RECORDED}
-        record |= {"environment": self.environment(), "captures": str(self.captures)}
+        record |= {"environment": self.environment(), "captures": str(self.captures), "model": str(options.model)}
         (self.folder / "stack.json").write_text(json.dumps(record, indent=2) + "\n")
 
     def _start_aws(self, options: Options) -> Callable[[], None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from functions.decisions.classes import parse_classes
 from functions.decisions.decision import Decision, SkippedDecision
 from functions.decisions.table import DecisionsTable
-from loading_bay.stack.captures import capture_source
+from loading_bay.stack.captures import SHIPPED_BASELINE, baseline_of, capture_source
 from loading_bay.stack.decisions import decisions_in_file, decisions_in_table
 from loading_bay.stack.deployed import Deployed, client
 from loading_bay.stack.window import Window
@@ -21,6 +21,7 @@ class Monitored:
     decisions: Iterable[Decision | SkippedDecision] | None = None
     class_names: tuple[str, ...] | None = None
     threshold: float | None = None
+    baseline: Path | None = SHIPPED_BASELINE
 
     @classmethod
     def stack(cls, deployed: Deployed, window: Window) -> "Monitored":
@@ -37,6 +38,7 @@ class Monitored:
             ),
             class_names=tuple(parse_classes(outputs["VehicleClasses"])),
             threshold=float(deployed.parameters["ConfidenceThreshold"]),
+            baseline=baseline_of(deployed),
         )
 
     @classmethod

@@ -85,7 +85,22 @@ def test_an_unwritable_folder_is_noticed_before_the_work(tmp_path: Path) -> None
     assert "nothing can be written to" in refused.output
     assert taken.exit_code == 0
     assert worked == [tmp_path / "new" / "report"]
-    assert not list((tmp_path / "new" / "report").iterdir())
+    assert not (tmp_path / "new" / "report").exists()  # nothing was written
+
+
+def test_a_folder_that_was_written_to_or_was_there_before_stays(tmp_path: Path) -> None:
+    @click.command()
+    @click.option("--output", type=WritableFolder())
+    def work(output: Path) -> None:
+        if output.name == "written":
+            (output / "file").touch()
+        raise click.ClickException("failed")
+
+    (tmp_path / "before").mkdir()
+    for name in ("written", "before"):
+        CliRunner().invoke(work, ["--output", str(tmp_path / name)])
+
+    assert [each.name for each in sorted(tmp_path.iterdir())] == ["before", "written"]
 
 
 @pytest.mark.parametrize(
