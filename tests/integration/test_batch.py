@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from starlette.responses import Response
 
-from functions.photo.image import central_square
+from functions.photo.image import upright
 from loading_bay.cli.main import main
 from loading_bay.operations.batch import Batch, new_name
 from loading_bay.stack.deployed import Deployed
@@ -73,8 +73,8 @@ def test_a_hundred_mixed_photos_are_all_counted(either_bay: Bay, endpoint: Endpo
     no_photos = {f"text-{i}.jpg": f"no photo {i}".encode() for i in range(10)}
     damaged = {f"damaged-{i}.jpg": picture("red", size=(300 + i, 300))[:-400] for i in range(5)}
     decided = {f"decided-{i}.jpg": picture("red", size=(80 + i, 80)) for i in range(5)}
-    twice = {f"twice-{i}.png": picture(f"rgb(255,{50 + i},0)", "PNG") for i in range(5)}
-    never = {f"never-{i}.png": picture(f"rgb(255,{100 + i},0)", "PNG") for i in range(5)}
+    twice = {f"twice-{i}.png": picture(f"rgb(255,{50 + 5 * i},0)", "PNG") for i in range(5)}
+    never = {f"never-{i}.png": picture(f"rgb(255,{100 + 5 * i},0)", "PNG") for i in range(5)}
     prefix = f"backfill/{new_name()}/"
     put(bay, prefix, decided)
     run(deployed, prefix=prefix)
@@ -113,7 +113,7 @@ def test_a_hundred_mixed_photos_are_all_counted(either_bay: Bay, endpoint: Endpo
 
 def _as_sent(data: bytes) -> bytes:
     """Return the picture that the endpoint gets for a photo."""
-    return central_square(data, size=64, max_pixels=1_000_000).encode("PNG", compress_level=3)
+    return upright(data, longest_side=416, max_pixels=1_000_000).encode_jpeg(145_000)
 
 
 def _summaries(bay: Bay, batch: Batch) -> list[dict[str, Any]]:
