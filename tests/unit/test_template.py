@@ -231,7 +231,9 @@ def test_the_alarm_on_audits_does_not_fire_on_none() -> None:
 
 def least_error(errors: int, audits: int) -> float:
     """Evaluate the expression of AuditErrorAlarm, which Python reads but for the power and the condition."""
-    (expression,) = [each["Expression"] for each in RESOURCES["AuditErrorAlarm"]["Properties"]["Metrics"] if "Expression" in each]
+    (expression,) = [
+        each["Expression"] for each in RESOURCES["AuditErrorAlarm"]["Properties"]["Metrics"] if "Expression" in each
+    ]
     names = {"errors": errors, "audits": audits, "IF": lambda condition, then, other: then if condition else other}
     return float(eval(expression.replace("^", "**"), {}, names))  # noqa: S307 - the template is ours
 
