@@ -84,6 +84,11 @@ def published(run: Run) -> list[tuple[str, float]]:
     return [(metric["MetricName"], metric["Value"]) for metrics in data for metric in metrics]
 
 
+def chosen(run: Run) -> tuple[str, str | None]:
+    (copy,) = [arguments for integration, arguments in run.calls if integration.action == "copyObject"][:1]
+    return copy["Metadata"]["chosen"], copy["Metadata"].get("audit-share")
+
+
 def test_a_sure_photo_is_routed(bay: Interpreter) -> None:
     run = classify(bay)
 
@@ -175,6 +180,7 @@ def test_an_audit_is_announced_if_it_changes_the_outcome(
     assert "queue" not in record(bay)
     audit_errors = [value for name, value in published(run) if name == "AuditErrors"]
     assert audit_errors == ([int(vehicle != "bicycle")] if revision == "1" else [])
+    assert chosen(run) == ("audit", "0.02")
 
 
 def test_a_review_says_nothing_about_photos_that_the_model_was_sure_of(bay: Interpreter) -> None:
@@ -187,6 +193,7 @@ def test_a_review_says_nothing_about_photos_that_the_model_was_sure_of(bay: Inte
     run = bay.run("AnnounceReview", {"photo": "p", "review_id": "r"})
 
     assert (len(announced(run)), published(run)) == (1, [])
+    assert chosen(run) == ("review", None)
 
 
 @pytest.mark.parametrize(
