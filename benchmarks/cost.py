@@ -300,7 +300,7 @@ def _sweep(prices: Prices) -> float:
 
 
 def _watching(prices: Prices) -> float:
-    """Alarms and the dashboard are in the template; the functions and RunAgain name the custom metrics."""
+    """Alarms and the dashboard are in the template; the functions and workflows name the custom metrics."""
     deployed = resources().values()
     alarms = [resource["Properties"] for resource in deployed if resource["Type"] == "AWS::CloudWatch::Alarm"]
     watched = sum(
@@ -312,7 +312,7 @@ def _watching(prices: Prices) -> float:
     return watched * prices["alarm_metric"] + dashboards * prices["dashboard"] + len(named) * prices["metric"]
 
 
-METRIC = re.compile(r"(?:add_metric\(\"|\$metric\('|\$count\(')(\w+)")
+METRIC = re.compile(r"(?:add_metric\(\"|\$metric\('|\$count\('|MetricName: )(\w+)")
 
 
 def cheapest(bills: Mapping[Setup, Mapping[str, float]]) -> Setup:

@@ -17,17 +17,22 @@ from .dataset import PHOTO_SUFFIXES, Photo, photos_digest, read_folder
 
 FETCHES_AT_ONCE = 16
 LABEL = re.compile(r"[a-z0-9_-]{1,32}", re.ASCII)  # as the template names classes
+FETCHED, AUDITED = ".fetched", ".audited"  # in a folder of labels: which files were fetched, which of them are audits
 CLAIM = 36  # characters; the name of a label begins with it
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Reviewed photos of the classes and of other things, each either learned or held out to judge models by."""
+    """Reviewed photos of the classes and of other things, each either learned or held out to judge models by.
+
+    `audited` are the names of those that were chosen at random among the photos that the model was sure of.
+    """
 
     learned: list[Photo]
     held_out: list[Photo]
     learned_outliers: list[Photo]
     held_out_outliers: list[Photo]
+    audited: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -54,7 +59,18 @@ def read_labels(folder: Path, class_names: Sequence[str]) -> Labels:
         held_out=[photo for photo in source.train if is_held_out(photo)],
         learned_outliers=[photo for photo in outliers if not is_held_out(photo)],
         held_out_outliers=[photo for photo in outliers if is_held_out(photo)],
+        audited=frozenset(path.name for path in _listed(folder, AUDITED)),
     )
+
+
+def _listed(folder: Path, name: str) -> set[Path]:
+    """Return the files of a folder that one of its lists names; none if there is no such list."""
+    file = folder / name
+    return {folder / line for line in file.read_text().splitlines()} if file.exists() else set()
+
+
+def _list(folder: Path, name: str, paths: Collection[Path]) -> None:
+    (folder / name).write_text("".join(f"{path.relative_to(folder)}\n" for path in sorted(paths)))
 
 
 def is_held_out(photo: Photo) -> bool:
@@ -94,19 +110,21 @@ def fetch(s3: Any, labels: Address, folder: Path, named: Collection[str] | None 
                 kind = suffix if suffix in PHOTO_SUFFIXES else ".photo"  # the content tells the format
                 wanted[folder / label / f"{identity}{kind}"] = item["Key"]
     folder.mkdir(parents=True, exist_ok=True)
-    record = folder / ".fetched"
-    fetched = {folder / name for name in record.read_text().splitlines()} if record.exists() else set()
-    for stale in fetched - set(wanted):
+    for stale in _listed(folder, FETCHED) - set(wanted):
         stale.unlink(missing_ok=True)
-    record.write_text("".join(f"{path.relative_to(folder)}\n" for path in sorted(wanted)))
+    _list(folder, FETCHED, wanted)
     missing = [path for path in wanted if not path.exists()]
 
-    def get(path: Path) -> None:
+    def is_audit(path: Path) -> bool:
+        """Fetch a label, and return whether AnnounceReview kept it for an audit."""
+        answer = s3.get_object(Bucket=labels.bucket, Key=wanted[path])
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(s3.get_object(Bucket=labels.bucket, Key=wanted[path])["Body"].read())
+        path.write_bytes(answer["Body"].read())
+        return bool(answer["Metadata"].get("chosen") == "audit")
 
     with explained(f"fetch labels from {labels}"), ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        list(pool.map(get, missing))
+        audits = {path for path, found in zip(missing, pool.map(is_audit, missing), strict=True) if found}
+    _list(folder, AUDITED, (_listed(folder, AUDITED) | audits) & set(wanted))
     if not wanted:
         raise UserError(f"there are no labels in {labels} yet: people make them by deciding photos in review")
     return len(wanted), left_out

@@ -40,7 +40,7 @@ def _validates(photo: Photo) -> bool:
 
 
 def judged(champion: Path, challenger: Path, staged: Path, labels: Labels, threshold: float) -> list[Comparison]:
-    """Compare two model files on the test and on the labels that are held out.
+    """Compare two model files on the test and on the labels that are held out; of these, also on the audited alone.
 
     Raises:
         UserError: one of them cannot be served, or has other classes.
@@ -58,4 +58,8 @@ def judged(champion: Path, challenger: Path, staged: Path, labels: Labels, thres
             onnx_predictor(model), names, labels.held_out, labels.held_out_outliers, str(model), Path("people's labels")
         )
 
-    return compare({"test": both(on_test), "held-out labels": both(on_labels)}, threshold)
+    sets = {"test": both(on_test), "held-out labels": both(on_labels)}
+    if any(photo.name in labels.audited for photo in labels.held_out):
+        old, new = (each.chosen(lambda photo: photo.name in labels.audited) for each in sets["held-out labels"])
+        sets["held-out audits"] = old, new
+    return compare(sets, threshold)

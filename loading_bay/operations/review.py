@@ -22,11 +22,15 @@ CHANGED = {"PreconditionFailed", "412"}
 
 @dataclass(frozen=True)
 class Label:
-    """A photo that a person decided, and its saved file or the reason why it was not saved."""
+    """A photo that a person decided, and its saved file or the reason why it was not saved.
+
+    `audit_share` is the chance with which a photo was chosen of which the model was sure; None where it was unsure.
+    """
 
     photo: str
     path: Path | None
     why: str = ""
+    audit_share: float | None = None
 
 
 def waiting_photos(deployed: Deployed) -> list[Decision]:
@@ -81,7 +85,7 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
             continue
         path = folder / decision.answer / file_name(decision)
         if path.exists():
-            yield Label(decision.key, path)
+            yield Label(decision.key, path, audit_share=decision.audit_share)
             continue
         try:
             answer = s3.get_object(Bucket=decision.s3_bucket, Key=decision.label, IfMatch=f'"{decision.label_etag}"')
@@ -94,7 +98,7 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(answer["Body"].read())
-        yield Label(decision.key, path)
+        yield Label(decision.key, path, audit_share=decision.audit_share)
 
 
 def _table(deployed: Deployed) -> DecisionsTable:

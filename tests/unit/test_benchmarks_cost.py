@@ -211,7 +211,7 @@ def test_a_deployment_and_the_bill_agree_on_instances() -> None:
 def test_custom_metrics_are_found_where_they_are_published() -> None:
     sources = [*Path("functions").rglob("*.py"), *Path("statemachine").iterdir()]
     names = {name for path in sources for name in cost.METRIC.findall(path.read_text())}
-    assert {"PhotosRejected", "Confidence", "EndpointLatency", "OldestReviewAge"} <= names
+    assert {"PhotosRejected", "Confidence", "EndpointLatency", "OldestReviewAge", "AuditErrors"} <= names
 
 
 def test_the_plot_shows_every_setup(tmp_path: Path) -> None:

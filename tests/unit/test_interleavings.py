@@ -281,9 +281,9 @@ def announcement_steps(world: World) -> Iterator[Step]:
 
 def confirms(item: Item) -> bool:
     """Tell whether AnnounceReview takes a decision for an audit that agrees with the announced outcome."""
-    expression = definition_of("AnnounceReview")["States"]["CloseUndo"]["Assign"]["confirms"]
+    expression = definition_of("AnnounceReview")["States"]["CloseUndo"]["Assign"]["audit"]
     attributes = {name: {"N": "1"} if name == "revision" else {"S": value} for name, value in item.items()}
-    return bool(evaluated(expression, {"states": {"result": {"Attributes": attributes}}}))
+    return bool(evaluated(expression, {"states": {"result": {"Attributes": attributes}}}) == "confirms")
 
 
 def outcome_of(item: Item) -> str:

@@ -1,6 +1,8 @@
 """Commands for any stack: a key can neither command the terminal nor forge a line, and a refusal names a remedy."""
 
+import json
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,18 @@ def test_an_export_reports_decisions_that_can_still_be_undone_as_too_early(table
     assert "left out: again.jpg: not announced yet" in done.output
     assert "left out: gone.jpg: the photo was deleted" in done.output
     assert not (tmp_path / "labels").exists()
+
+
+@pytest.mark.usefixtures("deployed")
+def test_an_export_says_how_each_photo_was_chosen(table: Any, tmp_path: Path) -> None:
+    reviewed: dict[str, Any] = {"vehicle": "bicycle", "reviewed_by": "ana", "label": "labels/x", "label_etag": "e"}
+    put(table, "unsure.jpg", "ROUTED", timedelta(minutes=1), **reviewed, claim="1")
+    put(table, "sure.jpg", "ROUTED", timedelta(minutes=1), **reviewed, claim="2", audit_share=Decimal("0.02"))
+    (tmp_path / "bicycle").mkdir()
+    for name in ("1-unsure.jpg", "2-sure.jpg"):
+        (tmp_path / "bicycle" / name).write_bytes(b"exported earlier")
+
+    done = CliRunner().invoke(main, ["review", "export", str(tmp_path), "--json"])
+
+    found = {each["photo"]: (each["chosen"], each["audit_share"]) for each in json.loads(done.output)}
+    assert found == {"unsure.jpg": ("review", None), "sure.jpg": ("audit", 0.02)}

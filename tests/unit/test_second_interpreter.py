@@ -79,6 +79,16 @@ def announced(run: Run) -> list[tuple[str, dict[str, Any]]]:
     return [(entry["DetailType"], entry["Detail"]) for entry in entries]
 
 
+def published(run: Run) -> list[tuple[str, float]]:
+    data = [arguments["MetricData"] for integration, arguments in run.calls if integration.service == "cloudwatch"]
+    return [(metric["MetricName"], metric["Value"]) for metrics in data for metric in metrics]
+
+
+def chosen(run: Run) -> tuple[str, str | None]:
+    (copy,) = [arguments for integration, arguments in run.calls if integration.action == "copyObject"][:1]
+    return copy["Metadata"]["chosen"], copy["Metadata"].get("audit-share")
+
+
 def test_a_sure_photo_is_routed(bay: Interpreter) -> None:
     run = classify(bay)
 
@@ -168,6 +178,22 @@ def test_an_audit_is_announced_if_it_changes_the_outcome(
     assert not any({"audit_share", "routed_as"} & detail.keys() for _, detail in announced(run))
     assert "KeepLabel" in run.states
     assert "queue" not in record(bay)
+    audit_errors = [value for name, value in published(run) if name == "AuditErrors"]
+    assert audit_errors == ([int(vehicle != "bicycle")] if revision == "1" else [])
+    assert chosen(run) == ("audit", "0.02")
+
+
+def test_a_review_says_nothing_about_photos_that_the_model_was_sure_of(bay: Interpreter) -> None:
+    item = {"photo": "p", "s3_bucket": "inbox", "s3_key": KEY, "version_id": "1", "claim": "c", "review_id": "r"}
+    item |= {"queue": "OPEN#0", "label": "labels/x", "status": "ROUTED", "vehicle": "bicycle"}
+    values: dict[str, Any] = {name: {"S": value} for name, value in item.items()} | {"revision": {"N": "1"}}
+    bay.dynamodb.put_item(TableName=bay.values["DecisionsTable"], Item=values)
+    bay.values |= {"UndoSeconds": "0"}
+
+    run = bay.run("AnnounceReview", {"photo": "p", "review_id": "r"})
+
+    assert (len(announced(run)), published(run)) == (1, [])
+    assert chosen(run) == ("review", None)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from loading_bay.local.checks import unmet
 from loading_bay.local.deployment import render_local
 from loading_bay.stack.template import ROOT, read_definition, read_template
+from loading_bay.statistics import share
 
 TEMPLATE = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
@@ -198,12 +199,6 @@ def test_a_state_machine_s_name_leaves_room_for_a_stack_s() -> None:
     assert [name for name in names if name] == [{"Fn::Sub": "${AWS::StackName}-Batch"}]
 
 
-def test_an_alarm_counts_directly_and_subtracts_nothing() -> None:
-    for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
-        for metric in alarm["Properties"].get("Metrics", []):
-            assert " - " not in str(metric.get("Expression", "")), name
-
-
 def test_no_arn_names_a_partition() -> None:
     texts = [(ROOT / "template.yaml").read_text(), *(path.read_text() for path in (ROOT / "statemachine").iterdir())]
 
@@ -217,6 +212,30 @@ def test_the_alarm_on_messages_fires_only_if_run_again_cannot_deliver_them() -> 
 
     assert sweep == "rate(1 minute)"
     assert min(periods) * alarm["EvaluationPeriods"] >= 600
+
+
+@pytest.mark.parametrize(("errors", "audits"), [(0, 30), (1, 30), (3, 30), (2, 100), (90, 90), (450, 10_000)])
+def test_the_alarm_on_audits_fires_on_the_lower_end_of_the_interval(errors: int, audits: int) -> None:
+    assert least_error(errors, audits) == pytest.approx(share(errors, audits).low, abs=1e-5)
+
+
+@pytest.mark.parametrize(("errors", "audits"), [(0, 1), (1, 1), (29, 29)])
+def test_the_alarm_on_audits_does_not_fire_on_too_few(errors: int, audits: int) -> None:
+    assert least_error(errors, audits) == 0
+
+
+def test_the_alarm_on_audits_does_not_fire_on_none() -> None:
+    """A week without audits has neither a sum nor a count."""
+    assert RESOURCES["AuditErrorAlarm"]["Properties"]["TreatMissingData"] == "notBreaching"
+
+
+def least_error(errors: int, audits: int) -> float:
+    """Evaluate the expression of AuditErrorAlarm, which Python reads but for the power and the condition."""
+    (expression,) = [
+        each["Expression"] for each in RESOURCES["AuditErrorAlarm"]["Properties"]["Metrics"] if "Expression" in each
+    ]
+    names = {"errors": errors, "audits": audits, "IF": lambda condition, then, other: then if condition else other}
+    return float(eval(expression.replace("^", "**"), {}, names))  # noqa: S307 - the template is ours
 
 
 @pytest.mark.parametrize("name", ["RunAgainAlarm", "ReviewWaitsAlarm"])
@@ -393,6 +412,7 @@ def test_the_local_aws_gets_the_same_stack_except_for_runtime_metric_math_alarms
     schemas = {*of_type("AWS::EventSchemas::Registry"), *of_type("AWS::EventSchemas::Schema")}
     missing = set(RESOURCES) - set(local["Resources"]) - schemas
     assert missing == {
+        "AuditErrorAlarm",
         "ClassificationFailedAlarm",
         "FunctionThrottlesAlarm",
         "ReviewRateAlarm",

@@ -115,6 +115,21 @@ def test_a_photo_whose_label_is_corrected_keeps_its_name(s3: Any, tmp_path: Path
     assert (after.name, before.exists()) == (before.name, False)
 
 
+def test_fetched_labels_tell_audits_from_reviews(s3: Any, tmp_path: Path) -> None:
+    for k, chosen in enumerate(["audit", "review", "audit"]):
+        body, metadata = png(k), {"chosen": chosen}
+        s3.put_object(Bucket="inbox", Key=f"labels/{NAMES[k % 2]}/claim-{k}", Body=body, Metadata=metadata)
+    s3.put_object(Bucket="inbox", Key="labels/motorcycle/claim-of-an-earlier-version", Body=png(3))
+    fetch(s3, LABELS, tmp_path)
+    found = read_labels(tmp_path, NAMES)
+    s3.delete_object(Bucket="inbox", Key="labels/bicycle/claim-2")
+    fetch(s3, LABELS, tmp_path)
+    later = read_labels(tmp_path, NAMES)
+
+    assert {photo.label for photo in [*found.learned, *found.held_out] if photo.name in found.audited} == {"bicycle"}
+    assert (len(found.audited), len(later.audited)) == (2, 1)
+
+
 def test_a_bucket_without_labels_says_how_they_are_made(s3: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="people make them by deciding photos in review"):
         fetch(s3, LABELS, tmp_path)

@@ -22,6 +22,7 @@ from loading_bay.cli.model.options import SHIPPED_MODEL, console
 from loading_bay.endpoint import deployment
 from loading_bay.model import predictors
 from loading_bay.model.comparison import Comparison, compare
+from loading_bay.model.labels import read_labels
 
 from .test_training_comparison import measured
 
@@ -96,6 +97,18 @@ def test_the_new_model_is_measured_on_the_test_split_and_on_held_out_labels(
     learned = {path.stem for path in (tmp_path / "retrained/staged/train/bicycle").iterdir()}
     assert found["sets"][1]["new"]["photos"] + len(learned) > 30
     assert "Held-out labels" in (tmp_path / "retrained/comparison.html").read_text()
+
+
+def test_the_new_model_is_also_measured_on_the_audits_alone(arguments: list[str], tmp_path: Path) -> None:
+    audited = next(iter(read_labels(tmp_path / "labels", ["bicycle", "motorcycle"]).held_out))
+    (tmp_path / "labels/.audited").write_text(f"{audited.label}/{audited.name}\n")
+
+    result = run(*arguments)
+
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "retrained/comparison.json").read_text())
+    assert [each["photos"] for each in found["sets"]] == ["test", "held-out labels", "held-out audits"]
+    assert 0 < found["sets"][2]["new"]["photos"] < found["sets"][1]["new"]["photos"]
 
 
 DEPLOY = ["deploy", "--endpoint", "bay", "--image", "image", "--bucket", "photos", "--role", ROLE, "--yes"]
