@@ -513,10 +513,17 @@ def test_an_audit_is_blind(call: Call, review: ModuleType, desk: Desk) -> None: 
     photo = put(desk, "driver-7/1.png", photo=f"s3://inbox/uploads/driver-7/1.png#{etag}", etag=etag, **ROUTED)
     other = upload(review, "uploads/driver-7/2.png", picture())
     put(desk, "driver-7/2.png", photo=f"s3://inbox/uploads/driver-7/2.png#{other}", etag=other, **ROUTED)
+    box = {name: {"N": edge} for name, edge in {"left": "0", "top": "0", "right": "1", "bottom": "1"}.items()}
+    desk.table.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"photo": {"S": photo}},
+        UpdateExpression="SET detection = :found",
+        ExpressionAttributeValues={":found": {"M": {"box": {"M": box}, "score": {"N": "0.7"}}}},
+    )
 
     (first, *_) = call("queue", {"want": 1, "since": SINCE})[1]["photos"]
 
-    assert first["scores"] == {}
+    assert (first["scores"], first["box"], first["why"]) == ({}, None, None)
     assert "motorcycle" not in json.dumps(first)
     assert call("beside", {"photo": photo})[1]["photos"] == []  # whose outcomes would give it away
     assert request(review, "POST", "/api/picture", json.dumps({"photo": photo}))["statusCode"] == 200
