@@ -130,6 +130,18 @@ def test_several_of_one_kind_are_that_kind() -> None:
     assert answer.counts == {"bicycle": 3, "motorcycle": 0}
 
 
+def test_a_photo_about_which_the_networks_contradict_each_other_is_for_a_person() -> None:
+    answer = Standing([bicycle()], MOTORCYCLE).look(grey(400, 300))
+    assert 0.5 < max(answer.probabilities) < 0.8
+    assert answer.reason_code == "UNSURE"
+
+
+def test_a_detector_s_low_scores_do_not_overrule_the_classifier() -> None:
+    weights = Weights(classifier=1.0, detector=2.0)
+    impossible, unlikely = (weights.shares(np.array(BICYCLE), (0.3, score)) for score in (0.0001, 0.3))
+    assert impossible.tolist() == unlikely.tolist()
+
+
 def test_both_kinds_of_about_one_size_are_for_a_person() -> None:
     answer = Standing([bicycle(), motorcycle()], BICYCLE, MOTORCYCLE).look(grey(400, 300))
     assert answer.probabilities == [0.5, 0.5]
@@ -175,7 +187,7 @@ def test_where_nothing_is_found_the_whole_photo_s_own_answer_counts() -> None:
 
 
 def test_the_detector_is_heard_beside_the_classifier() -> None:
-    weights = Weights(classifier=1.0, detector=1.0)
+    weights = Weights(classifier=1.0, detector=4.0)
     undecided = np.array([1.0, 1.0, -5.0])
     assert weights.shares(undecided, (0.8, 0.05))[0] > 0.85
     assert weights.shares(undecided, (0.05, 0.8))[1] > 0.85

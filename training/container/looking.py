@@ -34,7 +34,7 @@ STRIDES = (8, 16, 32)
 LEAST_SCORE = 0.05
 UNFOUND_SCORE = 0.01
 # Scores count as at least this much when both networks' answers are combined; chosen by cross-validation on validation.
-SCORE_FLOOR = 0.3
+SCORE_FLOOR = 0.4
 # Two boxes that overlap this much show the same vehicle.
 SAME_VEHICLE = 0.5
 # A square around a vehicle is this much wider than its box.
@@ -284,7 +284,8 @@ class Weights:
     In a photo that was searched, the logit of each class is `classifier` × the classifier's + `detector` × the
     logarithm of the detector's score of it. The logit of "no vehicle" is `classifier` × the classifier's + `detector` ×
     the logarithm of 1 − the best score + `nothing`. In a picture too small for that, each logit is `small` × the
-    classifier's, and `small_nothing` is added to that of "no vehicle".
+    classifier's, and `small_nothing` is added to that of "no vehicle". Where the networks contradict each other, the
+    classes' shares are moved half-way to their mean, so the photo goes to a person.
     """
 
     classifier: float = 1.0
@@ -307,7 +308,15 @@ class Weights:
             weighed = self.classifier * logits + self.detector * log_scores(scores)
             weighed[-1] += self.nothing
         powers = np.exp(weighed - weighed.max())
-        return np.asarray(powers / powers.sum())
+        shares = np.asarray(powers / powers.sum())
+        if scores is not None and contradict(logits, scores):
+            shares[:-1] = (shares[:-1] + shares[:-1].mean()) / 2
+        return shares
+
+
+def contradict(logits: NDArray[np.float64], scores: Scores) -> bool:
+    """Tell whether the classifier prefers another class than a detector that is sure enough to count."""
+    return max(scores) >= SCORE_FLOOR and bool(logits[:-1][np.argmax(scores)] < logits[:-1].max())
 
 
 def without_nothing(shares: NDArray[np.float64]) -> NDArray[np.float64]:
