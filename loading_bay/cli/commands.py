@@ -1,6 +1,10 @@
 """The building blocks of every command: help with examples, shared options, and one line per error."""
 
+import codecs
+import io
 import json
+import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -70,6 +74,21 @@ class CommandLine(Commands):
         super().__init__(*args, epilog=AWS_VARIABLES, **more)
         show = click.version_option(version("loading-bay"), prog_name="Loading Bay", message="%(prog)s %(version)s")
         show(self)
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run the command line; a terminal that lacks a character shows its closest letters."""
+        codecs.register_error("closest", _closest)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="closest")
+        return super().main(*args, **more)
+
+
+def _closest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = unicodedata.normalize("NFKD", error.object[error.start : error.end]).encode("ascii", "ignore").decode()
+    return letters or "?", error.end
 
 
 class WritableFolder(click.ParamType):

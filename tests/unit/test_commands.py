@@ -203,3 +203,25 @@ def test_one_thing_has_one_name_in_every_command() -> None:
     for path, command in EVERY:
         names = {name for param in command.params for name in param.opts}
         assert not names & other_names, path
+
+
+ASCII_ONLY = """
+import click
+from rich.console import Console
+from loading_bay.cli.commands import CommandLine
+@click.group(cls=CommandLine)
+def main(): pass
+@main.command()
+def work(): Console().print("Z\u00fcrich \u2026 38\u00a0% \u2713")
+main(["work"])
+"""
+
+
+def test_a_terminal_of_ascii_alone_shows_the_closest_letters() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", ASCII_ONLY], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == ("Zurich ... 38 % ?\n", "")

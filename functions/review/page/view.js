@@ -2,7 +2,7 @@
 // Shows the queue. Text from outside only ever becomes text.
 
 import { $, clean, element } from './dom.js';
-import { REASONS, ago, clock, label, percent, plural, title } from './words.js';
+import { ago, clock, label, percent, plural, REASONS, title } from './words.js';
 
 /** @typedef {import('./queue.js').Queue} Queue */
 
