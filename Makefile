@@ -20,8 +20,9 @@ demo: .venv/installed ## classify photos with the whole stack on this machine, a
 
 test: test-unit test-stack ## unit, integration and e2e tests
 
+# In the order of the files: the slowest file has few tests, and would begin last.
 test-unit: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 test-stack: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
