@@ -273,7 +273,7 @@ def under_faults(campaign: Campaign, aws: FaultyAws, endpoint: Endpoint) -> None
 
 
 def all_ended(bay: Bay) -> None:
-    wait_for(lambda: bay.running() == 0, 60 + PHOTOS / 4)
+    wait_for(lambda: bay.running() == 0, 150 + PHOTOS / 4)
 
 
 @pytest.fixture(scope="module", params=["troubled_bay", "express_bay"], ids=["standard", "express"])
