@@ -47,8 +47,8 @@ def test_seeds_are_averaged_and_the_record_has_each_of_them(staged: Path, tmp_pa
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["data_digest"] == "d"
     test = record["test"]
-    assert (test["whole photos"]["photos"], test["crops of them"]["photos"]) == (4, 6)
-    assert (test["small pictures"]["photos"], test["small pictures"]["outliers"]) == (20, 7)
+    assert (test["whole"]["photos"], test["crops"]["photos"]) == (4, 6)
+    assert (test["small"]["photos"], test["small"]["outliers"]) == (20, 7)
     assert test["several kinds accepted"]["of"] == 1
     assert record["settings"]["seeds"] == [1, 2]
     assert [(row["seed"], row["epoch"]) for row in record["history"]] == [(1, 1), (2, 1)]
