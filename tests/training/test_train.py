@@ -15,7 +15,7 @@ from loading_bay.model.dataset import Dataset, Photo
 from tests.training.pictures import NAMES, noise, scene, small
 from training.container import train
 from training.container.examples import Example, Origin, read_examples
-from training.container.looking import Model, Scores, Weights
+from training.container.looking import Model, Scores
 from training.container.network import EfficientNetLite0
 from training.container.settings import THRESHOLD, Settings
 from training.container.weighing import Looked, weigh
@@ -210,18 +210,19 @@ def test_answers_that_are_too_sure_are_weighed_less() -> None:
 
 
 def test_the_detector_is_believed_as_far_as_it_is_right() -> None:
-    """The classifier knows nothing here; the detector takes every photo for a bicycle."""
-    unknowing = np.zeros((200, 3))
-    bicycle = (0.8, 0.1)
+    """The classifier knows nothing here; the detector names a class of every photo."""
+    named: list[Scores | None] = [(0.8, 0.1), (0.1, 0.8)]
+    bicycle, motorcycle = named
 
-    right = weigh(looked(unknowing, [0] * 190 + [1] * 10, bicycle), None)
-    wrong = weigh(looked(unknowing, [0] * 100 + [1] * 100, bicycle), None)
+    def surest(right: int) -> float:
+        """Weigh a detector that is right about so many photos in a hundred of each class."""
+        scores = [bicycle] * right + [motorcycle] * (100 - right) + [motorcycle] * right + [bicycle] * (100 - right)
+        photos = [Example(b"", label, Origin("street", "s")) for label in [0] * 100 + [1] * 100]
+        seen = Looked(photos, np.zeros((200, 3)), scores)
+        return float(seen.probabilities(weigh(seen, None)).max())
 
-    def surest(weights: Weights) -> float:
-        return float(looked(unknowing[:1], [0], bicycle).probabilities(weights).max())
-
-    assert surest(right) > 0.85
-    assert surest(wrong) < 0.6
+    assert surest(95) > 0.85
+    assert surest(50) < 0.6
 
 
 def test_other_things_that_look_like_vehicles_make_the_model_less_sure() -> None:
