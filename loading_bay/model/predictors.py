@@ -4,6 +4,7 @@ import io
 import json
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,11 +68,11 @@ def load_model(path: Path) -> Model:
         raise UserError(f"{path} cannot be served: {error}") from error
 
 
-class _Predicting:
+class _Predicting(ABC):
     """The base of all predictors: a call returns the probabilities of `predict`."""
 
-    def predict(self, body: bytes) -> Prediction:
-        raise NotImplementedError
+    @abstractmethod
+    def predict(self, body: bytes) -> Prediction: ...
 
     def __call__(self, body: bytes) -> list[float]:
         return self.predict(body).probabilities

@@ -362,11 +362,12 @@ def test_a_decision_made_while_the_page_asks_for_photos_is_sent(bay: Bay, open_a
     page.keyboard.press("1")
     wait_for(partial(is_decided, bay, first))
     page.wait_for_function("() => document.body.dataset.photo.includes('asking/b.png')")
-    wait_for(lambda: page.evaluate("() => 0") or held)
+    wait_for(lambda: page.evaluate("() => 0") or held)  # a call lets the browser report its requests
 
     page.keyboard.press("2")
 
     wait_for(lambda: page.evaluate("() => 0") or is_decided(bay, second))
+    assert bay.outcome(second).vehicle == "motorcycle"
     for each in held:
         each.continue_()
 
