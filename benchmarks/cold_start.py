@@ -44,7 +44,7 @@ WITH_CLIENT = "import boto3\nclient = boto3.client({service!r})\n" + BARE
 WITH_SDK = """import sys
 sys.path.append({site!r})
 from sagemaker.core.serializers import IdentitySerializer
-from {function}.app import handler
+from {module} import handler
 """
 SETTINGS = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -215,16 +215,22 @@ def subjects(service: LambdaService, folder: Path) -> dict[str, partial[float]]:
     request["rawPath"] = request["requestContext"]["http"]["path"] = "/"
     request["requestContext"]["http"]["method"] = "GET"
     page = _package("Review", folder / "packages" / "review")
-    found["review"] = partial(service.cold_start, "functions.review.app.handler", request, [page])
+    found["review"] = partial(service.cold_start, _handler("Review"), request, [page])
     for name, logical in FUNCTIONS.items():
         package = _package(logical, folder / "packages" / name)
-        found[name] = partial(service.cold_start, f"{name}.app.handler", events[name], [package])
+        handler = _handler(logical)
+        found[name] = partial(service.cold_start, handler, events[name], [package])
         if site := _sdk_site():
             place = folder / f"{name}_sdk"
             place.mkdir()
-            (place / "with_sdk.py").write_text(WITH_SDK.format(site=str(site), function=name))
+            (place / "with_sdk.py").write_text(WITH_SDK.format(site=str(site), module=handler.removesuffix(".handler")))
             found[f"{name} SDK"] = partial(service.cold_start, "with_sdk.handler", events[name], [place, package])
     return found
+
+
+def _handler(logical: str) -> str:
+    """Return the handler of a function in the template."""
+    return str(read_template()["Resources"][f"{logical}Function"]["Properties"]["Handler"])
 
 
 def _package(logical: str, folder: Path) -> Path:
