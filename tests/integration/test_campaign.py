@@ -2,7 +2,7 @@
 
 Calls fail, including announcements; functions, executions and the whole local AWS are killed; Express executions run
 twice, restart and die; people decide, audit and correct, also while a decision is being announced; the table holds
-items that are no decisions; and RunAgain runs, all at once. RunAgain alone finishes the remaining photos.
+damaged items; and RunAgain runs, all at once. RunAgain alone finishes the remaining photos.
 `CAMPAIGN_PHOTOS` sets the number of photos. The local AWS has two limits: it never delivers to a dead-letter queue,
 and it loses running executions when it restarts, while AWS continues.
 """
@@ -44,7 +44,7 @@ PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
 IN_FLIGHT = 8
 LARGE_BYTES = 50 * 2**20
 BICYCLE, MOTORCYCLE, REVIEW, REJECTED = "ROUTED bicycle", "ROUTED motorcycle", "REVIEW", "REJECTED"
-# What people's decisions may meet: the local AWS may be restarting, and others may be faster.
+# The errors of people's decisions while the local AWS restarts, or if others are faster.
 REFUSED = (Conflict, InvalidAnswer, UnknownPhoto, ClientError, BotoCoreError)
 # Faults of Express executions, besides those of their calls.
 SHARES = {"twice": 0.1, "restart": 0.1, "dies": 0.05}
@@ -230,7 +230,7 @@ class People:
 
 @contextmanager
 def malformed_items(bay: Bay) -> Iterator[None]:
-    """Keep items that are no decisions in the queues of the table while the block runs."""
+    """Keep damaged items in the queues of the table while the block runs."""
     now = {"S": "2026-11-29T04:00:00.000Z"}
     parts: list[dict[str, Any]] = [
         {"status": {"S": "ROUTED?"}, "claimed_at": now},

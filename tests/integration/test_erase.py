@@ -52,7 +52,7 @@ def claims(bay: Bay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[st
 
 
 def fill(bay: Bay, driver: str) -> list[str]:
-    """Upload a photo that is routed and overwritten by itself, and one that a person decides and corrects."""
+    """Upload a photo twice that is routed, and one that a person decides and corrects."""
     sure = bay.upload(picture("red"), f"{driver}/sure.jpg")
     unsure = bay.upload(picture("grey"), f"{driver}/unsure.jpg")
     bay.outcome(sure)
