@@ -1,6 +1,7 @@
 """The command that reports on captured predictions and decisions."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -63,6 +64,13 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     return shares
 
 
+def _pattern(ctx: click.Context, param: click.Parameter, value: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if value is None else re.compile(value)
+    except re.error as error:
+        raise click.BadParameter(f"{value!r} is not a regular expression: {error}", ctx, param) from error
+
+
 def _template_classes() -> tuple[str, ...]:
     return tuple(parse_classes(parameter_default("VehicleClasses")))
 
@@ -97,6 +105,12 @@ def _template_threshold() -> float:
     callback=_shares,
     help="Expected share of each class, such as 0.7,0.3.  [default: the baseline's]",
 )
+@click.option(
+    "--group-by",
+    callback=_pattern,
+    metavar="REGEX",
+    help="Also show the errors by this part of the driver's name, such as '^([^-]+)-' for a depot, or '.+'.",
+)
 @click.option("--table", help="Name of the decisions table, for outcomes and latency.")
 @click.option(
     "--decisions",
@@ -126,6 +140,7 @@ def report(
     baseline: Path | None,
     no_baseline: bool,
     expected_shares: tuple[float, ...] | None,
+    group_by: re.Pattern[str] | None,
     table: str | None,
     decisions_file: Path | None,
     output: Path,
@@ -153,6 +168,7 @@ def report(
         monitored = Monitored.stack(find_stack(local, stack_name, region), window)
     baseline_file = None if no_baseline else baseline or monitored.baseline
     question = ask(monitored, window, classes, threshold, baseline_file, expected_shares)
+    question = replace(question, group_by=group_by)
     with progress_bar(Console(stderr=True)) as progress:
         figures = make_report(monitored.captures, output, question, monitored.decisions, cache, progress)
     if as_json:

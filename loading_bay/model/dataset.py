@@ -7,9 +7,10 @@ import pickle
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -67,12 +68,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Origin:
-    """An image's origin: the look of its source, the source, how the vehicle was cropped, and from which original."""
+    """An image's origin: the look of its source, the source, how the vehicle was cropped, and from which original.
+
+    `weight` is the number of photos of this source that the image stands for, as it was drawn from so many.
+    """
 
     look: str = "own"
     source: str = "own"
     scale: str = "whole"
     original: str = ""
+    weight: float = 1.0
 
     @property
     def group(self) -> str:
@@ -130,7 +135,8 @@ class Photo:
 
 def encoded(image: Image.Image, origin: Origin, vehicles: Sequence[Vehicle] = (), *, lossless: bool = False) -> bytes:
     """Return an RGB image as a photo's file, which also holds the photo's origin and vehicles."""
-    content = asdict(origin) | {"vehicles": [[each.label, *(round(edge, 1) for edge in each.box)] for each in vehicles]}
+    origins = {name: value for name, value in asdict(origin).items() if (name, value) != ("weight", 1.0)}
+    content = origins | {"vehicles": [[each.label, *(round(edge, 1) for edge in each.box)] for each in vehicles]}
     text = json.dumps(content, separators=(",", ":"))
     file = io.BytesIO()
     if lossless:
@@ -285,17 +291,19 @@ def _cifar_file(pixels: Pixels) -> bytes:
     return encoded(Image.fromarray(np.ascontiguousarray(pixels)), CIFAR, lossless=True)
 
 
-def read_folder(folder: Path, class_names: Sequence[str]) -> Source:
+def read_folder(
+    folder: Path, class_names: Sequence[str], weights: Mapping[str, float] = MappingProxyType({})
+) -> Source:
     """Read photos from `<folder>/<class>/*.jpg`; folders with other names hold outliers, `several` photos of several.
 
     Photos of any size are turned upright and reduced, as the pipeline does it. The first, third, … outlier in sorted
-    order is for the test.
+    order is for the test. `weights` are those of some files, by name, which count more than 1.
 
     Raises:
         UserError: the folder or a wanted class is missing or empty, or a photo cannot be read.
 
     """
-    photos = _class_folders(folder)
+    photos = _class_folders(folder, weights)
     _require_classes(class_names, sorted({photo.label for photo in photos}), folder)
     wanted = set(class_names)
     outliers = [photo for photo in photos if photo.label not in {*wanted, SEVERAL}]
@@ -318,7 +326,7 @@ def with_outliers(source: Source, folder: Path) -> Source:
         UserError: the folder is missing or empty, or a photo cannot be read.
 
     """
-    photos = _class_folders(folder)
+    photos = _class_folders(folder, {})
     return replace(
         source,
         outliers=[*source.outliers, *photos[1::2]],
@@ -367,13 +375,13 @@ def limit_outliers(source: Source, limit: int, seed: int) -> Source:
     return replace(source, outliers=some(source.outliers), test_outliers=some(source.test_outliers))
 
 
-def _class_folders(folder: Path) -> list[Photo]:
+def _class_folders(folder: Path, weights: Mapping[str, float]) -> list[Photo]:
     """Read every photo of every folder in a folder, in sorted order."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give one that holds a folder of photos per class")
     labels = sorted(child.name for child in folder.iterdir() if child.is_dir())
     with Decoder(max_pixels=MAX_PIXELS) as decoder:
-        photos = [photo for label in labels for photo in _folder_photos(decoder, folder / label, label)]
+        photos = [photo for label in labels for photo in _folder_photos(decoder, folder / label, label, weights)]
     if not photos:
         raise UserError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
     return photos
@@ -384,12 +392,12 @@ def _joint_digest(source: Source, more: list[Photo]) -> str:
     return f"sha256:{hashlib.sha256(both.encode()).hexdigest()}"
 
 
-def _folder_photos(decoder: Decoder, folder: Path, label: str) -> list[Photo]:
+def _folder_photos(decoder: Decoder, folder: Path, label: str, weights: Mapping[str, float]) -> list[Photo]:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    return [_read_photo(decoder, path, label) for path in files]
+    return [_read_photo(decoder, path, label, weights.get(path.name, 1.0)) for path in files]
 
 
-def _read_photo(decoder: Decoder, path: Path, label: str) -> Photo:
+def _read_photo(decoder: Decoder, path: Path, label: str, weight: float) -> Photo:
     if not path.is_file():
         raise UserError(f"{path} is not a regular file; take it away")
     if path.stat().st_size > LARGEST_PHOTO:
@@ -399,7 +407,7 @@ def _read_photo(decoder: Decoder, path: Path, label: str) -> Photo:
     except (OSError, PhotoTooLarge, UnreadablePhoto, DecoderFailed) as error:
         raise UserError(f"{path} cannot be read: {error}; mend it or take it away") from error
     small = max(photo.width, photo.height) < SMALL_SIDE
-    origin = Origin("small" if small else "own", "own")
+    origin = Origin("small" if small else "own", "own", weight=weight)
     return Photo(path.name, label, encoded(photo.image, origin, lossless=small), origin)
 
 

@@ -3,9 +3,9 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,11 @@ from .dataset import PHOTO_SUFFIXES, Photo, photos_digest, read_folder
 
 FETCHES_AT_ONCE = 16
 LABEL = re.compile(r"[a-z0-9_-]{1,32}", re.ASCII)  # as the template names classes
-FETCHED, AUDITED = ".fetched", ".audited"  # in a folder of labels: which files were fetched, which of them are audits
+# In a folder of labels: the files that were fetched; and of the audits among them, the share that was audited, a space,
+# and the file.
+FETCHED, AUDITED = ".fetched", ".audited"
+# An audited photo stands for this many at most: more would let a few of them be learned by heart.
+LARGEST_WEIGHT = 20
 CLAIM = 36  # characters; the name of a label begins with it
 
 
@@ -25,14 +29,15 @@ CLAIM = 36  # characters; the name of a label begins with it
 class Labels:
     """Reviewed photos of the classes and of other things, each either learned or held out to judge models by.
 
-    `audited` are the names of those that were chosen at random among the photos that the model was sure of.
+    `audited` are the names of those that were chosen at random among the photos that the model was sure of, with the
+    share of such photos that was audited at the time.
     """
 
     learned: list[Photo]
     held_out: list[Photo]
     learned_outliers: list[Photo]
     held_out_outliers: list[Photo]
-    audited: frozenset[str] = frozenset()
+    audited: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -49,28 +54,32 @@ class Labels:
 def read_labels(folder: Path, class_names: Sequence[str]) -> Labels:
     """Read `<folder>/<class>/*`; folders of other names hold other things.
 
+    A photo that the model was unsure of was sure to be seen and weighs 1; an audited one weighs 1 / its audited share.
+
     Raises:
         UserError: the folder or a class is missing or empty, or a photo cannot be read.
     """
-    source = read_folder(folder, class_names)
+    audited = {path.name: share for path, share in _audited(folder).items()}
+    weights = {name: min(1 / share, LARGEST_WEIGHT) for name, share in audited.items()}
+    source = read_folder(folder, class_names, weights)
     outliers = [*source.outliers, *source.test_outliers]
     return Labels(
         learned=[photo for photo in source.train if not is_held_out(photo)],
         held_out=[photo for photo in source.train if is_held_out(photo)],
         learned_outliers=[photo for photo in outliers if not is_held_out(photo)],
         held_out_outliers=[photo for photo in outliers if is_held_out(photo)],
-        audited=frozenset(path.name for path in _listed(folder, AUDITED)),
+        audited=audited,
     )
 
 
-def _listed(folder: Path, name: str) -> set[Path]:
-    """Return the files of a folder that one of its lists names; none if there is no such list."""
-    file = folder / name
-    return {folder / line for line in file.read_text().splitlines()} if file.exists() else set()
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
 
 
-def _list(folder: Path, name: str, paths: Collection[Path]) -> None:
-    (folder / name).write_text("".join(f"{path.relative_to(folder)}\n" for path in sorted(paths)))
+def _audited(folder: Path) -> dict[Path, float]:
+    """Return the audits in a folder, with the share that was audited."""
+    parts = (line.partition(" ") for line in _lines(folder / AUDITED))
+    return {folder / name: float(share) for share, _, name in parts}
 
 
 def is_held_out(photo: Photo) -> bool:
@@ -110,21 +119,25 @@ def fetch(s3: Any, labels: Address, folder: Path, named: Collection[str] | None 
                 kind = suffix if suffix in PHOTO_SUFFIXES else ".photo"  # the content tells the format
                 wanted[folder / label / f"{identity}{kind}"] = item["Key"]
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in _listed(folder, FETCHED) - set(wanted):
+    for stale in {folder / line for line in _lines(folder / FETCHED)} - set(wanted):
         stale.unlink(missing_ok=True)
-    _list(folder, FETCHED, wanted)
+    (folder / FETCHED).write_text("".join(f"{path.relative_to(folder)}\n" for path in sorted(wanted)))
     missing = [path for path in wanted if not path.exists()]
 
-    def is_audit(path: Path) -> bool:
-        """Fetch a label, and return whether AnnounceReview kept it for an audit."""
+    def share_of(path: Path) -> float | None:
+        """Fetch a label, and return the share that AnnounceReview noted of an audit."""
         answer = s3.get_object(Bucket=labels.bucket, Key=wanted[path])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(answer["Body"].read())
-        return bool(answer["Metadata"].get("chosen") == "audit")
+        share = answer["Metadata"].get("audit-share")
+        return float(share) if share else None
 
     with explained(f"fetch labels from {labels}"), ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        audits = {path for path, found in zip(missing, pool.map(is_audit, missing), strict=True) if found}
-    _list(folder, AUDITED, (_listed(folder, AUDITED) | audits) & set(wanted))
+        shares = _audited(folder) | {
+            path: share for path, share in zip(missing, pool.map(share_of, missing), strict=True) if share
+        }
+    known = [f"{share} {path.relative_to(folder)}\n" for path, share in sorted(shares.items()) if path in wanted]
+    (folder / AUDITED).write_text("".join(known))
     if not wanted:
         raise UserError(f"there are no labels in {labels} yet: people make them by deciding photos in review")
     return len(wanted), left_out

@@ -40,7 +40,9 @@ def _validates(photo: Photo) -> bool:
 
 
 def judged(champion: Path, challenger: Path, staged: Path, labels: Labels, threshold: float) -> list[Comparison]:
-    """Compare two model files on the test and on the labels that are held out; of these, also on the audited alone.
+    """Compare two model files on the test, and on the labels that are held out: the reviewed and the audited apart.
+
+    The audited ones were drawn from all photos that the model in service was sure of, the reviewed ones from the rest.
 
     Raises:
         UserError: one of them cannot be served, or has other classes.
@@ -58,8 +60,12 @@ def judged(champion: Path, challenger: Path, staged: Path, labels: Labels, thres
             onnx_predictor(model), names, labels.held_out, labels.held_out_outliers, str(model), Path("people's labels")
         )
 
-    sets = {"test": both(on_test), "held-out labels": both(on_labels)}
-    if any(photo.name in labels.audited for photo in labels.held_out):
-        old, new = (each.chosen(lambda photo: photo.name in labels.audited) for each in sets["held-out labels"])
-        sets["held-out audits"] = old, new
-    return compare(sets, threshold)
+    sets = {"test": both(on_test)}
+    old, new = both(on_labels)
+    audited = labels.audited.keys()
+    parts = {
+        "held-out reviews": lambda photo: photo.name not in audited,
+        "held-out audits": lambda photo: photo.name in audited,
+    }
+    sets |= {name: (old.chosen(part), new.chosen(part)) for name, part in parts.items()}
+    return compare({name: pair for name, pair in sets.items() if pair[0].photos}, threshold)

@@ -1,5 +1,6 @@
 """Every figure on the page, as stored in metrics.json."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ MOST_TIME_BINS = 60
 RECORDS_A_BIN = 15
 # With fewer audits, the report is silent about the errors: none in 30 still allows one in nine.
 ENOUGH_AUDITS = 30
+# The page lists the groups of drivers with the most audits.
+MOST_GROUPS = 40
 # Readable steps of a time axis: name, NumPy unit, and approximate length.
 _STEPS = (
     ("1m", "m", timedelta(minutes=1)),
@@ -120,13 +123,22 @@ class ErrorBin(msgspec.Struct, frozen=True):
     wrong: Share
 
 
+class GroupErrors(msgspec.Struct, frozen=True):
+    """The share of wrong answers among the accepted photos of a group of drivers, and the share that was accepted."""
+
+    is_enough: bool
+    wrong: Share
+    coverage: Share
+
+
 class AuditFigures(msgspec.Struct, frozen=True):
     """How often the model was wrong among the photos that it accepted, estimated from those that people audited.
 
     `since` is when the present share of photos began to be audited; earlier photos are left out. `accepted` counts the
     photos that the estimate is about, and `waiting` those that were chosen and not audited yet. `is_enough` tells
-    whether there are enough audits to judge by. `by_class` is by the
-    model's answer. `claims` are those of the photos on which people disagreed.
+    whether there are enough audits to judge by. `by_class` is by the model's answer, `by_group` by the part of the
+    driver's name that the question asked for, where there are audits; "" stands for all other drivers. `claims` are
+    those of the photos on which people disagreed.
     """
 
     since: datetime
@@ -136,6 +148,7 @@ class AuditFigures(msgspec.Struct, frozen=True):
     wrong: Share
     coverage: Share
     by_class: dict[str, Share]
+    by_group: dict[str, GroupErrors]
     step: str
     over_time: list[ErrorBin]
     claims: list[str]
@@ -199,7 +212,8 @@ class Figures(msgspec.Struct, frozen=True):
 class Question:
     """The question that a report answers: the window, classes and threshold, and the baseline to compare with.
 
-    `expected_shares` are the expected class shares among the photos, by default those of the baseline.
+    `expected_shares` are the expected class shares among the photos, by default those of the baseline. `group_by` finds
+    the part of a driver's name that names the driver's group: its first pair of parentheses, else all of it.
     """
 
     window: Window
@@ -208,6 +222,7 @@ class Question:
     baseline: Baseline | None = None
     baseline_name: str | None = None
     expected_shares: Sequence[float] | None = None
+    group_by: re.Pattern[str] | None = None
 
 
 def measure(
@@ -267,7 +282,7 @@ def measure(
         checks=checks,
         baseline=question.baseline_name,
         baseline_below_threshold=float((before.max(axis=1) < threshold).mean()) if before is not None else None,
-        decisions=_decisions(*decisions, names) if decisions is not None else None,
+        decisions=_decisions(*decisions, names, question.group_by) if decisions is not None else None,
     )
 
 
@@ -290,7 +305,12 @@ def _variants(predictions: Predictions, threshold: float) -> list[VariantFigures
     ]
 
 
-def _decisions(found: list[Decision], skipped: list[SkippedDecision], class_names: Sequence[str]) -> DecisionFigures:
+def _decisions(
+    found: list[Decision],
+    skipped: list[SkippedDecision],
+    class_names: Sequence[str],
+    group_by: re.Pattern[str] | None,
+) -> DecisionFigures:
     counts = Counter(each.status for each in found)
     decided = [each for each in found if each.status != "CLAIMED"]
     classified = [each for each in found if each.status in {"ROUTED", "REVIEW"} or each.reviewed_by is not None]
@@ -301,7 +321,7 @@ def _decisions(found: list[Decision], skipped: list[SkippedDecision], class_name
         counts={status: counts[status] for status in STATUSES},
         review_rate=share(sum(each.went_to_a_person for each in classified), len(classified)) if classified else None,
         agreement=_agreement(found, class_names),
-        audit=measure_audit(classified),
+        audit=measure_audit(classified, group_by),
         oldest_in_review=min((each.claimed_at for each in found if each.status == "REVIEW"), default=None),
         step=step,
         over_time=_outcomes(found, step),
@@ -345,7 +365,7 @@ def _agreement(found: list[Decision], class_names: Sequence[str]) -> Agreement |
     )
 
 
-def measure_audit(classified: Sequence[Decision]) -> AuditFigures | None:
+def measure_audit(classified: Sequence[Decision], group_by: re.Pattern[str] | None = None) -> AuditFigures | None:
     """Return how often the model was wrong, from classified photos in order of their claims; None without audits."""
     chosen = [each for each in classified if each.audit_share is not None]
     if not chosen:
@@ -370,6 +390,7 @@ def measure_audit(classified: Sequence[Decision]) -> AuditFigures | None:
         wrong=wrong.get("", sampled_share(0, 0, len(accepted))),
         coverage=share(len(accepted), len(recent)),
         by_class=_wrong(audited, accepted, lambda each: each.guess),
+        by_group=_by_group(audited, accepted, recent, group_by) if group_by else {},
         step=step,
         over_time=[
             ErrorBin(utc(starts[k]), each)
@@ -377,6 +398,22 @@ def measure_audit(classified: Sequence[Decision]) -> AuditFigures | None:
         ],
         claims=[each.claim for each in audited if each.is_wrong and each.claim],
     )
+
+
+def _by_group(
+    audited: Sequence[Decision], accepted: Sequence[Decision], recent: Sequence[Decision], group_by: re.Pattern[str]
+) -> dict[str, GroupErrors]:
+    def group(decision: Decision) -> str:
+        found = group_by.search(decision.driver or "")
+        return found[min(group_by.groups, 1)] or "" if found else ""
+
+    sure, photos = Counter(map(group, accepted)), Counter(map(group, recent))
+    errors = _wrong(audited, accepted, group)
+    most = sorted(errors, key=lambda name: errors[name].of, reverse=True)[:MOST_GROUPS]
+    return {
+        name: GroupErrors(errors[name].of >= ENOUGH_AUDITS, errors[name], share(sure[name], photos[name]))
+        for name in sorted(most)
+    }
 
 
 def _wrong(

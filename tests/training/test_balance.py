@@ -55,6 +55,20 @@ def test_small_sources_of_a_look_are_neither_ignored_nor_memorised() -> None:
     assert weights[400:].sum().item() == pytest.approx(2 / (2 + 20))
 
 
+def test_an_audited_photo_is_drawn_and_counted_as_the_photos_that_it_stands_for() -> None:
+    reviewed, audited = Origin("own", "own"), Origin("own", "own", weight=10.0)
+    mixed = [STREET] * 50 + [reviewed] * 20 + [audited] * 5
+
+    drawn = draw_weights(mixed)
+    counted = validation_weights([Example(b"", 0, origin) for origin in mixed])
+
+    for weights in (drawn, counted):
+        assert weights[70].item() == pytest.approx(10 * weights[50].item())
+    # The share of the look stays as it is without audits.
+    assert drawn[50:].sum().item() == pytest.approx(0.4 / 0.85)
+    assert counted[50:].sum().item() == pytest.approx(0.4 / 0.85)
+
+
 def test_validation_counts_classes_alike_and_no_single_photo_for_a_whole_look() -> None:
     parts = [(0, SMALL, 40), (0, STREET, 1), (1, SMALL, 10), (1, STREET, 10)]
     found = [Example(b"", label, origin) for label, origin, count in parts for _ in range(count)]

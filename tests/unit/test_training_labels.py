@@ -12,8 +12,8 @@ from moto import mock_aws
 from PIL import Image
 
 from loading_bay.model import staging
-from loading_bay.model.dataset import Dataset, Origin, Photo, encoded
-from loading_bay.model.labels import Labels, fetch, read_labels
+from loading_bay.model.dataset import Dataset, Origin, Photo, encoded, read_photo
+from loading_bay.model.labels import LARGEST_WEIGHT, Labels, fetch, read_labels
 from loading_bay.model.retraining import joined
 from loading_bay.stack.addresses import Address
 from loading_bay.stack.errors import UserError
@@ -116,8 +116,8 @@ def test_a_photo_whose_label_is_corrected_keeps_its_name(s3: Any, tmp_path: Path
 
 
 def test_fetched_labels_tell_audits_from_reviews(s3: Any, tmp_path: Path) -> None:
-    for k, chosen in enumerate(["audit", "review", "audit"]):
-        body, metadata = png(k), {"chosen": chosen}
+    for k, share in enumerate(["0.02", None, "0.5"]):
+        body, metadata = png(k), {"chosen": "audit", "audit-share": share} if share else {"chosen": "review"}
         s3.put_object(Bucket="inbox", Key=f"labels/{NAMES[k % 2]}/claim-{k}", Body=body, Metadata=metadata)
     s3.put_object(Bucket="inbox", Key="labels/motorcycle/claim-of-an-earlier-version", Body=png(3))
     fetch(s3, LABELS, tmp_path)
@@ -126,8 +126,13 @@ def test_fetched_labels_tell_audits_from_reviews(s3: Any, tmp_path: Path) -> Non
     fetch(s3, LABELS, tmp_path)
     later = read_labels(tmp_path, NAMES)
 
-    assert {photo.label for photo in [*found.learned, *found.held_out] if photo.name in found.audited} == {"bicycle"}
-    assert (len(found.audited), len(later.audited)) == (2, 1)
+    photos = [*found.learned, *found.held_out]
+    assert {photo.label for photo in photos if photo.name in found.audited} == {"bicycle"}
+    assert sorted(found.audited.values()) == [0.02, 0.5]
+    assert list(later.audited.values()) == [0.02]
+    # Half of the accepted photos were seen, so each counts for two; one in fifty counts for no more than the bound.
+    assert sorted(photo.origin.weight for photo in photos) == [1, 1, 2, LARGEST_WEIGHT]
+    assert sorted(read_photo("", "", photo.data).origin.weight for photo in photos) == [1, 1, 2, LARGEST_WEIGHT]
 
 
 def test_a_bucket_without_labels_says_how_they_are_made(s3: Any, tmp_path: Path) -> None:

@@ -92,23 +92,25 @@ def test_the_new_model_is_measured_on_the_test_split_and_on_held_out_labels(
 
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "retrained/comparison.json").read_text())
-    assert [each["photos"] for each in found["sets"]] == ["test", "held-out labels"]
+    assert [each["photos"] for each in found["sets"]] == ["test", "held-out reviews"]
     assert found["verdict"] == "no difference shown"
     learned = {path.stem for path in (tmp_path / "retrained/staged/train/bicycle").iterdir()}
     assert found["sets"][1]["new"]["photos"] + len(learned) > 30
-    assert "Held-out labels" in (tmp_path / "retrained/comparison.html").read_text()
+    assert "Held-out reviews" in (tmp_path / "retrained/comparison.html").read_text()
 
 
-def test_the_new_model_is_also_measured_on_the_audits_alone(arguments: list[str], tmp_path: Path) -> None:
-    audited = next(iter(read_labels(tmp_path / "labels", ["bicycle", "motorcycle"]).held_out))
-    (tmp_path / "labels/.audited").write_text(f"{audited.label}/{audited.name}\n")
+def test_the_new_model_is_measured_on_audits_and_on_reviews_apart(arguments: list[str], tmp_path: Path) -> None:
+    held_out = read_labels(tmp_path / "labels", ["bicycle", "motorcycle"]).held_out
+    audited = held_out[0]
+    (tmp_path / "labels/.audited").write_text(f"0.1 {audited.label}/{audited.name}\n")
 
     result = run(*arguments)
 
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "retrained/comparison.json").read_text())
-    assert [each["photos"] for each in found["sets"]] == ["test", "held-out labels", "held-out audits"]
-    assert 0 < found["sets"][2]["new"]["photos"] < found["sets"][1]["new"]["photos"]
+    assert [each["photos"] for each in found["sets"]] == ["test", "held-out reviews", "held-out audits"]
+    counts = [each["new"]["photos"] for each in found["sets"][1:]]
+    assert (sum(counts), counts[1]) == (len(held_out), sum(photo.name == audited.name for photo in held_out))
 
 
 DEPLOY = ["deploy", "--endpoint", "bay", "--image", "image", "--bucket", "photos", "--role", ROLE, "--yes"]

@@ -31,11 +31,15 @@ UNSURE = "unsure"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a staged photo comes from: how its source looks, the source, and which part of an original it is."""
+    """Where a staged photo comes from: how its source looks, the source, and which part of an original it is.
+
+    `weight` is the number of photos of its source that it stands for.
+    """
 
     look: str = ""
     source: str = ""
     scale: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def _read(file: Path, label: int, class_names: Sequence[str]) -> Example:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             content = json.loads(image.info.get("staged") or image.info.get("comment") or "null")
         boxes = [(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in content["vehicles"]]
-        origin = Origin(content["look"], content["source"], content["scale"])
+        origin = Origin(content["look"], content["source"], content["scale"], content.get("weight", 1.0))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise click.ClickException(f"{file} does not say where it comes from: stage the data set first") from error
     return Example(
@@ -115,9 +119,13 @@ def draw_weights(origins: Sequence[Origin]) -> Tensor:
     """Return how likely each photo is drawn [N], summing to 1.
 
     A look has the same share however many photos it has. Within a look, a source counts as the square root of its
-    number of photos: a small source is neither drowned by a large one nor learned by heart.
+    number of photos: a small source is neither drowned by a large one nor learned by heart. Within a source, the photos
+    are drawn by their weights.
     """
     sources = Counter((origin.look, origin.source) for origin in origins)
+    totals: dict[tuple[str, str], float] = {}
+    for origin in origins:
+        totals[origin.look, origin.source] = totals.get((origin.look, origin.source), 0.0) + origin.weight
     roots: dict[str, float] = {}
     for (look, _), count in sources.items():
         roots[look] = roots.get(look, 0.0) + math.sqrt(count)
@@ -125,7 +133,8 @@ def draw_weights(origins: Sequence[Origin]) -> Tensor:
         [
             LOOK_SHARES.get(origin.look, OWN_SHARE)
             / roots[origin.look]
-            / math.sqrt(sources[origin.look, origin.source])
+            * math.sqrt(sources[origin.look, origin.source])
+            * (origin.weight / totals[origin.look, origin.source])
             for origin in origins
         ],
         dtype=torch.float64,
@@ -134,12 +143,20 @@ def draw_weights(origins: Sequence[Origin]) -> Tensor:
 
 
 def validation_weights(examples: Sequence[Example]) -> Tensor:
-    """Return how much each validation photo counts [N], summing to 1: classes alike, looks by their shares."""
+    """Return how much each validation photo counts [N], summing to 1: classes alike, looks by their shares.
+
+    Within a look of a class, the photos count by their weights.
+    """
     looks = Counter((example.label, example.origin.look) for example in examples)
+    totals: dict[tuple[int, str], float] = {}
+    for example in examples:
+        place = example.label, example.origin.look
+        totals[place] = totals.get(place, 0.0) + example.origin.weight
     weights = torch.tensor(
         [
             LOOK_SHARES.get(example.origin.look, OWN_SHARE)
-            / max(looks[example.label, example.origin.look], ENOUGH_TO_COUNT)
+            * min(looks[example.label, example.origin.look] / ENOUGH_TO_COUNT, 1)
+            * (example.origin.weight / totals[example.label, example.origin.look])
             for example in examples
         ],
         dtype=torch.float64,
