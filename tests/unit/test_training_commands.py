@@ -145,7 +145,7 @@ def test_the_real_archive_is_staged(tmp_path: Path) -> None:
         (["--recipe", "builtin", "--bucket", "photos"], "give --role"),
         (["--recipe", "builtin", "--bucket", "photos", "--role", "trainer"], "is not a role ARN"),
         (["--recipe", "bundled", "--seeds", "one"], "is not a list of seeds"),
-        ([], "Missing option '--recipe'"),
+        (["--recipe", "builtin", "--quick"], "--quick trains the bundled recipe on this machine"),
     ],
 )
 def test_a_missing_input_of_train_is_one_line(staged: Path, arguments: list[str], message: str) -> None:
