@@ -94,6 +94,16 @@ def test_own_photos_are_staged_and_uploaded_once(account: Any, photos: Path, tmp
     assert "loading-bay/dataset/train.lst" in keys
 
 
+def test_the_archive_may_be_named_in_the_environment(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIFAR100_ARCHIVE", "/nonexistent/a.tar.gz")
+    output = ["--output", str(tmp_path / "staged")]
+
+    assert "/nonexistent/a.tar.gz does not exist" in said(run("stage", *output))
+    assert run("stage", "--folder", str(photos), *output).exit_code == 0
+
+
 def test_an_archive_with_another_checksum_gives_a_warning_and_is_used_if_valid(tmp_path: Path) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(b"something else")
