@@ -68,10 +68,10 @@ proof: setup .tools/node/installed ## definitions, expressions and permissions a
 scan: setup .tools/scan/installed ## scanners of template, code and dependencies
 	.ci/scan
 
-sbom: .tools/scan/installed ## bills of materials (CycloneDX) in .local/sbom
+sbom: .tools/sbom/installed ## bills of materials (CycloneDX) in .local/sbom
 	@mkdir -p .local/sbom
 	for lock in functions/*/requirements.txt requirements/lock.txt; do \
-		.tools/scan/bin/cyclonedx-py requirements $$lock --output-reproducible --of JSON \
+		.tools/sbom/bin/cyclonedx-py requirements $$lock --output-reproducible --of JSON \
 			--outfile .local/sbom/$$(basename $$(dirname $$lock)).json; \
 	done
 
@@ -150,6 +150,10 @@ $(UV): requirements/uv.txt | .venv/bin/python
 
 .tools/scan/installed: requirements/scan.txt $(UV)
 	$(call install_tools,.tools/scan,$<)
+
+# checkov holds back a library of cyclonedx-bom.
+.tools/sbom/installed: requirements/sbom.txt $(UV)
+	$(call install_tools,.tools/sbom,$<)
 
 .tools/node/installed: requirements/node/package-lock.json
 	@echo "installing requirements/node into .tools/node …"

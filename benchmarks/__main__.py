@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from loading_bay.cli.commands import CommandLine
+from loading_bay.cli.local import unwinding_at_signals
 
 from . import cost, simulation
 from .document import stale_pages, written
@@ -34,7 +35,8 @@ def run(names: tuple[str, ...], runs: int, keep: bool) -> None:
     """Run the named benchmarks, or all."""
     for name in names or NAMES:
         measure = cast(Callable[[int], Result], import_module(f"benchmarks.{name}").run)
-        with messages.status(f"{name} …"):
+        # The servers that a benchmark starts end with it, also at SIGTERM.
+        with messages.status(f"{name} …"), unwinding_at_signals():
             result = measure(runs)
         show(result, console)
         if keep:

@@ -14,6 +14,7 @@ import threading
 import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -197,7 +198,7 @@ def run(runs: int) -> Result:
     rows.append(Row("review, the page", "ms", found["review"], None, limit, "", None))
     remarks = [f"bare client {found['bare']} ms ({found['bare'].spread()})"]
     if not _sdk_site():
-        remarks.append("the sagemaker SDK is not installed in .venv-training, so its baseline was skipped")
+        remarks.append("the SageMaker SDK is not installed (make setup-training), so its baseline was skipped")
     return Result("cold_start", "Cold start: fresh process to first answer", rows, before, remarks)
 
 
@@ -243,10 +244,9 @@ def _package(logical: str, folder: Path) -> Path:
 
 
 def _sdk_site() -> Path | None:
-    """Return the packages of the training environment, if it has the SDK and wheels for this Python."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = ROOT / ".venv-training" / "lib" / version / "site-packages"
-    return site if (site / "sagemaker" / "core").exists() else None
+    """Return the folder of packages that holds the SDK, if it is installed."""
+    found = find_spec("sagemaker")
+    return Path(next(iter(found.submodule_search_locations or []))).parent if found else None
 
 
 def _row(function: str, found: dict[str, Figure]) -> Row:

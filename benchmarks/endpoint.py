@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def run(runs: int) -> Result:
     before = machine.load()
     rounds, body = max(1, runs // 3), picture()
     cores = sorted(os.sched_getaffinity(0))
-    eager = Figure.of([_eager() for _ in range(rounds)]) if _trained_here() else None
+    eager = Figure.of([_eager() for _ in range(rounds)]) if find_spec("torch") else None
     rows: list[Row] = []
     for count in (1, 2)[: len(cores)]:
         # With one core for the server, the clients get the other core; otherwise they share.
@@ -90,7 +91,7 @@ def run(runs: int) -> Result:
         rows += _rows(f"{count} core{'s' if count > 1 else ''}", seen, direct, eager)
     remarks = ["with two cores, server and clients share them, so images/s includes the clients' work"]
     if not eager:
-        remarks.append("PyTorch is not installed in .venv-training, so its baseline was skipped")
+        remarks.append("PyTorch is not installed (make setup-training), so its baseline was skipped")
     return Result("endpoint", "Endpoint: the container's server", rows, before, remarks)
 
 
@@ -202,13 +203,9 @@ def call_directly(threads: int) -> Load:
     return Load.of(latencies, time.perf_counter() - started, time.process_time() - cpu)
 
 
-def _trained_here() -> bool:
-    return (ROOT / ".venv-training" / "bin" / "python").exists()
-
-
 def _eager() -> float:
     """Return the median time per image in PyTorch on one thread (ms)."""
-    command = [str(ROOT / ".venv-training" / "bin" / "python"), "-c", EAGER]
+    command = [sys.executable, "-c", EAGER]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
 

@@ -1,5 +1,6 @@
 """The bundled recipe on this machine: train several seeds, average them, and measure all on the test."""
 
+import math
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.template import ROOT
-from training.container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, seeds_text
+from training.container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, Settings, seeds_text
 
 from . import records
 from .evaluation import main_figures
@@ -21,8 +22,10 @@ from .measurement import Measured, Sets, measure_sets
 from .predictors import onnx_predictor
 from .staging import DETECTOR_FOLDER, OUTLIER_FOLDERS, SEVERAL_FOLDERS, Manifest, read_manifest
 
-# A line of progress counts the detector's steps or a seed's epochs.
-EPOCH_LINE = re.compile(r"(detector|seed=(\d+)) (?:step|epoch)=(\d+)/(\d+) ")
+# A line of progress counts the steps of the detector or of a seed; at the end of an epoch it has figures.
+STEP_LINE = re.compile(r"(?:detector|seed=(\d+)) step=(\d+)/(\d+) (.*?) ?seconds=\d+$")
+# A quick look: steps in an epoch at most, the detector's steps, the squares' side, and the decay of the average.
+QUICK_STEPS, QUICK_DETECTOR_STEPS, QUICK_SIDE, QUICK_DECAY = 15, 20, 128, 0.9
 # The allocator keeps the memory that a step frees for the next step, which saves a third of the time. Waiting threads
 # sleep: this costs nothing on an idle machine, and halves the time of a step on a busy one.
 TRAINING_ENVIRONMENT = {
@@ -34,8 +37,8 @@ TRAINING_ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """The progress of one part: steps or epochs done, of how many, and the figures; `seed` 0 is the detector."""
+class Step:
+    """The progress of one part: steps done, of how many, and the figures, if any; `seed` 0 is the detector."""
 
     seed: int
     number: int
@@ -43,7 +46,7 @@ class Epoch:
     figures: str
 
 
-Progress = Callable[[Epoch], None]
+Progress = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def train(
         out: gets model.onnx, record.json, baseline.json and, with several seeds, a folder `seed-N` for each.
         seeds: one model is trained for each; a single one is not averaged.
         options: passed on to container/train.py.
-        progress: called with every epoch.
+        progress: called every few steps.
 
     Raises:
         UserError: nothing is staged, PyTorch is missing, or the run failed; the message is its last line.
@@ -101,6 +104,18 @@ def train(
     alone = [_trained(out / f"seed-{seed}", staged) for seed in seeds] if len(seeds) > 1 else [made]
     records.write(out / RECORD_FILE, complete_record(made, alone))
     return made, alone
+
+
+def quick_options(manifest: Manifest) -> list[str]:
+    """Return container/train.py's options for a quick look: minutes on two cores.
+
+    An epoch sees as many squares as there are photos, up to a limit. The average follows the few steps sooner.
+    """
+    steps = min(QUICK_STEPS, math.ceil(manifest.counts["train"] / Settings.vehicles_per_batch))
+    return [
+        *("--steps-per-epoch", str(steps), "--detector-steps", str(QUICK_DETECTOR_STEPS)),
+        *("--square-side", str(QUICK_SIDE), "--average-decay", str(QUICK_DECAY)),
+    ]
 
 
 def arguments(staged: Path, manifest: Manifest) -> list[str]:
@@ -126,9 +141,9 @@ def _run(command: Sequence[str], progress: Progress) -> None:
         try:
             for line in process.stdout or ():
                 lines.append(line.strip() or lines[-1])
-                if found := EPOCH_LINE.match(line):
-                    seed, number, of = (int(each or 0) for each in found.groups()[1:])
-                    progress(Epoch(seed, number, of, line[found.end() :].strip()))
+                if found := STEP_LINE.match(line):
+                    seed, number, of = (int(each or 0) for each in found.groups()[:3])
+                    progress(Step(seed, number, of, found[4]))
         except BaseException:
             process.terminate()
             raise

@@ -38,10 +38,12 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_seeds_are_averaged_and_the_record_has_each_of_them(staged: Path, tmp_path: Path) -> None:
-    epochs: list[bundled.Epoch] = []
-    made, alone = bundled.train(staged, tmp_path, [1, 2], OPTIONS, epochs.append)
+    steps: list[bundled.Step] = []
+    made, alone = bundled.train(staged, tmp_path, [1, 2], OPTIONS, steps.append)
     # Seed 0 is the detector, which both seeds share.
-    assert [(epoch.seed, epoch.number, epoch.of) for epoch in epochs] == [(0, 1, 1), (1, 1, 1), (2, 1, 1)]
+    counted = [(0, 1, 1), *((seed, number, 16) for seed in (1, 2) for number in (5, 10, 15, 16))]
+    assert [(step.seed, step.number, step.of) for step in steps] == counted
+    assert [bool(step.figures) for step in steps] == [True, *[False, False, False, True] * 2]
     assert made.seeds == [1, 2]
     assert [run.seeds for run in alone] == [[1], [2]]
     record = json.loads((tmp_path / "record.json").read_text())

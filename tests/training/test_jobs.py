@@ -190,7 +190,7 @@ def test_without_outliers_there_is_no_channel_for_them(requests: list[dict[str, 
 def test_the_metrics_are_what_train_prints() -> None:
     line = (
         "detector step=50/500 box_loss=0.1026 objectness_loss=0.2 class_loss=0.3 seconds=4\n"
-        "seed=1 epoch=3/24 train_loss=0.4423 validation_loss=0.2936 validation_accuracy=0.8591 seconds=9"
+        "seed=1 step=180/1440 epoch=3/24 train_loss=0.4423 validation_loss=0.2936 validation_accuracy=0.8591 seconds=9"
     )
     found = {name: re.search(pattern, line) for name, pattern in jobs.METRICS.items()}
     assert {name: match and match[1] for name, match in found.items()} == {

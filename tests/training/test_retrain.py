@@ -120,7 +120,7 @@ def test_peoples_decisions_correct_the_models_mistakes(
         decide(stack.deployed, each.photo, new[each.key].label, "ana")
     settled(decisions, len(waiting), lambda decision: bool(decision.label_etag))
 
-    def quickly(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
+    def quickly(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None, quick: bool) -> None:
         bundled.train(staged, output, seeds, OPTIONS, lambda epoch: None)
 
     monkeypatch.setattr(retrain, "train_here", quickly)

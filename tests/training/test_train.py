@@ -70,7 +70,7 @@ def trained(staged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run(options(staged, out))
     assert done.returncode == 0, done.stderr
     assert "detector step=2/2 box_loss=" in done.stdout
-    assert "seed=1 epoch=2/2 train_loss=" in done.stdout
+    assert "seed=1 step=24/24 epoch=2/2 train_loss=" in done.stdout
     return out
 
 

@@ -94,6 +94,16 @@ def test_own_photos_are_staged_and_uploaded_once(account: Any, photos: Path, tmp
     assert "loading-bay/dataset/train.lst" in keys
 
 
+def test_the_archive_may_be_named_in_the_environment(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIFAR100_ARCHIVE", "/nonexistent/a.tar.gz")
+    output = ["--output", str(tmp_path / "staged")]
+
+    assert "/nonexistent/a.tar.gz does not exist" in said(run("stage", *output))
+    assert run("stage", "--folder", str(photos), *output).exit_code == 0
+
+
 def test_an_archive_with_another_checksum_gives_a_warning_and_is_used_if_valid(tmp_path: Path) -> None:
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(b"something else")
@@ -145,7 +155,7 @@ def test_the_real_archive_is_staged(tmp_path: Path) -> None:
         (["--recipe", "builtin", "--bucket", "photos"], "give --role"),
         (["--recipe", "builtin", "--bucket", "photos", "--role", "trainer"], "is not a role ARN"),
         (["--recipe", "bundled", "--seeds", "one"], "is not a list of seeds"),
-        ([], "Missing option '--recipe'"),
+        (["--recipe", "builtin", "--quick"], "--quick trains the bundled recipe on this machine"),
     ],
 )
 def test_a_missing_input_of_train_is_one_line(staged: Path, arguments: list[str], message: str) -> None:

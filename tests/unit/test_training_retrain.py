@@ -67,13 +67,20 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     staged = tmp_path / "staged"
     assert run("stage", "--folder", str(tmp_path / "photos"), "--output", str(staged)).exit_code == 0
 
-    def trained(staged: Path, output: Path, seeds: list[int], epochs: int | None) -> None:
+    def trained(staged: Path, output: Path, seeds: list[int], epochs: int | None, quick: bool) -> None:
         output.mkdir()
         shutil.copyfile(SHIPPED_MODEL, output / "model.onnx")
 
     monkeypatch.setattr(retrain, "train_here", trained)
     output = ["--data", str(staged), "--output", str(tmp_path / "retrained")]
     return ["retrain", "--labels", str(tmp_path / "labels"), *output]
+
+
+def test_a_quick_look_is_one_seed_and_is_not_deployed(arguments: list[str]) -> None:
+    assert "1 seed is trained" in said(run(*arguments, "--quick", "--dry-run"))
+    refused = run(*arguments, "--quick", "--deploy")
+    assert refused.exit_code == 2
+    assert "a quick look makes no model to deploy" in said(refused)
 
 
 def test_a_dry_run_shows_the_plan_and_changes_nothing(arguments: list[str], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ WARM_UP_SHARE = 0.1
 LARGEST_GRADIENT = 10.0
 # The first half of the steps sees smaller frames, for half the time; both sides are multiples of the coarsest stride.
 SMALL_SHARE, SMALL_SIDE = 0.5, 0.77
-REPORTED_STEPS = 50
+REPORTED_STEPS = 10
 
 Report = Callable[[str], None]
 

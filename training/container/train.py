@@ -46,6 +46,8 @@ EVALUATION_BATCH = 32
 # After every epoch, this many validation squares show the progress; the figures that count are measured at the end, on
 # all of them.
 MEASURED_SQUARES = 400
+# How often a line shows the progress within an epoch.
+REPORTED_STEPS = 5
 # The share of epochs, the first ones, that see smaller squares (progressive resizing: Tan and Le, 2021,
 # https://arxiv.org/abs/2104.00298), and the share of the side that is left: a third fewer pixels.
 SMALL_SHARE = 0.5
@@ -156,19 +158,22 @@ def fit(
     augment = Augmenter(settings.square_side, torch.Generator().manual_seed(seed))
     labels = batch_labels(classes, settings)
     history: list[dict[str, float]] = []
-    started = time.monotonic()
+    started, steps = time.monotonic(), settings.epochs * settings.steps_per_epoch
     for epoch in range(1, settings.epochs + 1):
         learning.network.train()
         augment.target = side_of(epoch, settings)
         loss = 0.0
-        for _ in range(settings.steps_per_epoch):
+        for step in range(1, settings.steps_per_epoch + 1):
             drawn = np.stack([squares.draw(number, augment.target) for number in labels.tolist()])
             loss += learning.step(augment(torch.from_numpy(drawn)), labels, settings) / settings.steps_per_epoch
+            done = f"seed={seed} step={(epoch - 1) * settings.steps_per_epoch + step}/{steps}"
+            if step % REPORTED_STEPS == 0 and step < settings.steps_per_epoch:
+                click.echo(f"{done} seconds={time.monotonic() - started:.0f}")
         measured = measure(learning.average, held)
         history.append({"seed": seed, "epoch": epoch, **asdict(measured)})
         # SageMaker reads these lines as metrics, the command line as progress.
         click.echo(
-            f"seed={seed} epoch={epoch}/{settings.epochs} train_loss={loss:.4f} validation_loss={measured.loss:.4f} "
+            f"{done} epoch={epoch}/{settings.epochs} train_loss={loss:.4f} validation_loss={measured.loss:.4f} "
             f"validation_accuracy={measured.accuracy:.4f} seconds={time.monotonic() - started:.0f}"
         )
     return learning.average, history
@@ -395,6 +400,7 @@ DEFAULTS = Settings()
 )
 @click.option("--learning-rate", envvar="SM_HP_LEARNING_RATE", type=float, default=DEFAULTS.learning_rate)
 @click.option("--label-smoothing", envvar="SM_HP_LABEL_SMOOTHING", type=float, default=DEFAULTS.label_smoothing)
+@click.option("--average-decay", envvar="SM_HP_AVERAGE_DECAY", type=float, default=DEFAULTS.average_decay)
 @click.option("--square-side", envvar="SM_HP_SQUARE_SIDE", type=click.IntRange(32), default=DEFAULTS.square_side)
 @click.option("--threads", envvar="SM_HP_THREADS", type=click.IntRange(1), default=DEFAULTS.threads)
 def main(

@@ -49,6 +49,9 @@ seeds: Decorator = click.option(
     default=seeds_text(Settings.seeds),
     help="Seeds to train; the model is the average of all.",
 )
+quick: Decorator = click.option(
+    "--quick", is_flag=True, help="Only look whether it learns: one seed, few steps, minutes; not a model to deploy."
+)
 yes: Decorator = click.option("--yes", is_flag=True, help="Skip the confirmation.")
 
 

@@ -40,6 +40,7 @@ OUTPUT = DATA / "retrained"
 @click.option("--model", type=Path, help="The model in service.  [default: the shipped model]")
 @options.output(OUTPUT, "Folder for labels, joined data, new model and comparison.")
 @options.seeds
+@options.quick
 @click.option("--epochs", type=click.IntRange(1), help="Training epochs.  [default: the recipe's]")
 @options.threshold
 @click.option("--deploy", "promote", is_flag=True, help="Host the new model by canary if it is better.")
@@ -55,6 +56,7 @@ def retrain(
     model: Path | None,
     output: Path,
     seeds: tuple[int, ...],
+    quick: bool,
     epochs: int | None,
     threshold: float,
     promote: bool,
@@ -68,6 +70,8 @@ def retrain(
     Both are measured on the same test photos and on a third of the labels, which no retraining learns. --deploy
     hosts the new model only if it is worse on no figure and better on one.
     """
+    if quick and promote:
+        raise click.UsageError("a quick look makes no model to deploy: give --quick or --deploy")
     champion = model or SHIPPED_MODEL
     folder = label_folder(labels, stack_name, local, region, output / "labels")
     manifest = staging.read_manifest(staged)
@@ -78,10 +82,11 @@ def retrain(
     if hosting:
         console.print(f"If it is better, it replaces the model of endpoint {endpoint} by canary.")
     if dry_run:
-        console.print(f"Nothing was trained or changed. Without --dry-run, {len(seeds)} seeds are trained in {output}.")
+        plan = "1 seed is" if quick or len(seeds) == 1 else f"{len(seeds)} seeds are"
+        console.print(f"Nothing was trained or changed. Without --dry-run, {plan} trained in {output}.")
         return
     staging.write(joined(staged, found), output / "staged", staging.detector(staged))
-    train_here(output / "staged", output / "model", seeds, epochs)
+    train_here(output / "staged", output / "model", seeds, epochs, quick)
     challenger = output / "model" / MODEL_FILE
     comparisons = judged(champion, challenger, staged, found, threshold)
     report_comparison(comparisons, output)

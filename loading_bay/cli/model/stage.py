@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.progress import DownloadColumn
 from rich.table import Table
 
@@ -16,7 +17,13 @@ from .options import DATA, DATASET_PREFIX, SHIPPED_MODEL, STAGED, console
 
 
 @click.command(cls=Command, examples=["", "--folder photos --classes bicycle,motorcycle", "--bucket BUCKET"])
-@click.option("--archive", type=Path, help="The Python archive of CIFAR-100, if it is already downloaded.")
+@click.option(
+    "--archive",
+    type=Path,
+    envvar="CIFAR100_ARCHIVE",
+    show_envvar=True,
+    help="The Python archive of CIFAR-100, if it is already downloaded.",
+)
 @click.option("--folder", type=Path, help="Your photos, <folder>/<class>/*.jpg, instead of CIFAR-100.")
 @click.option("--outliers", type=Path, help="More images of other things, <folder>/<class>/*.png.")
 @click.option("--photographs", "fetch_photographs", is_flag=True, help="Fetch photographs, most of streets (1 GB).")
@@ -49,7 +56,9 @@ def stage(
     region: str | None,
 ) -> None:
     """Fetch, split and write the images, and upload them."""
-    if archive and folder:
+    # The variable may be set for other commands.
+    named = click.get_current_context().get_parameter_source("archive") is ParameterSource.COMMANDLINE
+    if named and folder:
         raise click.UsageError("--archive and --folder exclude each other")
     source = dataset.read_folder(folder, classes) if folder else dataset.read_cifar(fetched(archive), classes)
     if outliers:

@@ -10,7 +10,7 @@ from rich.table import Table
 from loading_bay.cli.commands import Command
 from loading_bay.model import bundled, jobs, staging
 from loading_bay.stack.deployed import client
-from loading_bay.stack.text import percent
+from loading_bay.stack.text import duration, percent
 from training.container.settings import MODEL_FILE, RECORD_FILE, Settings, seeds_text
 
 from . import options
@@ -20,12 +20,13 @@ JOB_INSTANCES = {"builtin": "ml.g4dn.xlarge", "bundled": "ml.c5.2xlarge"}
 BUILTIN_EPOCHS = 60
 
 
-@click.command(cls=Command, examples=["--recipe bundled", "--recipe builtin --bucket BUCKET --role ROLE --spot"])
-@click.option("--recipe", type=click.Choice(list(JOB_INSTANCES)), required=True)
+@click.command(cls=Command, examples=["", "--quick", "--recipe builtin --bucket BUCKET --role ROLE --spot"])
+@click.option("--recipe", type=click.Choice(list(JOB_INSTANCES)), default="bundled")
 @click.option("--on-sagemaker", is_flag=True, help="Run the bundled recipe as a SageMaker job, not here.")
 @options.staged("A staged data set.")
 @options.output(DATA / "model", "Folder for a model that is trained here.")
 @options.seeds
+@options.quick
 @click.option(
     "--epochs",
     type=click.IntRange(1),
@@ -49,6 +50,7 @@ def train(
     staged: Path,
     output: Path,
     seeds: tuple[int, ...],
+    quick: bool,
     epochs: int | None,
     batch: int,
     bucket: str | None,
@@ -61,8 +63,10 @@ def train(
 ) -> None:
     """Train a model, here or as a SageMaker job."""
     if recipe == "bundled" and not on_sagemaker:
-        train_here(staged, output, seeds, epochs)
+        train_here(staged, output, seeds, epochs, quick)
         return
+    if quick:
+        raise click.UsageError("--quick trains the bundled recipe on this machine: leave out the options of a job")
     manifest = staging.read_manifest(staged)
     settings = jobs.JobSettings(
         bucket=options.required(bucket, "--bucket", "the bucket that stage uploaded to"),
@@ -85,18 +89,25 @@ def train(
     console.print(f"Next: loading-bay model deploy --job {name}")
 
 
-def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None) -> None:
-    """Train every seed, each with a progress bar, average them, and print the results."""
+def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None, quick: bool) -> None:
+    """Train every seed, each with a progress bar, average them, and print the results; `quick` trains the first."""
+    arguments = ["--epochs", str(epochs)] if epochs else []
+    if quick:
+        seeds, arguments = seeds[:1], [*arguments, *bundled.quick_options(staging.read_manifest(staged))]
     with options.progress(TextColumn("{task.completed} of {task.total}")) as bars:
-        tasks = {0: bars.add_task("detector", total=Settings.detector_steps)}
-        tasks |= {seed: bars.add_task(f"seed {seed}", total=epochs or Settings.epochs) for seed in seeds}
+        # The detector learns only from photos that say where their vehicle is.
+        tasks = {0: bars.add_task("detector", total=None, visible=False)}
+        tasks |= {seed: bars.add_task(f"seed {seed}", total=None) for seed in seeds}
 
-        def progress(epoch: bundled.Epoch) -> None:
-            bars.update(tasks[epoch.seed], completed=epoch.number, total=epoch.of)
-            part = f"seed {epoch.seed}, epoch" if epoch.seed else "detector, step"
-            console.print(f"{part} {epoch.number} of {epoch.of}: {epoch.figures}", highlight=False)
+        def progress(step: bundled.Step) -> None:
+            task = tasks[step.seed]
+            bars.update(task, completed=step.number, total=step.of, visible=True)
+            left = bars.tasks[task].time_remaining
+            if step.figures or not console.is_terminal:
+                line = f"{bars.tasks[task].description}, step {step.number} of {step.of}"
+                line += f", {duration(left)} left" if left else ""
+                console.print(f"{line}: {step.figures}" if step.figures else line, highlight=False)
 
-        arguments = ["--epochs", str(epochs)] if epochs else []
         made, alone = bundled.train(staged, output, seeds, arguments, progress)
     table = Table("seed", "right", "for review", "others accepted", title="On validation", title_justify="left")
     for run in [*alone, made] if len(alone) > 1 else alone:
@@ -104,5 +115,7 @@ def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | N
         name = str(run.seeds[0]) if len(run.seeds) == 1 else "average"
         table.add_row(name, *(percent(on[key]) for key in ("accuracy", "review_rate", "outliers_accepted")))
     console.print(table)
+    if quick:
+        console.print("This was a quick look, not a model to deploy: without --quick, every seed trains in full.")
     console.print(f"The model: {output / MODEL_FILE}")
     console.print(f"Its record: {output / RECORD_FILE}")
