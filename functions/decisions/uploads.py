@@ -8,7 +8,10 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 # The content types that the photo reader accepts, with their suffixes.
 CONTENT_TYPES = {
@@ -38,7 +41,7 @@ class PresignedUpload:
 
 
 def sign_upload(
-    s3: Any,
+    s3: "S3Client",
     bucket: str,
     prefix: str,
     driver: str,

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.decisions.decision import Decision
 from functions.decisions.table import DecisionsTable, UnknownPhoto
 from functions.photo.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 NEAR = timedelta(hours=12)
 MOST = 4
@@ -18,7 +21,7 @@ MOST = 4
 class DriversPhotos:
     """The uploads, with one folder per driver below `prefix`, and the decisions about them."""
 
-    s3: Any
+    s3: "S3Client"
     table: DecisionsTable
     prefix: str
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -11,6 +11,9 @@ from loading_bay.stack.errors import DENIED, REMEDIES, UserError, describe, expl
 
 from . import live_endpoint
 from .hosting import Clients, RealTime, Serverless
+
+if TYPE_CHECKING:
+    from mypy_boto3_service_quotas import ServiceQuotasClient
 
 ECR_IMAGE = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z.]+/(?P<name>[^:@]+)(:(?P<tag>[^@]+))?(@(?P<digest>.+))?"
@@ -63,7 +66,7 @@ def instances_needed(now: int, variant: RealTime) -> int:
     return now + max(variant.least, now, 2) if now else variant.least
 
 
-def require_quota(quotas: Any, instance_type: str, needed: int) -> str:
+def require_quota(quotas: "ServiceQuotasClient", instance_type: str, needed: int) -> str:
     """Return a line with the account's quota for an endpoint's instances.
 
     Args:

@@ -7,13 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from loading_bay.stack.addresses import Address
 from loading_bay.stack.errors import UserError, explained
 from loading_bay.stack.labels import HELD_OUT_SHARE
 
 from .dataset import PHOTO_SUFFIXES, Photo, photos_digest, read_folder
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 FETCHES_AT_ONCE = 16
 LABEL = re.compile(r"[a-z0-9_-]{1,32}", re.ASCII)  # as the template names classes
@@ -93,7 +96,7 @@ def chance(photo: Photo, purpose: str) -> float:
     return int.from_bytes(drawn[:4], "big") / 2**32
 
 
-def fetch(s3: Any, labels: Address, folder: Path, named: Collection[str] | None = None) -> tuple[int, int]:
+def fetch(s3: "S3Client", labels: Address, folder: Path, named: Collection[str] | None = None) -> tuple[int, int]:
     """Bring a folder in line with the labels in S3; return how many there are, and how many objects were left out.
 
     A file is named by the photo's claim and the object's ETag, so nothing is fetched twice, and a photo stays held out

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,6 +20,9 @@ from training.container.looking import BadImage, Model
 from training.container.serve import ATTRIBUTES_HEADER
 
 from .dataset import JPEG_START, Photo, Pixels
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 TIMEOUT_SECONDS = 60
 CALLS_AT_ONCE = 8
@@ -106,7 +109,7 @@ class _UrlPredictor(_Predicting):
 
 @dataclass(frozen=True)
 class _EndpointPredictor(_Predicting):
-    runtime: Any
+    runtime: "SageMakerRuntimeClient"
     endpoint: str
 
     def predict(self, body: bytes) -> Prediction:
@@ -139,7 +142,7 @@ def url_predictor(url: str) -> PhotoPredictor:
     return _UrlPredictor(url)
 
 
-def endpoint_predictor(runtime: Any, endpoint: str) -> PhotoPredictor:
+def endpoint_predictor(runtime: "SageMakerRuntimeClient", endpoint: str) -> PhotoPredictor:
     """Classify with a SageMaker endpoint, through a `sagemaker-runtime` client."""
     return _EndpointPredictor(runtime, endpoint)
 

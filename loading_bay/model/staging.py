@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loading_bay.stack.errors import UserError, explained
 
 from .dataset import SEVERAL, Dataset, Photo, read_photo
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 MANIFEST = "dataset.json"
 LABELLED_SPLITS = ("train", "validation", "test")
@@ -185,7 +188,7 @@ def read_split(folder: Path, labels: list[str] | None = None) -> list[Photo]:
     ]
 
 
-def upload(s3: Any, folder: Path, bucket: str, prefix: str, progress: Progress) -> int:
+def upload(s3: "S3Client", folder: Path, bucket: str, prefix: str, progress: Progress) -> int:
     """Copy a staged folder to `s3://bucket/prefix/`, several files at once, and return the number of files sent.
 
     Files that are already there, with the same content, are not sent again.

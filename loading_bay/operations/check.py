@@ -345,8 +345,6 @@ class Check:
         """The functions' logs and metrics reach CloudWatch: the metric counts every rejection that the logs name."""
         if self.local:
             raise NotChecked("the local AWS does not collect metrics")
-        if self.deployed.parameters["LogLevel"] == "ERROR":
-            raise NotChecked("with LogLevel=ERROR no log names a rejected photo")
         logged = _await(self._rejections_logged, METRIC_SECONDS, every=10)
         if logged is None:
             raise UserError(f"no log names {self.folder}{DAMAGED}; is the functions' ApplicationLogLevel above INFO?")

@@ -26,7 +26,7 @@ CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_
 class Deployed:
     """A deployed stack: its outputs and parameters by name, an AWS session, and the options that select it."""
 
-    session: Any
+    session: boto3.Session
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]
     endpoint_url: str | None = None
@@ -88,7 +88,8 @@ class Deployed:
         """Return a boto3 client for a service of the stack."""
         # The local AWS has one address, without prefixes such as sync- or states.
         local = Config(inject_host_prefix=self.endpoint_url is None, **config)
-        return self.session.client(service, endpoint_url=self.endpoint_url, config=CONFIG.merge(local))
+        session: Any = self.session  # its type lists the services by name
+        return session.client(service, endpoint_url=self.endpoint_url, config=CONFIG.merge(local))
 
 
 def client(service: str, region: str | None = None) -> Any:
@@ -98,7 +99,7 @@ def client(service: str, region: str | None = None) -> Any:
         UserError: no region is set, or the profile does not exist.
     """
     with explained(f"reach {service}"):
-        session: Any = boto3  # its type lists the services by name
+        session: Any = boto3
         return session.client(service, region_name=region, config=CONFIG)
 
 

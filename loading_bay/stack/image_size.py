@@ -5,12 +5,15 @@ that does not report a size, such as one with the built-in SageMaker algorithm, 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import urllib3
 
 from .errors import UserError
 from .template import parameter_default
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
 
 # The server returns it in each answer to GET /ping; `model deploy` sets it in the environment of the SageMaker model.
 HEADER = "X-Image-Size"
@@ -27,7 +30,7 @@ def served_size(url: str) -> int | None:
     return int(said) if said else None
 
 
-def hosted_size(sagemaker: Any, endpoint: str) -> int | None:
+def hosted_size(sagemaker: "SageMakerClient", endpoint: str) -> int | None:
     """Return the picture size (pixels) of a SageMaker endpoint's model, or None if it is not recorded."""
     configuration = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
     variants = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"]

@@ -35,7 +35,7 @@ SAMCONFIG = """
 version = 0.1
 [prod.deploy.parameters]
 stack_name = "bay"
-parameter_overrides = "EndpointName=bay-prod CustomerManagedKey=true LogLevel=WARNING"
+parameter_overrides = "EndpointName=bay-prod CustomerManagedKey=true NotifyMinutes=5"
 """
 
 
@@ -72,7 +72,7 @@ def test_what_is_deployed_is_shown_beside_what_samconfig_says(deployed: Deployed
         "EndpointName=bay-prod",
         "NotificationEmail=a@example.com (samconfig.toml: empty)",
         "CustomerManagedKey=false (samconfig.toml: true)",
-        "LogLevel=INFO (samconfig.toml: WARNING)",
+        "NotifyMinutes=15 (samconfig.toml: 5)",
     }
 
 

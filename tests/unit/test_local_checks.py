@@ -17,7 +17,7 @@ from loading_bay.stack.errors import UserError
         ("ConfidenceThreshold", "2", "ConfidenceThreshold cannot be '2': a number from 0 to 1"),
         ("ConfidenceThreshold", "high", "a number from 0 to 1"),
         ("ConfidenceThreshold", "nan", "a number from 0 to 1"),
-        ("LogLevel", "LOUD", "one of DEBUG, INFO, WARNING, ERROR"),
+        ("WorkflowType", "FAST", "one of STANDARD, EXPRESS"),
         ("VehicleClasses", "bicycle", "it must match"),
         ("UploadPrefix", "no-slash", "it must match"),
     ],

@@ -164,12 +164,12 @@ def test_every_function_runs_python_logs_json_and_is_traced() -> None:
         assert RESOURCES[function]["Properties"]["Timeout"] <= 30
 
 
-def test_lambda_passes_metrics_and_reports_at_any_log_level() -> None:
+def test_lambda_passes_metrics_and_reports() -> None:
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: an EMF line lacks a level,
     # so it counts as INFO, like the reports.
     logging = TEMPLATE["Globals"]["Function"]["LoggingConfig"]
 
-    assert logging["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}
+    assert logging["ApplicationLogLevel"] == "INFO"
     assert logging["SystemLogLevel"] == "INFO"
 
 
@@ -467,8 +467,7 @@ def test_reconciliation_takes_a_schedule_of_eventbridge(schedule: str, accepted:
 
 
 def test_reconciliation_is_an_optional_batch_over_the_upload_prefix() -> None:
-    for name in ("ReconcileRule", "ReconcileRuleRole"):
-        assert RESOURCES[name]["Condition"] == "Reconciles"
+    assert RESOURCES["ReconcileRule"]["Condition"] == "Reconciles"
     (target,) = RESOURCES["ReconcileRule"]["Properties"]["Targets"]
 
     assert target["Arn"] == {"Ref": "ClassifyBatch"}
