@@ -27,6 +27,10 @@ test-unit: setup
 test-stack: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
 
+consumer: .venv/installed ## listen to the stack on this machine with examples/consumer, until Ctrl-C
+	$(BIN)/loading-bay up
+	$(BIN)/python examples/consumer/local.py
+
 setup-training: .venv/installed-training ## also install PyTorch and the SageMaker SDK
 
 test-training: setup-training ## types and tests of the code that needs PyTorch or the SageMaker SDK

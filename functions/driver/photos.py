@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
@@ -30,7 +31,7 @@ class OwnPhoto:
 
         An outcome counts once it is announced: until then a person can undo a decision, and a run can be repeated.
         """
-        found = {"id": self.name, "at": timestamp(self.uploaded_at), "status": "waiting"}
+        found: dict[str, Any] = {"id": self.name, "at": timestamp(self.uploaded_at), "status": "waiting"}
         decision = self.decision and _announced(self.decision)
         if decision is None or decision.status == "CLAIMED":
             return found
@@ -42,7 +43,9 @@ class OwnPhoto:
         if decision.status == "REVIEW":
             return found | {"status": "review"}
         if decision.status == "ROUTED":
-            return found | {"status": "routed", "bay": decision.bay, "orders": decision.order_range}
+            box = decision.detection and decision.detection.box
+            found |= {"status": "routed", "bay": decision.bay, "orders": decision.order_range}
+            return found | ({"box": msgspec.to_builtins(box)} if box else {})
         code = decision.reason_code or ""
         return found | {"status": "retake", "reason_code": code, "message": reasons.get(code, reasons["OTHER"])}
 

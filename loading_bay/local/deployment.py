@@ -41,10 +41,7 @@ ROOTS = {"input": "$", "context": "$$"}
 def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return the template in the form that the local AWS accepts."""
     function = template["Globals"]["Function"]
-    function["Runtime"] = "provided.al2023"
-    # Paths are relative to the template, and the rendered template is in another folder.
-    function["CodeUri"] = str(ROOT / function["CodeUri"])
-    function["Architectures"] = ["arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"]
+    function |= on_this_machine(ROOT / function["CodeUri"])
     # It refuses alarms on metric math, and lacks the metrics that AWS publishes and the registry of schemas.
     template["Resources"] = {
         name: resource
@@ -63,6 +60,20 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
                 receive["Output"] = f"{{% [{one_or_more}] %}}"
             machine["DefinitionString"] = json.dumps(definition)
     return template
+
+
+def on_this_machine(code: Path) -> dict[str, Any]:
+    """Return the properties with which a function whose code is in this folder runs here, after `add_bootstrap`."""
+    # Paths are relative to the template, and the rendered template is in another folder.
+    machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+    return {"Runtime": "provided.al2023", "CodeUri": str(code), "Architectures": [machine]}
+
+
+def add_bootstrap(package: Path) -> None:
+    """Add to a function's package the program that starts it here."""
+    bootstrap = package / "bootstrap"
+    bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
+    bootstrap.chmod(0o755)
 
 
 def _with_maps_in_jsonpath(definition: dict[str, Any], concurrency: int) -> None:
@@ -116,22 +127,22 @@ def build(folder: Path, parameters: Mapping[str, str]) -> None:
     env = {"LAMBDA_PYTHON": str(PYTHON), "WITHOUT_PACKAGES": "1"}
     _sam(folder, ["build", "--template", str(rendered), "--build-dir", str(built)], env)
     for function in built.glob("*Function"):
-        bootstrap = function / "bootstrap"
-        bootstrap.write_text(BOOTSTRAP.format(python=PYTHON))
-        bootstrap.chmod(0o755)
+        add_bootstrap(function)
     # SAM reads a template a dozen times: each takes milliseconds for JSON, half a second for YAML.
     template = built / "template.yaml"
     template.write_text(json.dumps(read_template(template)))
 
 
-def deploy(folder: Path, env: Mapping[str, str], parameters: Mapping[str, str], bucket: str) -> None:
+def deploy(
+    folder: Path, env: Mapping[str, str], parameters: Mapping[str, str], bucket: str, *, name: str = STACK_NAME
+) -> None:
     """Deploy the template that was built in `folder` to the local AWS of `env`; the code goes through the bucket.
 
     Raises:
         UserError: SAM failed; its output is in `folder`.
     """
     built = folder / "build"
-    command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", STACK_NAME]
+    command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", name]
     command += ["--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
     command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
     _sam(folder, command, {**env, "SAM_CLI_POLL_DELAY": "0.3"})

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from loading_bay.local.stack import Options, Stack
 from loading_bay.operations.reviewers import DRIVERS, Reviewer, add_reviewer
 from tests.integration.bay import Bay, picture
-from tests.integration.endpoint import Endpoint, by_colour
+from tests.integration.endpoint import Endpoint, by_colour, scores
 
 from .test_review import PATIENCE, browser, contexts, press, shown, sign_in  # noqa: F401 - fixtures
 
@@ -25,9 +25,11 @@ ANSWERED = ("routed", "review", "retake", "failed")
 
 @pytest.fixture(scope="module")
 def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    """Return a stack whose model is sure of red and blue."""
+    """Return a stack whose model is sure of red and blue, and finds the vehicle in red photos."""
     endpoint = Endpoint()
-    endpoint.answer = by_colour
+    red = by_colour(picture("red")).body
+    found = {"box": [0.25, 0.5, 0.75, 1.0], "score": 0.9}
+    endpoint.answer = lambda body: scores(0.97, 0.03, found=found) if by_colour(body).body == red else by_colour(body)
     stack = Stack.up(tmp_path_factory.mktemp("stack"), Options(endpoint_url=endpoint.url), say=print)
     yield Bay(stack)
     stack.down()
@@ -110,6 +112,24 @@ def test_a_sure_photo_is_answered_with_its_bay(page: Page) -> None:
     take(page, picture("blue"))
 
     assert answer(page) == "Bay 2 · far orders"
+
+
+def test_the_answer_shows_the_photo_with_a_frame_around_the_vehicle(page: Page) -> None:
+    take(page, picture("red", size=(600, 400)))
+    assert answer(page) == "Bay 1 · near orders"
+
+    photo, edge = page.locator("#picture img").bounding_box(), page.locator("#picture rect").bounding_box()
+
+    assert photo
+    assert edge
+    drawn = ((edge["x"] - photo["x"]) / photo["width"], (edge["y"] - photo["y"]) / photo["height"])
+    assert drawn == pytest.approx((0.25, 0.5), abs=0.02)
+    shares = (edge["width"] / photo["width"], edge["height"] / photo["height"])
+    assert shares == pytest.approx((0.5, 0.5), abs=0.03)
+    take(page, picture("blue", size=(500, 400)))  # whose answer lacks a frame
+    expect(page.locator("#said")).to_have_text("Bay 2 · far orders")
+    expect(page.locator("#picture img")).to_have_count(1)
+    expect(page.locator("#picture rect")).to_have_count(0)
 
 
 def test_what_is_not_a_photo_is_to_be_taken_again(page: Page) -> None:

@@ -22,7 +22,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture(scope="session")
 def bay(standard_bay: Bay) -> Bay:
-    """The stack with default parameters, but with a digest of reviews every minute."""
+    """The stack with default parameters, but with a digest of reviews every minute and a queue for consumers."""
     return standard_bay
 
 
@@ -37,7 +37,8 @@ def either_bay(request: pytest.FixtureRequest) -> Bay:
 def standard_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     folder: Path = tmp_path_factory.mktemp("stack")
     # Every sweep may send its digest.
-    options = Options(endpoint_url=endpoint.url, wait_scale=0, parameters={"NotifyMinutes": "1", "AuditShare": "0"})
+    parameters = {"NotifyMinutes": "1", "AuditShare": "0", "DecisionQueue": "true"}
+    options = Options(endpoint_url=endpoint.url, wait_scale=0, parameters=parameters)
     stack = Stack.up(folder, options, say=print)
     yield Bay(stack)
     stack.down()

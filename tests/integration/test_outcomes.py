@@ -1,5 +1,6 @@
 """Every outcome of a really uploaded photo: recorded once, announced once, with the right end."""
 
+import json
 import uuid
 from functools import partial
 
@@ -60,6 +61,22 @@ def test_an_unsure_photo_goes_to_a_person_with_its_scores(bay: Bay) -> None:
     ended = bay.ended(decision.execution_arn)
     assert (ended["status"], ended["error"]) == ("FAILED", "LowConfidence")
     assert_told_once(bay, key, "Photo Needs Review")
+
+
+def test_a_decision_lands_in_the_queue_for_consumers_and_nothing_else_does(standard_bay: Bay) -> None:
+    sqs, queue = standard_bay.stack.client("sqs"), standard_bay.stack.outputs["DecisionQueueUrl"]
+    sqs.purge_queue(QueueUrl=queue)
+    unsure, sure = standard_bay.upload(picture("grey")), standard_bay.upload(picture("red"))
+    wait_for(partial(standard_bay.waits, unsure))
+    expected = assert_told_once(standard_bay, sure, "Vehicle Routed")
+
+    bodies = wait_for(
+        lambda: [
+            each["Body"] for each in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+        ]
+    )
+
+    assert [json.loads(body)["detail"] for body in bodies] == [expected]
 
 
 def test_photos_that_need_review_are_told_together(standard_bay: Bay) -> None:
@@ -209,13 +226,13 @@ def test_driver_and_order_go_with_a_photo_everywhere(bay: Bay) -> None:
     assert (detail["driver"], detail["order"], detail["reason_code"]) == (driver, "A-4711", "UNSURE")
 
 
-def test_a_mail_names_driver_order_and_what_helps(bay: Bay) -> None:
-    key = bay.upload(b"no photo", f"driver-7/{uuid.uuid4().hex}.jpg", order="A-4711")
+def test_a_mail_names_driver_order_and_what_helps(express_bay: Bay) -> None:
+    key = express_bay.upload(picture("grey"), f"driver-7/{uuid.uuid4().hex}.jpg", order="A-4711")
 
-    (message,) = wait_for(lambda: bay.notified(key))
+    (message,) = wait_for(lambda: express_bay.notified(key))
 
-    assert "Driver: driver-7" in message
-    assert "loading-bay replay" in message or "--stack-name loading-bay" in message
+    assert "Driver: driver-7, order: A-4711" in message
+    assert "loading-bay review list, watch or replay --dry-run, with --stack-name loading-bay" in message
 
 
 def test_the_same_bytes_again_with_another_order_are_the_same_photo(bay: Bay) -> None:

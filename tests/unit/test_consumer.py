@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -112,3 +113,42 @@ def test_what_fails_or_has_another_form_stays_in_the_queue_and_holds_up_no_other
     monkeypatch.setattr(consumer, "tell_dispatch", told.append)
     assert hear(consumer, unlucky) == []
     assert [each["driver"] for each in told] == ["driver-7", "unlucky"]
+
+
+class Killed(BaseException):
+    """The process died: nothing is caught, and nothing is tidied up."""
+
+
+def test_under_faults_each_of_500_decisions_is_acted_on_once_unless_a_death_hides_that_it_was(
+    consumer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a death between acting and remembering repeats an action, with the same three fields."""
+    chance, photos = random.Random(7), [f"s3://b/uploads/driver-{number}/1.jpg#0" for number in range(500)]
+    acted, hidden = Counter[tuple[str, str, int]](), Counter[tuple[str, str, int]]()
+
+    def tell(decision: dict[str, Any]) -> None:
+        decided = (decision["photo"], decision["claim"], decision["revision"])
+        fault = chance.random()
+        if fault < 0.05:
+            raise OSError("dispatch is away")
+        if fault < 0.07:
+            raise Killed
+        acted[decided] += 1
+        if fault < 0.09:
+            hidden[decided] += 1
+            raise Killed
+
+    monkeypatch.setattr(consumer, "tell_dispatch", tell)
+    monkeypatch.setattr(CONTEXT, "get_remaining_time_in_millis", lambda: 0)  # redelivered after the function's timeout
+    queue = [event("Vehicle Routed", photo=photo) for photo in photos for _ in range(chance.choice((1, 1, 2, 3)))]
+    chance.shuffle(queue)
+    while queue:
+        batch, queue = queue[:10], queue[10:]
+        try:
+            queue += [batch[int(left["itemIdentifier"])] for left in hear(consumer, *batch)]
+        except Killed:
+            queue += batch
+
+    assert {photo for photo, _, _ in acted} == set(photos)
+    assert hidden
+    assert {decided: count - 1 for decided, count in acted.items() if count > 1} == hidden

@@ -5,6 +5,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -135,6 +136,8 @@ def test_nothing_else_is_signed(call: Call, body: object) -> None:
 
 DONE: dict[str, Any] = {"queue": None, "due_at": None, "error": None, "reason": None, "reason_code": None}
 AUDITED: dict[str, Any] = {"reviewed_by": "ana", "routed_as": "bicycle:1:near", "revision": 1}
+BOX = {"left": 0.25, "top": 0.5, "right": 0.75, "bottom": 1.0}
+FOUND = {"detection": {"box": {side: Decimal(str(share)) for side, share in BOX.items()}}}
 NEAR = {"status": "routed", "bay": "1", "orders": "near"}
 
 
@@ -144,6 +147,7 @@ NEAR = {"status": "routed", "bay": "1", "orders": "near"}
         ({"status": "CLAIMED", "queue": "OPEN#0"}, {"status": "waiting"}),
         ({"status": "ROUTED", "queue": "OPEN#0", "bay": "1", "order_range": "near"}, {"status": "waiting"}),
         (DONE | {"status": "ROUTED", "bay": "1", "order_range": "near"}, {"status": "routed", "bay": "1"}),
+        (DONE | FOUND | {"status": "ROUTED", "bay": "1"}, {"status": "routed", "box": BOX}),
         ({"status": "REVIEW"}, {"status": "review"}),
         ({"status": "ROUTED", "queue": "OPEN#0", "bay": "1", "reviewed_by": "ana"}, {"status": "review"}),
         # An audit, while it waits, while it can be undone, and once it is announced
@@ -178,6 +182,7 @@ def test_a_driver_learns_what_was_announced(
     assert status == 200
     assert outcome.items() <= answer.items()
     assert "reviewed_by" not in answer
+    assert ("box" in answer) is ("box" in outcome)
 
 
 def test_a_photo_that_nobody_has_looked_at_waits(app: ModuleType, call: Call) -> None:

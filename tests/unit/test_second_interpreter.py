@@ -1,6 +1,7 @@
 """ClassifyPhoto ends on a second interpreter as on the first, with arguments that AWS accepts."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -302,3 +303,32 @@ def test_a_mail_that_is_sent_again_has_no_line_but_its_own(bay: Interpreter) -> 
     beginnings = ["Photo Rejected", "Photo: ", "Driver: ", "Why: ", "Scores: ", "Decided at ", "Next steps: "]
     assert [line.startswith(begin) for line, begin in zip(mail.splitlines(), beginnings, strict=True)] == [True] * 7
     assert all(each.isprintable() or each == "\n" for each in mail)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "told"),
+    [([-1], []), ([0], ["1 photo needs"]), ([-1, -900], []), ([-900, 0], ["2 photos need"])],
+    ids=str,
+)
+def test_a_digest_is_sent_if_a_photo_has_come_since_the_minute_of_the_last(
+    bay: Interpreter, waiting: list[int], told: list[str]
+) -> None:
+    """`waiting` holds the seconds from the last digest's minute to the arrival of each photo."""
+    bay.values |= {"UndeliveredEvents": boto3.client("sqs", REGION).create_queue(QueueName="undelivered")["QueueUrl"]}
+    bay.values["Notifications"] = boto3.client("sns", REGION).create_topic(Name="notifications")["TopicArn"]
+    bay.values |= {"MostRounds": "2", "NotifyMinutes": "1", "Shards": "0", "Review": "https://review/"}
+
+    def sweep() -> Run | None:
+        minute = int(time.time() // 60)
+        for number, seconds in enumerate(waiting):
+            due_at = {"N": str(60 * (minute - 1) + seconds)}
+            item = {"photo": {"S": str(number)}, "queue": {"S": "REVIEW#0"}, "due_at": due_at}
+            bay.dynamodb.put_item(TableName=bay.values["DecisionsTable"], Item=item)
+        run = bay.run("RunAgain", {})
+        return run if minute == int(time.time() // 60) else None
+
+    run = sweep() or sweep()  # a minute may end meanwhile
+
+    assert run
+    mails = [arguments["Message"] for integration, arguments in run.calls if integration.service == "sns"]
+    assert [mail.partition(" review")[0] for mail in mails] == told

@@ -344,7 +344,7 @@ def test_nothing_is_reached_without_tls() -> None:
         for resource in RESOURCES.values()
         if resource["Type"] in {"AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"}
     ]
-    assert len(policies) == 4
+    assert len(policies) == 5
     for policy in policies:
         (deny,) = [statement for statement in policy if statement["Effect"] == "Deny"]
         assert deny["Principal"] == "*"
@@ -374,14 +374,36 @@ def test_every_queue_has_an_alarm_and_every_alarm_notifies_somebody() -> None:
 
 def test_every_rule_retries_for_a_day_and_then_keeps_the_event() -> None:
     rules = {name: rule for name, rule in of_type("AWS::Events::Rule").items() if "EventPattern" in rule["Properties"]}
-    assert sorted(rules) == ["OutcomeRule", "PhotoUploadedRule"]
+    dead_letters = {
+        "DecisionRule": "UntakenDecisions",
+        "OutcomeRule": "UndeliveredEvents",
+        "PhotoUploadedRule": "UndeliveredEvents",
+    }
+    assert rules.keys() == dead_letters.keys()
     for name, rule in rules.items():
         for target in rule["Properties"]["Targets"]:
             assert target["RetryPolicy"] == {
                 "MaximumEventAgeInSeconds": 86400,
                 "MaximumRetryAttempts": 185,
             }, name
-            assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}}, name
+            assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": [dead_letters[name], "Arn"]}}, name
+
+
+def test_the_queue_for_consumers_is_optional_and_takes_decisions_from_its_rule_alone() -> None:
+    """EventBridge may put events of this rule there, and whatever nobody takes moves to a dead-letter queue."""
+    named = ("DecisionRule", "DecisionEvents", "UntakenDecisions", "DecisionEventsPolicy", "DecisionQueueAlarm")
+    assert all(RESOURCES[name]["Condition"] == "HasDecisionQueue" for name in named)
+    assert TEMPLATE["Parameters"]["DecisionQueue"]["Default"] == "false"
+    pattern = RESOURCES["DecisionRule"]["Properties"]["EventPattern"]
+    assert pattern["detail"] == {"stack": [{"Ref": "AWS::StackName"}], "version": ["1"]}
+    allow, deny = RESOURCES["DecisionEventsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    queues = [{"Fn::GetAtt": [queue, "Arn"]} for queue in ("DecisionEvents", "UntakenDecisions")]
+    assert allow["Resource"] == deny["Resource"] == queues
+    assert (allow["Principal"], allow["Action"]) == ({"Service": "events.amazonaws.com"}, "sqs:SendMessage")
+    assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["DecisionRule", "Arn"]}}}
+    queue, dead = (RESOURCES[name]["Properties"] for name in ("DecisionEvents", "UntakenDecisions"))
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == queues[1]
+    assert queue["MessageRetentionPeriod"] < dead["MessageRetentionPeriod"]
 
 
 def test_photos_and_decisions_outlive_the_stack() -> None:
@@ -414,6 +436,7 @@ def test_the_local_aws_gets_the_same_stack_except_for_runtime_metric_math_alarms
     assert missing == {
         "AuditErrorAlarm",
         "ClassificationFailedAlarm",
+        "DecisionQueueAlarm",
         "FunctionThrottlesAlarm",
         "ReviewRateAlarm",
         "ReviewWaitsAlarm",

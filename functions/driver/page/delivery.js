@@ -8,7 +8,7 @@ import { Refused, reach, Unreachable } from './session.js';
  * @typedef {import('./session.js').Session} Session
  * @typedef {{
  *   id: string, at: string, status: 'waiting' | 'routed' | 'review' | 'retake' | 'failed', order?: string, bay?: string,
- *   orders?: string, reason_code?: string,
+ *   orders?: string, reason_code?: string, box?: import('./dom.js').Box,
  * }} Outcome
  * @typedef {{ id: string, url: string, fields: Record<string, string>, ends: number }} Form
  */

@@ -2,7 +2,7 @@
 // The drivers' page: signs a driver in, sends a photo, and shows where to go.
 
 import { follow, reduced, send } from './delivery.js';
-import { $, clean, element, showIcon } from './dom.js';
+import { $, clean, element, frame, showIcon } from './dom.js';
 import { Refused, Session, SignedOut, SignInFailed, Unreachable } from './session.js';
 
 /** @typedef {import('./delivery.js').Outcome} Outcome */
@@ -49,6 +49,8 @@ function show(outcome) {
   const hints = { review: text('reviewHint'), failed: text('failedHint') };
   const order = outcome.order ? clean(outcome.order) : '';
   say(outcome.status, sentence(outcome), hints[/** @type {'review'} */ (outcome.status)] ?? order);
+  const picture = $('picture').querySelector('img');
+  if (picture && outcome.box) $('picture').replaceChildren(picture, frame(picture, outcome.box));
 }
 
 /** @param {unknown} error */
@@ -85,6 +87,14 @@ function newTurn() {
   };
 }
 
+/** The photo that was sent, if the browser can show it. @param {Blob} photo */
+async function preview(photo) {
+  const picture = element('img', { alt: text('sent'), src: URL.createObjectURL(photo) });
+  const [ready] = await Promise.allSettled([picture.decode()]);
+  URL.revokeObjectURL(picture.src);
+  return ready.status === 'fulfilled' ? [picture] : [];
+}
+
 /** @param {File} file */
 async function take(file) {
   const current = newTurn();
@@ -92,8 +102,11 @@ async function take(file) {
   order.value = '';
   unsent++;
   say('sending', text('sending'));
+  $('picture').replaceChildren();
   try {
     const photo = await reduced(file);
+    const picture = await preview(photo);
+    current(() => $('picture').replaceChildren(...picture));
     const id = await send(session, photo, number, (error) => current(() => trouble(error))).finally(() => unsent--);
     await followed(id, current);
   } catch (error) {

@@ -9,7 +9,7 @@ import { Refused, SignedOut, Unreachable } from './session.js';
 import { label, plural, sentence, title } from './words.js';
 
 /**
- * @typedef {{ left: number, top: number, right: number, bottom: number }} Box Shares of the picture's sides.
+ * @typedef {import('./dom.js').Box} Box
  * @typedef {{
  *   photo: string, key: string, driver: string, order: string, since: string, scores: Record<string, number>,
  *   box: Box | null, why: string | null,

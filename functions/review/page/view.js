@@ -1,7 +1,7 @@
 // @ts-check
 // Shows the queue. Text from outside only ever becomes text.
 
-import { $, clean, element } from './dom.js';
+import { $, clean, element, frame } from './dom.js';
 import { ago, clock, label, percent, plural, REASONS, title } from './words.js';
 
 /** @typedef {import('./queue.js').Queue} Queue */
@@ -55,7 +55,8 @@ export function show(queue) {
   state.state = item ? 'ready' : 'empty';
   if (state.photo !== (item?.ready ? item.photo : '')) zoom(false);
   state.photo = item?.ready ? item.photo : '';
-  $('picture').replaceChildren(...(item?.ready ? [item.ready, ...frame(item.ready, item.box)] : []));
+  const framed = item?.ready && item.box ? [frame(item.ready, item.box)] : [];
+  $('picture').replaceChildren(...(item?.ready ? [item.ready, ...framed] : []));
   $('zoom').hidden = !item?.ready;
   $('note').textContent = note(queue);
   showAnswers(queue);
@@ -74,28 +75,6 @@ export function show(queue) {
   showCounts(queue);
   showTime(queue);
   showHistory(queue);
-}
-
-/**
- * Frame the place that the model looked at, if it says where; `box` holds shares of the picture's sides.
- *
- * @param {HTMLImageElement} picture
- * @param {import('./queue.js').Box | null} box
- */
-function frame({ naturalWidth: width, naturalHeight: height }, box) {
-  if (!box) return [];
-  const [drawing, edge] = ['svg', 'rect'].map((name) => document.createElementNS('http://www.w3.org/2000/svg', name));
-  const place = {
-    x: box.left * width,
-    y: box.top * height,
-    width: (box.right - box.left) * width,
-    height: (box.bottom - box.top) * height,
-  };
-  for (const [name, value] of Object.entries(place)) edge.setAttribute(name, String(value));
-  drawing.setAttribute('viewBox', `0 0 ${width} ${height}`);
-  drawing.ariaHidden = 'true';
-  drawing.append(edge);
-  return [drawing];
 }
 
 /** @param {Queue} queue */
