@@ -67,7 +67,7 @@ def export(deployed: Deployed, folder: Path, as_json: bool) -> None:
     if as_json:
         echo_json([
             {"photo": label.photo, "path": str(label.path) if label.path else None, "why": label.why}
-            | {"chosen": "review" if label.audit_share is None else "audit", "audit_share": label.audit_share}
+            | {"chosen": label.chosen, "audit_share": label.audit_share}
             for label in labels
         ])  # fmt: skip
         return

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from functions.decisions.chance import is_drawn
 from functions.decisions.decision import Decision
-from functions.threshold.confidence import is_audited
 from loading_bay.cli.main import main
 from loading_bay.report.figures import measure_audit
 
@@ -24,7 +24,7 @@ GUESS = {"bicycle": 0.04, "motorcycle": 0.96}
 def accepted(number: int, share: float, *, wrong: bool, salt: str, audited: bool = True) -> Decision:
     """Return the record of a photo that the model took for a motorcycle; a person has audited it if it was chosen."""
     photo = f"s3://inbox/uploads/driver-7/{number}.jpg#{number:032x}"
-    chosen = is_audited(photo, share, salt)
+    chosen = is_drawn(photo, share, salt)
     seen = "bicycle" if wrong and chosen and audited else "motorcycle"
     return Decision(
         photo=photo,
@@ -50,7 +50,7 @@ def test_the_interval_holds_in_95_of_100_runs(error: float, share: float) -> Non
     assert held >= 0.95 * runs
 
 
-def test_where_every_photo_is_audited_the_error_is_known() -> None:
+def test_where_every_photo_is_drawn_the_error_is_known() -> None:
     found = measure_audit([accepted(number, 1, wrong=number < 7, salt="") for number in range(100)])
 
     assert found is not None
