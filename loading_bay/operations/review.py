@@ -7,13 +7,15 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from functions.decisions.classes import parse_classes
+from functions.decisions.classes import NEITHER, parse_classes
 from functions.decisions.decision import Decision
 from functions.decisions.reviews import Desk, InvalidAnswer
 from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
+
+from .agreement import Agreements, agreements
 
 LONGEST_NAME = 200  # bytes; file systems take 255
 DELETED = {"NoSuchKey", "404"}
@@ -103,6 +105,12 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(answer["Body"].read())
         yield Label(decision.key, path, audit_share=decision.audit_share, chosen=decision.chosen)
+
+
+def reviewers_agreements(deployed: Deployed) -> Agreements:
+    """Return how well the reviewers agree, from every second opinion in the table."""
+    answers = (*parse_classes(deployed.outputs["VehicleClasses"]), NEITHER)
+    return agreements(all_decisions(_table(deployed)), answers)
 
 
 def _table(deployed: Deployed) -> DecisionsTable:
