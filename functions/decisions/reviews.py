@@ -209,7 +209,7 @@ class Desk:
         return decision
 
     def _correction(self, decision: Decision, answer: str, review_id: str, reviewer: str) -> dict[str, Any]:
-        """Return the changes that replace a decision; nobody else is asked about a corrected one."""
+        """Return the changes that replace a decision; a corrected one needs no further opinion."""
         signature = _signature(decision, review_id, reviewer, revision=(decision.revision or 0) + 1)
         more = _label(decision, answer, review_id) | dict.fromkeys(("review_closed_at", "second_share"))
         return self._outcome(answer) | signature | more

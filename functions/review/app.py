@@ -224,7 +224,7 @@ def _is_listed(decision: Decision) -> bool:
 
 
 def _decided(decision: Decision, opinion: Opinion) -> dict[str, Any]:
-    """Return the facts that a person needs about a decision, or about an opinion of their own."""
+    """Return the facts that a person needs about a decision, or about their own opinion."""
     return {
         "photo": decision.photo,
         "key": decision.key,

@@ -396,7 +396,7 @@ def decided_by_ana(desk: Desk, answer: str = "bicycle", **record: Any) -> str:
 
 
 def second(desk: Desk, photo: str) -> None:
-    """Confirm the announcement of a decision like the workflow, so another person is asked."""
+    """Confirm the announcement of a decision like the workflow: it now needs a second opinion."""
     close(desk, photo)
     desk.table.dynamodb.update_item(
         TableName=TABLE,
