@@ -76,6 +76,8 @@ SETTINGS = {
     "GUIDELINES": "",
     "SIGN_IN_URL": "https://example.com",
     "UNDO_SECONDS": "5",
+    "SECOND_SHARE": "0.05",
+    "SALT": "salt",
     "UPLOAD_PREFIX": "uploads/",
 }
 

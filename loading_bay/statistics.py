@@ -74,6 +74,41 @@ def sampled_share(count: int, of: int, population: int) -> Share:
     return Share(count / of, candidates[least] / population, candidates[most - 1] / population, count, of)
 
 
+@dataclass(frozen=True)
+class Kappa:
+    """Cohen's kappa, 1 for agreement and 0 for that of chance, with its 95 % interval; all NaN if it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def kappa(counts: NDArray[np.integer]) -> Kappa:
+    """Return the agreement of two people beyond chance, with its 95 % interval within [-1, 1].
+
+    Kappa is undefined if both people gave only one answer, the same. If they always agree, the interval is a point.
+
+    Args:
+        counts: square; entry (i, j) is how often the first person answered i and the second j.
+
+    Source: J. Cohen, A Coefficient of Agreement for Nominal Scales, 1960; the interval is that of J. L. Fleiss,
+    J. Cohen and B. S. Everitt, Large Sample Standard Errors of Kappa and Weighted Kappa, 1969.
+    """
+    of = counts.sum()
+    shares = counts / max(of, 1)
+    first, second = shares.sum(axis=1), shares.sum(axis=0)
+    agreed, by_chance = np.trace(shares), first @ second
+    if of == 0 or by_chance == 1:
+        return Kappa(math.nan, math.nan, math.nan)
+    value = float((agreed - by_chance) / (1 - by_chance))
+    same = np.diag(shares) @ (1 - (first + second) * (1 - value)) ** 2
+    sums = second[:, None] + first[None, :]
+    different = (1 - value) ** 2 * (shares * sums**2 * (1 - np.eye(len(counts)))).sum()
+    variance = max(same + different - (value - by_chance * (1 - value)) ** 2, 0) / of
+    reach = NORMAL.inv_cdf(1 - TAIL) * math.sqrt(variance) / (1 - by_chance)
+    return Kappa(value, float(max(value - reach, -1)), float(min(value + reach, 1)))
+
+
 def binomial_test(count: int, of: int, expected: float) -> float:
     """Return the exact two-sided p-value of `count` among `of` against the share `expected`."""
     if expected in {0, 1}:

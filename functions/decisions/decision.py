@@ -15,9 +15,9 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 # The statuses of a photo that has been decided, for good or until it runs again.
 OUTCOMES = frozenset(STATUSES) - {"CLAIMED"}
 # The queues of unfinished photos. OPEN: claimed, failed for now or not announced. REVIEW: waiting for a person. AUDIT:
-# routed, and chosen for a person to check. FAILED: given up. The table's index spreads each queue over shards, by the
-# first digit of the photo's claim.
-Queue = Literal["OPEN", "REVIEW", "AUDIT", "FAILED"]
+# routed, and chosen for a person to check. SECOND: decided by a person, and chosen for another one. FAILED: given up.
+# The table's index spreads each queue over shards, by the first digit of the photo's claim.
+Queue = Literal["OPEN", "REVIEW", "AUDIT", "SECOND", "FAILED"]
 SHARDS = "0123456789abcdef"
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -39,6 +39,15 @@ class Detection(msgspec.Struct, frozen=True, omit_defaults=True):
     score: float | None = None
     counts: dict[str, int] = {}
     reason_code: str | None = None
+
+
+class Opinion(msgspec.Struct, frozen=True):
+    """One person's answer about a photo: a class, or `neither`. Nobody sees another's opinion before giving one."""
+
+    id: str  # a UUID that makes the opinion count once
+    by: str
+    answer: str
+    at: _Moment
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -84,6 +93,8 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     unsure_reason: str | None = None
     unsure_code: str | None = None
     undone_ids: tuple[str, ...] = ()
+    second_share: float | None = None  # the share of decided photos that others saw when this one was chosen
+    opinions: tuple[Opinion, ...] = ()  # the first decision, the second person's, and the third's if those differ
     label: str | None = None
     label_etag: str | None = None
 
@@ -117,6 +128,11 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
         """The decided vehicle, or `neither`."""
         return self.vehicle or NEITHER
 
+    @property
+    def opinion(self) -> Opinion:
+        """The decision of a person as an opinion."""
+        return Opinion(self.review_id or "", self.reviewed_by or "", self.answer, self.reviewed_at or self.claimed_at)
+
     def in_queue(self, queue: Queue) -> bool:
         """Whether the photo is in this queue."""
         return (self.queue or "").startswith(f"{queue}#")
@@ -136,9 +152,40 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.status == "ROUTED" and self.in_queue("AUDIT")
 
     @property
+    def needs_opinion(self) -> bool:
+        """Whether another person can give an opinion now: it was chosen, and the decision is announced."""
+        return self.in_queue("SECOND") and not self.is_settled
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether two people's opinions agree, or a third person has given one."""
+        return len({each.answer for each in self.opinions}) < len(self.opinions) or len(self.opinions) > 2
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether the first two people's opinions differ."""
+        return len({each.answer for each in self.opinions[:2]}) > 1
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the photo waits for a person who must not know the others' answers, the model's included."""
+        return self.needs_audit or self.needs_opinion
+
+    @property
     def waits(self) -> bool:
         """Whether a person can decide the photo now."""
-        return self.needs_review or self.needs_audit
+        return self.needs_review or self.is_blind
+
+    @property
+    def chosen(self) -> str:
+        """How the label's photo was chosen: by `audit`, in `review`, or by a third person's opinion about a review."""
+        if self.audit_share is not None:
+            return "audit"
+        return "second" if self.review_id in {each.id for each in self.opinions[2:]} else "review"
+
+    def is_by(self, reviewer: str) -> bool:
+        """Whether a person has decided the photo, or given an opinion about it."""
+        return reviewer in {self.reviewed_by, *(each.by for each in self.opinions)}
 
     def holder(self, now: float) -> str:
         """Return the name of the person who holds the photo at a Unix time, or an empty string."""

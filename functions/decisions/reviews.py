@@ -9,17 +9,20 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 from botocore.exceptions import BotoCoreError, ClientError
+from msgspec.structs import replace
 
+from .chance import is_drawn
 from .classes import NEITHER, VehicleClass
-from .decision import Decision, timestamp
+from .decision import Decision, Opinion, timestamp
 from .reason_code import ReasonCode
 from .table import Conflict, DecisionsTable, UnknownPhoto
 
@@ -39,6 +42,8 @@ LEASE = ("lease_by", "lease_until")
 # Conditions on a record.
 NEEDS_REVIEW = Attr("status").eq("REVIEW") & Attr("queue").begins_with("REVIEW#")
 NEEDS_AUDIT = Attr("status").eq("ROUTED") & Attr("queue").begins_with("AUDIT#")
+NEEDS_OPINION = Attr("queue").begins_with("SECOND#")
+WAITS = NEEDS_REVIEW | NEEDS_AUDIT | NEEDS_OPINION
 CAN_BE_UNDONE = Attr("review_closed_at").not_exists() & Attr("revision").eq(1)
 IS_CLOSED = Attr("review_closed_at").exists()
 
@@ -65,17 +70,26 @@ class InvalidAnswer(Exception):
 
 @dataclass(frozen=True)
 class Desk:
-    """Where people decide: the table, the workflow that announces their decisions, and the stack's classes."""
+    """Where people decide: the table, the workflow that announces their decisions, and the stack's classes.
+
+    Another person sees `second_share` of the decided photos; `salt` keeps the draw unpredictable.
+    """
 
     table: DecisionsTable
     stepfunctions: Any
     workflow: str
     classes: Mapping[str, VehicleClass] = field(default_factory=dict)
+    second_share: float = 0
+    salt: str = ""
 
     @cached_property
     def answers(self) -> tuple[str, ...]:
         """Every answer: the classes in the order of the model's scores, then `neither`."""
         return (*self.classes, NEITHER)
+
+    def asks_again(self, photo: str) -> bool:
+        """Whether another person gives an opinion about a photo once it is decided."""
+        return is_drawn(f"second {photo}", self.second_share, self.salt)
 
     def read(self, photo: str) -> Decision:
         """Return the record of a photo that is, or was, in review or audited.
@@ -91,8 +105,9 @@ class Desk:
     def decide(self, photo: str, answer: str, *, review_id: str, reviewer: str) -> Decision:
         """Record a person's answer for a photo that needs review, and start its announcement; returns the record.
 
-        An audited photo is decided in the same way; the answer is announced only if it differs from the model's.
-        Repeating a `review_id` changes nothing and returns the same record.
+        An audited photo is decided in the same way; the answer is announced only if it differs from the model's. About
+        a photo that is decided already and needs another opinion, the answer is that opinion. Repeating a `review_id`
+        changes nothing and returns the same record.
 
         Args:
             photo: the photo's name in the table.
@@ -107,15 +122,20 @@ class Desk:
         """
         self._check(answer, review_id)
         decision = self.read(photo)
+        if _gave(decision, review_id) or (decision.needs_opinion and decision.review_id != review_id):
+            return self._give_opinion(decision, Opinion(review_id, reviewer, answer, datetime.now(UTC)))
         changes = self._outcome(answer) | _signature(decision, review_id, reviewer, revision=1)
         changes |= _label(decision, answer, review_id)
         changes |= _before(decision) | dict.fromkeys(LEASE)
+        changes |= {"second_share": Decimal(str(self.second_share)) if self.asks_again(photo) else None}
         waits = NEEDS_AUDIT if decision.needs_audit else NEEDS_REVIEW
         when = waits & free_for(reviewer, time.time()) & never_undone(review_id)
         return self._take(decision, changes, when, lambda stored: _why_not_decided(stored, review_id))
 
     def undo(self, photo: str, *, review_id: str, reviewer: str) -> Decision:
         """Take back a person's own decision before it is announced; the photo waits again, held by the same person.
+
+        An opinion that corrected nothing can be taken back for two minutes, unless another person looks at the photo.
 
         Raises:
             UnknownPhoto: see `read`.
@@ -124,14 +144,17 @@ class Desk:
         decision = self.read(photo)
         if len(decision.undone_ids) >= MOST_UNDONE and review_id not in decision.undone_ids:
             raise Conflict("this photo was undone too often; correct the decision instead", decision)
-        changes: dict[str, Any] = dict.fromkeys((*OUTCOME, *BEFORE, *SIGNATURE, *LABEL)) | _restored(decision)
+        if _gave(decision, review_id) and decision.review_id != review_id:
+            changes, when = _without_last_opinion(decision, review_id, reviewer)
+        else:
+            changes = dict.fromkeys((*OUTCOME, *BEFORE, *SIGNATURE, *LABEL, "second_share")) | _restored(decision)
+            changes |= {"due_at": int(decision.claimed_at.timestamp())}
+            when = decided_as(review_id) & Attr("reviewed_by").eq(reviewer) & CAN_BE_UNDONE
         changes |= {
-            "due_at": int(decision.claimed_at.timestamp()),
             "undone_ids": [*decision.undone_ids, review_id],
             "lease_by": reviewer,
             "lease_until": int(time.time()) + LEASE_SECONDS,
         }
-        when = decided_as(review_id) & Attr("reviewed_by").eq(reviewer) & CAN_BE_UNDONE
         try:
             return self.table.update(photo, changes, when)
         except Conflict as conflict:
@@ -158,11 +181,38 @@ class Desk:
         decision = self.read(photo)
         if decision.review_id == corrects and decision.answer == answer:
             raise InvalidAnswer(f"the decision is {answer} already")
-        signature = _signature(decision, review_id, reviewer, revision=(decision.revision or 0) + 1)
-        label = _label(decision, answer, review_id)
-        changes = self._outcome(answer) | signature | label | {"review_closed_at": None}
+        changes = self._correction(decision, answer, review_id, reviewer)
         when = decided_as(corrects) & IS_CLOSED
         return self._take(decision, changes, when, lambda stored: _why_not_corrected(stored, corrects))
+
+    def _give_opinion(self, decision: Decision, opinion: Opinion) -> Decision:
+        """Record an opinion about a decided photo; a third person's corrects the decision if it is another."""
+        if not _gave(decision, opinion.id):
+            if decision.is_by(opinion.by):
+                raise Conflict("you have decided this photo already", decision)
+            given = replace(decision, opinions=(*(decision.opinions or (decision.opinion,)), opinion))
+            changes: dict[str, Any] = {"opinions": _stored(given.opinions)} | dict.fromkeys(LEASE)
+            if given.is_settled:
+                changes |= {"queue": None, "due_at": None}
+            if given.is_settled and given.is_disputed and opinion.answer != decision.answer:
+                changes |= self._correction(decision, opinion.answer, opinion.id, opinion.by)
+            when = NEEDS_OPINION & _same_opinions(decision) & decided_as(given.opinions[0].id)
+            when &= free_for(opinion.by, time.time()) & never_undone(opinion.id)
+            try:
+                decision = self.table.update(decision.photo, changes, when)
+            except Conflict as conflict:
+                decision = conflict.decision
+                if not _gave(decision, opinion.id):  # else a duplicate of this request was faster
+                    raise Conflict(_why_no_opinion(decision, opinion.id), decision) from None
+        if decision.review_id == opinion.id:
+            self._announce(decision)
+        return decision
+
+    def _correction(self, decision: Decision, answer: str, review_id: str, reviewer: str) -> dict[str, Any]:
+        """Return the changes that replace a decision; a corrected one needs no further opinion."""
+        signature = _signature(decision, review_id, reviewer, revision=(decision.revision or 0) + 1)
+        more = _label(decision, answer, review_id) | dict.fromkeys(("review_closed_at", "second_share"))
+        return self._outcome(answer) | signature | more
 
     def _check(self, answer: str, review_id: str) -> None:
         if answer not in self.answers:
@@ -224,6 +274,42 @@ def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: i
     }
 
 
+def _gave(decision: Decision, opinion_id: str) -> bool:
+    """Whether this opinion about the photo is recorded."""
+    return opinion_id in {each.id for each in decision.opinions}
+
+
+def _stored(opinions: Sequence[Opinion]) -> list[dict[str, str]]:
+    return [{"id": each.id, "by": each.by, "answer": each.answer, "at": timestamp(each.at)} for each in opinions]
+
+
+def _same_opinions(decision: Decision) -> ConditionBase:
+    """Return the condition that nobody has given or taken back an opinion since the record was read."""
+    opinions = Attr("opinions")
+    return opinions.eq(_stored(decision.opinions)) if decision.opinions else opinions.not_exists()
+
+
+def _without_last_opinion(decision: Decision, opinion_id: str, reviewer: str) -> tuple[dict[str, Any], ConditionBase]:
+    """Return the changes that take a person's opinion back, and their condition.
+
+    Raises:
+        Conflict: it is not the last opinion, or it is another person's or too old.
+    """
+    *others, last = decision.opinions
+    if last.id != opinion_id:
+        raise Conflict("this is no longer the last opinion about the photo", decision)
+    if last.by != reviewer:
+        raise Conflict(f"the opinion is {last.by}'s", decision)
+    if time.time() - last.at.timestamp() > LEASE_SECONDS:
+        raise Conflict("too late to undo", decision)
+    changes = {
+        "opinions": _stored(others) if len(others) > 1 else None,
+        "queue": decision.shard_of("SECOND"),
+        "due_at": int(others[0].at.timestamp()),
+    }
+    return changes, _same_opinions(decision) & decided_as(others[0].id) & free_for(reviewer, time.time())
+
+
 def _before(decision: Decision) -> dict[str, Any]:
     """Return the attributes that keep the outcome before the first decision."""
     if decision.needs_audit:
@@ -263,6 +349,12 @@ def _why_not_decided(stored: Decision, review_id: str) -> str:
     if stored.waits:
         return f"{stored.lease_by or 'somebody'} is looking at this photo"
     return "this photo is no longer waiting for review"
+
+
+def _why_no_opinion(stored: Decision, opinion_id: str) -> str:
+    if opinion_id in stored.undone_ids:
+        return "this opinion was undone"
+    return f"{stored.lease_by or 'somebody'} is looking at this photo" if stored.needs_opinion else "others were faster"
 
 
 def _why_not_undone(stored: Decision, review_id: str, reviewer: str) -> str:

@@ -11,8 +11,8 @@ from statistics import median
 
 from boto3.dynamodb.conditions import Attr
 
-from .decision import Decision
-from .reviews import LEASE, LEASE_SECONDS, NEEDS_AUDIT, NEEDS_REVIEW, free_for
+from .decision import Decision, Queue
+from .reviews import LEASE, LEASE_SECONDS, WAITS, free_for
 from .table import BATCH_GET, Conflict, DecisionsTable, UnknownPhoto
 
 SHARD_LIMIT = 100  # photos counted per shard, so counts are exact up to 1,600
@@ -41,21 +41,24 @@ class Day:
 def hold(table: DecisionsTable, reviewer: str, *, have: Collection[str], skipped: Collection[str], want: int) -> Held:
     """Lease photos to a person until they hold `want`: those that they already `have` first, `skipped` ones last.
 
-    Photos to audit come behind those that drivers wait for. A lease ends after two minutes; asking again renews it.
+    Photos to audit come behind those that drivers wait for, and second opinions last, without the person's own photos.
+    A lease ends after two minutes; asking again renews it.
     """
-    reviews, more_reviews = table.names_queued("REVIEW", most=SHARD_LIMIT)
-    audits, more_audits = table.names_queued("AUDIT", most=SHARD_LIMIT)
-    listed, more = [*reviews, *audits], more_reviews or more_audits
+    queues: tuple[Queue, ...] = ("REVIEW", "AUDIT", "SECOND")
+    found = [table.names_queued(each, most=SHARD_LIMIT) for each in queues]
+    listed, more = [photo for names, _ in found for photo in names], any(more for _, more in found)
     now = time.time()
     first = list(dict.fromkeys([*have, *listed]))[:BATCH_GET]
     records = {decision.photo: decision for decision in table.named(first)}
-    queue = [records[photo] for photo in first if photo in records and records[photo].waits]
+    others = {each.photo for each in records.values() if each.in_queue("SECOND") and not _may_give(each, reviewer)}
+    queue = [records[photo] for photo in first if photo in records and records[photo].waits and photo not in others]
     holders = {decision.photo: decision.holder(now) for decision in queue}
     colleagues = Counter(name for name in holders.values() if name not in {"", reviewer})
     free = [decision for decision in queue if holders[decision.photo] in {"", reviewer}]
-    free.sort(key=lambda decision: (decision.photo in skipped, decision.needs_audit))  # stable
+    free.sort(key=lambda each: (each.photo in skipped, each.needs_opinion, each.needs_audit))  # stable
     leased = (_lease(table, decision, reviewer, now) for decision in free)
-    return Held(list(islice(filter(None, leased), want)), len(listed), more, dict(colleagues))
+    waiting = sum(photo not in others for photo in listed)
+    return Held(list(islice(filter(None, leased), want)), waiting, more, dict(colleagues))
 
 
 def release(table: DecisionsTable, reviewer: str, photos: Iterable[str]) -> None:
@@ -78,12 +81,16 @@ def decisions_since(table: DecisionsTable, reviewer: str, since: datetime) -> Da
     return Day([decision for _, decision in reversed(recent)], median(gaps) if gaps else None)
 
 
+def _may_give(decision: Decision, reviewer: str) -> bool:
+    return decision.needs_opinion and not decision.is_by(reviewer)
+
+
 def _lease(table: DecisionsTable, decision: Decision, reviewer: str, now: float) -> Decision | None:
     """Lease a record to the reviewer and return it; None if someone else was faster."""
     if decision.holder(now) == reviewer and (decision.lease_until or 0) - now > RENEW_SECONDS:
         return decision
     lease = {"lease_by": reviewer, "lease_until": int(now) + LEASE_SECONDS}
     try:
-        return table.update(decision.photo, lease, (NEEDS_REVIEW | NEEDS_AUDIT) & free_for(reviewer, now))
+        return table.update(decision.photo, lease, WAITS & free_for(reviewer, now))
     except (Conflict, UnknownPhoto):
         return None

@@ -13,8 +13,8 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from botocore.config import Config
 
 from functions.decisions.classes import parse_classes
-from functions.decisions.decision import Decision, Detection, timestamp
-from functions.decisions.reviews import NEEDS_AUDIT, Desk, InvalidAnswer
+from functions.decisions.decision import Decision, Detection, Opinion, timestamp
+from functions.decisions.reviews import NEEDS_AUDIT, NEEDS_OPINION, Desk, InvalidAnswer
 from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from functions.decisions.waiting import decisions_since, hold, release
 from functions.photo.decoder import Decoder
@@ -77,6 +77,8 @@ desk = Desk(
     stepfunctions=boto3.client("stepfunctions", config=quick),
     workflow=os.environ["ANNOUNCE_REVIEW_ARN"],
     classes=parse_classes(os.environ["VEHICLE_CLASSES"]),
+    second_share=float(os.environ["SECOND_SHARE"]),
+    salt=os.environ["SALT"],
 )
 drivers = DriversPhotos(s3, desk.table, settings.upload_prefix)
 sign_in = SignIn(os.environ["SIGN_IN_URL"], os.environ["CLIENT_ID"], scope="review/decide", group="reviewers")
@@ -93,7 +95,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 def _decision_of(error: Exception) -> dict[str, Any]:
     decided = error.decision if isinstance(error, Conflict) and error.decision.review_id else None
-    return {"decision": _decided(decided) if decided else None}
+    return {"decision": _decided(decided, decided.opinion) if decided and not decided.needs_opinion else None}
 
 
 reviewers_only = guarded(sign_in, REFUSALS, _decision_of)
@@ -113,7 +115,7 @@ def queue() -> dict[str, Any]:
         "colleagues": held.colleagues,
         "decided": len(day.decisions),
         "seconds": day.seconds,
-        "recent": [_decided(decision) for decision in day.decisions[:RECENT]],
+        "recent": [_decided(each, each.opinion) for each in day.decisions if _is_listed(each)][:RECENT],
         "answers": list(desk.answers),
         "guidelines": _guidelines(),
         "undoSeconds": settings.undo_seconds,
@@ -148,9 +150,9 @@ def picture() -> Response[bytes]:
             max_bytes=settings.max_bytes,
         )
     except PhotoNotFound:
-        if decision.needs_audit:  # nobody can audit it any more
+        if decision.is_blind:  # nobody can look at it any more
             with suppress(Conflict, UnknownPhoto):
-                desk.table.update(decision.photo, {"queue": None, "due_at": None}, NEEDS_AUDIT)
+                desk.table.update(decision.photo, {"queue": None, "due_at": None}, NEEDS_AUDIT | NEEDS_OPINION)
         raise
     return Response(200, "image/jpeg", decoder.upright(stored.data, side).encode("JPEG", quality=QUALITY))
 
@@ -159,7 +161,7 @@ def picture() -> Response[bytes]:
 def beside() -> dict[str, Any]:
     """Return the facts of the driver's other photos of the day, without the pictures."""
     decision = desk.read(body_of(app, calls.Beside).photo)
-    found = [] if decision.needs_audit else drivers.beside(decision)  # their outcomes would hint at the model's answer
+    found = [] if decision.is_blind else drivers.beside(decision)  # their outcomes would hint at the answer
     return {
         "photos": [
             {
@@ -174,7 +176,7 @@ def beside() -> dict[str, Any]:
 
 @app.post("/api/decide", middlewares=reviewers_only)
 def decide() -> dict[str, Any]:
-    """Record a decision, or a correction."""
+    """Record a decision, an opinion about a decided photo, or a correction."""
     asked = body_of(app, calls.Decide)
     given = {"review_id": asked.review_id, "reviewer": _reviewer()}
     if asked.corrects is None:
@@ -182,7 +184,8 @@ def decide() -> dict[str, Any]:
     else:
         decision = desk.correct(asked.photo, asked.answer, **given, corrects=asked.corrects)
     logger.info("decided", extra={"photo": asked.photo, "answer": asked.answer, **given})
-    return _decided(decision)
+    own = (each for each in decision.opinions if each.id == asked.review_id)
+    return _decided(decision, next(own, decision.opinion))
 
 
 @app.post("/api/undo", middlewares=reviewers_only)
@@ -199,9 +202,9 @@ def _reviewer() -> str:
 
 
 def _described(decision: Decision) -> dict[str, Any]:
-    """Return the facts that a person needs about a waiting photo; an audit is blind to the model's answer."""
-    scores = {} if decision.needs_audit else decision.probabilities or {}
-    found = (None if decision.needs_audit else decision.detection) or Detection()
+    """Return the facts that a person needs about a waiting photo; some must not know the model's answer."""
+    scores = {} if decision.is_blind else decision.probabilities or {}
+    found = (None if decision.is_blind else decision.detection) or Detection()
     return {
         "photo": decision.photo,
         "key": decision.key,
@@ -211,17 +214,23 @@ def _described(decision: Decision) -> dict[str, Any]:
         "scores": {name: scores[name] for name in desk.classes if name in scores},
         "box": msgspec.to_builtins(found.box),
         "why": found.reason_code,
+        "second": decision.needs_opinion,
     }
 
 
-def _decided(decision: Decision) -> dict[str, Any]:
-    """Return the facts that a person needs about a decision."""
+def _is_listed(decision: Decision) -> bool:
+    """Tell whether a decision may be shown to this person, who may have to give an opinion about the photo."""
+    return decision.reviewed_by == _reviewer() or decision.revision != 1 or not desk.asks_again(decision.photo)
+
+
+def _decided(decision: Decision, opinion: Opinion) -> dict[str, Any]:
+    """Return the facts that a person needs about a decision, or about their own opinion."""
     return {
         "photo": decision.photo,
         "key": decision.key,
-        "answer": decision.answer,
-        "by": decision.reviewed_by,
-        "at": timestamp(decision.reviewed_at or decision.claimed_at),
-        "id": decision.review_id,
+        "answer": opinion.answer,
+        "by": opinion.by,
+        "at": timestamp(opinion.at),
+        "id": opinion.id,
         "revision": decision.revision,
     }

@@ -7,9 +7,10 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from functions.decisions.chance import is_drawn
 from functions.decisions.classes import VehicleClass, parse_classes
 
-from .confidence import LowConfidence, choose_vehicle, is_audited
+from .confidence import LowConfidence, choose_vehicle
 
 logger = Logger(use_rfc3339=True)
 metrics = Metrics()
@@ -47,7 +48,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     metrics.add_metric("PhotosRouted", MetricUnit.Count, 1)
     logger.info("vehicle chosen", extra=about | {"vehicle": choice.vehicle.name, "confidence": choice.confidence})
     photo = f"{event.get('s3_key')}#{event.get('etag')}"
-    audited = is_audited(photo, settings.audit_share, settings.audit_salt)
+    audited = is_drawn(photo, settings.audit_share, settings.audit_salt)
     return (
         event
         | ({"audit_share": settings.audit_share} if audited else {})

@@ -1,6 +1,5 @@
-"""Decides whether the model is sure enough to route a driver, and which routed photos a person audits."""
+"""Decides whether the model is sure enough to route a driver."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,12 +33,3 @@ def choose_vehicle(inferences: Sequence[float], classes: Sequence[VehicleClass],
         listed = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, inferences, strict=True))
         raise LowConfidence(f"{listed}: none reaches {threshold:g}")
     return Choice(classes[best], inferences[best])
-
-
-def is_audited(photo: str, share: float, salt: str) -> bool:
-    """Tell whether a photo belongs to the `share` (0 to 1) of photos that a person audits.
-
-    The choice is a hash, so a photo that runs again is chosen again. Without the salt, nobody can predict it.
-    """
-    digest = hashlib.sha256(f"{salt}\n{photo}".encode(errors="replace")).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from functions.decisions.decision import timestamp
-from loading_bay.operations.review import decide, export_reviewed, waiting_photos
+from loading_bay.operations.review import decide, export_reviewed, reviewers_agreements, waiting_photos
 from loading_bay.operations.reviewers import DRIVERS, REVIEWERS, add_reviewer, remove_reviewer
 from loading_bay.operations.reviewers import reviewers as list_all_reviewers
 from loading_bay.stack.deployed import Deployed
@@ -67,13 +67,38 @@ def export(deployed: Deployed, folder: Path, as_json: bool) -> None:
     if as_json:
         echo_json([
             {"photo": label.photo, "path": str(label.path) if label.path else None, "why": label.why}
-            | {"chosen": "review" if label.audit_share is None else "audit", "audit_share": label.audit_share}
+            | {"chosen": label.chosen, "audit_share": label.audit_share}
             for label in labels
         ])  # fmt: skip
         return
     for label in missing:
         say(f"left out: {label.photo}: {label.why}", err=True)
     click.echo(f"{len(labels) - len(missing)} reviewed photos are in {folder}; {len(missing)} left out")
+
+
+@review.command(examples=["--local"])
+@with_stack
+@json_option
+def agreement(deployed: Deployed, as_json: bool) -> None:
+    """List the photos about which two people differ, and how well the reviewers agree.
+
+    Kappa is 1 if two people always agree, and 0 if no more than by chance.
+    """
+    found = reviewers_agreements(deployed)
+    if as_json:
+        echo_json(found)
+        return
+    for decision in found.disputed:
+        said = ", ".join(f"{each.answer} ({each.by})" for each in decision.opinions)
+        waits = "; waits for a third person" if decision.needs_opinion else ""
+        say(f"{decision.key}: {said}; recorded as {decision.answer}{waits}")
+    for title, rows in (("pair", found.pairs), ("reviewer", found.reviewers)):
+        click.echo(f"{title:<34}{'photos':>8}{'same answer':>22}    kappa")
+        for each in rows:
+            same = f"{each.same.value:.0%} ({each.same.low:.0%} to {each.same.high:.0%})"
+            beyond = f"{each.kappa.value:.2f} ({each.kappa.low:.2f} to {each.kappa.high:.2f})" if each.kappa else ""
+            say(f"{', '.join(each.people):<34}{each.same.of:>8}{same:>22}    {beyond or 'too few to say'}")
+    click.echo(f"{len(found.disputed)} disputed; intervals are of 95 %")
 
 
 def _people(group: str, output: str, help: str) -> click.Group:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from functions.decisions.classes import parse_classes
+from functions.decisions.classes import NEITHER, parse_classes
 from functions.decisions.decision import Decision
 from functions.decisions.reviews import Desk, InvalidAnswer
 from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
+
+from .agreement import Agreements, agreements
 
 LONGEST_NAME = 200  # bytes; file systems take 255
 DELETED = {"NoSuchKey", "404"}
@@ -25,12 +27,14 @@ class Label:
     """A photo that a person decided, and its saved file or the reason why it was not saved.
 
     `audit_share` is the chance with which a photo was chosen of which the model was sure; None where it was unsure.
+    `chosen` is `audit` or `review`, or `second` if a third person's opinion corrected a review.
     """
 
     photo: str
     path: Path | None
     why: str = ""
     audit_share: float | None = None
+    chosen: str = "review"
 
 
 def waiting_photos(deployed: Deployed) -> list[Decision]:
@@ -55,6 +59,8 @@ def decide(deployed: Deployed, photo: str, vehicle: str, reviewer: str) -> Decis
         deployed.client("stepfunctions"),
         deployed.outputs["AnnounceReviewArn"],
         parse_classes(deployed.outputs["VehicleClasses"]),
+        float(deployed.parameters["SecondOpinionShare"]) if "ReviewUrl" in deployed.outputs else 0,
+        deployed.outputs["StackId"],
     )
     if vehicle not in desk.answers:
         raise UserError(f"{vehicle} is not a class of this stack; choose one of {', '.join(desk.answers)}")
@@ -85,7 +91,7 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
             continue
         path = folder / decision.answer / file_name(decision)
         if path.exists():
-            yield Label(decision.key, path, audit_share=decision.audit_share)
+            yield Label(decision.key, path, audit_share=decision.audit_share, chosen=decision.chosen)
             continue
         try:
             answer = s3.get_object(Bucket=decision.s3_bucket, Key=decision.label, IfMatch=f'"{decision.label_etag}"')
@@ -98,7 +104,13 @@ def export_reviewed(deployed: Deployed, folder: Path) -> Iterator[Label]:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(answer["Body"].read())
-        yield Label(decision.key, path, audit_share=decision.audit_share)
+        yield Label(decision.key, path, audit_share=decision.audit_share, chosen=decision.chosen)
+
+
+def reviewers_agreements(deployed: Deployed) -> Agreements:
+    """Return how well the reviewers agree, from every second opinion in the table."""
+    answers = (*parse_classes(deployed.outputs["VehicleClasses"]), NEITHER)
+    return agreements(all_decisions(_table(deployed)), answers)
 
 
 def _table(deployed: Deployed) -> DecisionsTable:

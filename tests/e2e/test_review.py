@@ -1,10 +1,12 @@
 """The review page in a real browser, on the real stack: a person signs in and decides about photos."""
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -13,6 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect, sync_playwright
 
+from functions.decisions.chance import is_drawn
 from loading_bay.local.stack import Options, Stack
 from loading_bay.operations.reviewers import Reviewer, add_reviewer
 from loading_bay.stack.template import ROOT
@@ -22,6 +25,7 @@ from tests.integration.endpoint import Endpoint, by_colour, scores
 PHOTOS = ROOT / "events" / "photos"
 FOUND = {"box": [0.25, 0.1, 0.75, 0.5], "score": 0.7, "counts": {"bicycle": 1}, "reason_code": "TOO_SMALL"}
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
+SECOND_SHARE = 0.00001  # so only a photo is drawn whose name was sought for it
 PATIENCE = 90_000  # milliseconds: on a busy machine a function takes long to start
 Open = Callable[..., Page]
 
@@ -36,7 +40,8 @@ def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     endpoint.answer = lambda body: (
         scores(0.62, 0.38, found=FOUND) if by_colour(body).body == unsure else by_colour(body)
     )
-    options = Options(endpoint_url=endpoint.url, parameters={"AuditShare": "1"})
+    parameters = {"AuditShare": "1", "SecondOpinionShare": f"{SECOND_SHARE:f}"}
+    options = Options(endpoint_url=endpoint.url, parameters=parameters)
     stack = Stack.up(tmp_path_factory.mktemp("stack"), options, say=print)
     yield Bay(stack)
     stack.down()
@@ -287,6 +292,39 @@ def test_audited_photos_come_last_without_the_answer_and_an_answer_that_agrees_i
     assert [bay.outcome(key).reviewed_by for key in (agreed, corrected)] == ["ana", "ana"]
     labels = [each.rpartition("/")[0] for key in (agreed, corrected) for each in bay.labels(bay.outcome(key))]
     assert labels == ["labels/bicycle", "labels/motorcycle"]
+
+
+def test_a_second_and_a_third_person_see_a_decided_photo_without_the_answers(bay: Bay, open_as: Open) -> None:
+    data = picture("grey", "PNG", size=(620, 410))
+    etag, salt = hashlib.md5(data, usedforsecurity=False).hexdigest(), bay.stack.outputs["StackId"]
+    names = (f"second/{number}.png" for number in count())
+    photos = ((name, f"second s3://{bay.bucket}/uploads/{name}#{etag}") for name in names)
+    name = next(name for name, photo in photos if is_drawn(photo, SECOND_SHARE, salt))
+    (key,) = wait(bay, name, data=data)
+    ana, ben, eve = open_as("ana"), open_as("ben"), open_as("eve")
+    assert shown(ana) == name
+    press(ana, "1")
+    wait_for(lambda: bay.outcome(key).needs_opinion)
+
+    for person in (ben, eve):
+        assert shown(person) == name
+        expect(person.locator("#scores")).not_to_contain_text("%")
+        expect(person.locator("#recent")).not_to_contain_text(name)
+        expect(person.locator("#beside-title")).to_have_text("No other photos of this driver today")
+        press(person, "2")
+        expect(person.get_by_text("Nothing to review")).to_be_visible()
+        wait_for(lambda person=person: len(bay.outcome(key).opinions) == (2 if person is ben else 3))  # type: ignore[misc]
+
+    expect(ana.get_by_text("Nothing to review")).to_be_visible()
+    events = wait_for(lambda: told if len(told := bay.announced(key)) == 3 else None)
+    details = [event["detail"] for event in events[1:]]
+    assert [(each["vehicle"], each["revision"], each["reviewed_by"]) for each in details] == [
+        ("bicycle", 1, "ana"),
+        ("motorcycle", 2, "eve"),
+    ]
+    expect(ben.get_by_role("button", name="Undo", exact=False)).to_have_count(0)
+    expect(ben.locator("#recent")).to_contain_text("Motorcycle")
+    expect(ben.get_by_role("button", name="Correct", exact=False)).to_have_count(0)  # it was an opinion only
 
 
 def test_two_people_get_different_photos_and_one_of_two_decisions_counts(bay: Bay, open_as: Open) -> None:

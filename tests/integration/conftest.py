@@ -8,9 +8,11 @@ import pytest
 
 from loading_bay.local.stack import Options, Stack
 
-from .bay import Bay
+from .bay import NO_DRAWS, Bay
 from .endpoint import Endpoint
 from .faults import FaultyAws
+
+HALF_AUDITED = NO_DRAWS | {"AuditShare": "0.5"}
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +39,7 @@ def either_bay(request: pytest.FixtureRequest) -> Bay:
 def standard_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     folder: Path = tmp_path_factory.mktemp("stack")
     # Every sweep may send its digest.
-    parameters = {"NotifyMinutes": "1", "AuditShare": "0", "DecisionQueue": "true"}
+    parameters = {"NotifyMinutes": "1", "DecisionQueue": "true"} | NO_DRAWS
     options = Options(endpoint_url=endpoint.url, wait_scale=0, parameters=parameters)
     stack = Stack.up(folder, options, say=print)
     yield Bay(stack)
@@ -60,7 +62,7 @@ def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: py
     folder: Path = tmp_path_factory.mktemp("stack")
     # Thousands of photos take longer here than on AWS.
     wait_scale = 0.3 if "CAMPAIGN_PHOTOS" in os.environ else 0.02
-    parameters = {"WorkflowType": "EXPRESS", "NotifyMinutes": "0", "AuditShare": "0.5"}
+    parameters = {"WorkflowType": "EXPRESS", "NotifyMinutes": "0"} | HALF_AUDITED
     options = Options(endpoint_url=endpoint.url, wait_scale=wait_scale, parameters=parameters)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("loading_bay.local.stack.AWS_COMMAND", express_aws.command)
@@ -73,7 +75,7 @@ def express_bay(express_aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: py
 def troubled_bay(aws: FaultyAws, endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     """A separate stack, on a local AWS with injectable failures."""
     folder: Path = tmp_path_factory.mktemp("stack")
-    options = Options(endpoint_url=endpoint.url, wait_scale=0.05, parameters={"AuditShare": "0.5"})
+    options = Options(endpoint_url=endpoint.url, wait_scale=0.05, parameters=HALF_AUDITED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("loading_bay.local.stack.AWS_COMMAND", aws.command)
         stack = Stack.up(folder, options, say=print)

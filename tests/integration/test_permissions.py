@@ -26,7 +26,7 @@ from loading_bay.operations.reviewers import add_reviewer
 from loading_bay.stack.deployed import STACK_NAME
 from loading_bay.stack.template import read_template
 
-from .bay import Bay, picture, wait_for
+from .bay import NO_DRAWS, Bay, picture, wait_for
 from .endpoint import Endpoint, by_colour, failure
 from .reviewing import ReviewApi
 
@@ -89,7 +89,12 @@ def as_list(value: Any) -> list[Any]:
 @pytest.fixture(scope="module")
 def guarded_bay(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
     folder: Path = tmp_path_factory.mktemp("stack")
-    options = Options(endpoint_url=endpoint.url, wait_scale=0, enforce_iam=True, parameters={"AuditShare": "0"})
+    options = Options(
+        endpoint_url=endpoint.url,
+        wait_scale=0,
+        enforce_iam=True,
+        parameters=NO_DRAWS,
+    )
     stack = Stack.up(folder, options, say=print)
     bay = Bay(stack)
     # The local AWS listens on plain HTTP, but enforces the inbox's policy: TLS only.

@@ -5,6 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,8 +15,9 @@ from botocore.exceptions import ClientError
 from functions.decisions.classes import NEITHER, parse_classes
 from functions.decisions.decision import Decision
 from functions.decisions.reviews import Desk
-from functions.decisions.table import Conflict, DecisionsTable
+from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from loading_bay.local.stack import Stack
+from loading_bay.operations.erase import Erasure
 from loading_bay.operations.reviewers import Reviewer, add_reviewer, remove_reviewer, reviewers
 
 from .bay import Bay, picture, wait_for
@@ -383,10 +385,91 @@ def test_nobody_decides_a_photo_that_ana_holds(bay: Bay, api: ReviewApi, token: 
         desk.decide(mine[0], "bicycle", review_id=str(uuid.uuid4()), reviewer="ben")
 
 
+# ------------------------------------------------------------------------------------------------- second opinions ---
+
+
+@pytest.fixture
+def asking(desk: Desk) -> Desk:
+    """Return a desk where another person sees every decided photo."""
+    return replace(desk, second_share=1)
+
+
+def waits_for_another(bay: Bay, asking: Desk, name: str | None = None) -> tuple[str, str]:
+    """Let ana decide a new photo for a bicycle, and wait until another person may see it; return key and name."""
+    key, photo = waiting(bay, name)
+    asking.decide(photo, "bicycle", review_id=str(uuid.uuid4()), reviewer="ana")
+    wait_for(lambda: stored(bay, photo).needs_opinion)
+    return key, photo
+
+
+def answered(opinion: Decision) -> list[tuple[str, str]]:
+    return [(each.by, each.answer) for each in opinion.opinions]
+
+
+def test_another_person_s_opinion_is_stored_with_the_decision_and_tells_nobody(
+    bay: Bay, api: ReviewApi, token: str, asking: Desk
+) -> None:
+    ben = add_reviewer(bay.stack.deployed, "ben", "ben@example.com")
+    bens = api.tokens(ben)["access_token"]
+    key, photo = waits_for_another(bay, asking)
+    assert [detail["revision"] for detail in told(bay, key)] == [1]
+    assert not {"second_share", "opinions"} & told(bay, key)[0].keys()
+    assert api.call("queue", {"want": 8, "since": SINCE}, token)[1]["photos"] == []
+
+    _, found = api.call("queue", {"want": 8, "since": SINCE}, bens)
+    given = {"photo": photo, "answer": "bicycle", "review_id": str(uuid.uuid4())}
+    status, _ = api.call("decide", given, bens)
+
+    assert [(each["photo"], each["scores"]) for each in found["photos"]] == [(photo, {})]
+    decided = stored(bay, photo)
+    assert (status, answered(decided)) == (200, [("ana", "bicycle"), ("ben", "bicycle")])
+    assert (decided.reviewed_by, decided.revision, decided.queue) == ("ana", 1, None)
+    assert decided.opinions[1].at > decided.opinions[0].at
+    assert len(told(bay, key)) == 1
+
+
+def test_a_third_person_corrects_a_disputed_decision_as_its_next_revision(bay: Bay, asking: Desk) -> None:
+    key, photo = waits_for_another(bay, asking)
+    asking.decide(photo, "motorcycle", review_id=str(uuid.uuid4()), reviewer="ben")
+    assert (stored(bay, photo).answer, stored(bay, photo).needs_opinion) == ("bicycle", True)
+
+    asking.decide(photo, "motorcycle", review_id=str(uuid.uuid4()), reviewer="cem")
+
+    settled(bay, photo)
+    decided = stored(bay, photo)
+    assert answered(decided) == [("ana", "bicycle"), ("ben", "motorcycle"), ("cem", "motorcycle")]
+    assert (decided.reviewed_by, decided.revision, decided.place) == ("cem", 2, "2 (far)")
+    events = [(each["vehicle"], each["revision"], each["reviewed_by"]) for each in told(bay, key)]
+    assert events == [("bicycle", 1, "ana"), ("motorcycle", 2, "cem")]
+    (label,) = bay.labels(decided)
+    assert label.startswith("labels/motorcycle/")
+
+
+def test_a_third_person_who_agrees_with_the_decision_tells_nobody(bay: Bay, asking: Desk) -> None:
+    key, photo = waits_for_another(bay, asking)
+    asking.decide(photo, "neither", review_id=str(uuid.uuid4()), reviewer="ben")
+
+    decided = asking.decide(photo, "bicycle", review_id=str(uuid.uuid4()), reviewer="cem")
+
+    assert (decided.answer, decided.queue, len(decided.opinions)) == ("bicycle", None, 3)
+    assert len(told(bay, key)) == 1
+
+
+def test_a_driver_is_erased_while_a_photo_waits_for_a_second_opinion(bay: Bay, asking: Desk) -> None:
+    key, photo = waits_for_another(bay, asking, "driver-erased/1.jpg")
+
+    Erasure(bay.stack.deployed, "driver-erased", captures=None, exported=()).run(dry_run=False)
+
+    assert asking.table.get(photo) is None
+    assert bay.s3.list_objects_v2(Bucket=bay.bucket, Prefix=key)["KeyCount"] == 0
+    with pytest.raises(UnknownPhoto):
+        asking.decide(photo, "bicycle", review_id=str(uuid.uuid4()), reviewer="ben")
+
+
 @pytest.fixture(autouse=True)
 def emptied(bay: Bay) -> Iterator[None]:
     """Leave no waiting photos to the next test."""
     yield
     for decision in bay.all_decisions():
-        if decision.in_queue("REVIEW"):
+        if decision.waits:
             bay.dynamodb.delete_item(TableName=bay.table, Key={"photo": {"S": decision.photo}})

@@ -95,7 +95,7 @@ def settled(decisions: DecisionsTable, count: int, right: Callable[[Decision], b
 @pytest.fixture
 def stack(champion: Path, tmp_path: Path) -> Iterator[Stack]:
     """A stack whose endpoint serves the champion; a person decides every photo whose confidence is below 1."""
-    parameters = {"ConfidenceThreshold": "1", "AuditShare": "0"}
+    parameters = {"ConfidenceThreshold": "1", "AuditShare": "0", "SecondOpinionShare": "0"}
     options = Options(model=champion / "model/model.onnx", parameters=parameters, wait_scale=0)
     folder = tmp_path / "stack"
     folder.mkdir()

@@ -2,8 +2,9 @@
 
 import pytest
 
+from functions.decisions.chance import is_drawn
 from functions.decisions.classes import VehicleClass, parse_classes
-from functions.threshold.confidence import LowConfidence, choose_vehicle, is_audited
+from functions.threshold.confidence import LowConfidence, choose_vehicle
 
 CLASSES = tuple(parse_classes("bicycle:1:near,motorcycle:2:far").values())
 
@@ -41,14 +42,14 @@ PHOTOS = [f"uploads/driver-{number % 50}/{number}.jpg#{number:032x}" for number 
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5])
-def test_the_chosen_share_of_photos_is_audited(share: float) -> None:
-    chosen = [photo for photo in PHOTOS if is_audited(photo, share, "salt")]
+def test_the_chosen_share_of_photos_is_drawn(share: float) -> None:
+    chosen = [photo for photo in PHOTOS if is_drawn(photo, share, "salt")]
 
     assert len(chosen) / len(PHOTOS) == pytest.approx(share, rel=0.1)
-    assert chosen == [photo for photo in PHOTOS if is_audited(photo, share, "salt")]
-    assert {photo for photo in PHOTOS if is_audited(photo, share, "another salt")} != set(chosen)
+    assert chosen == [photo for photo in PHOTOS if is_drawn(photo, share, "salt")]
+    assert {photo for photo in PHOTOS if is_drawn(photo, share, "another salt")} != set(chosen)
 
 
 @pytest.mark.parametrize(("share", "count"), [(0, 0), (1, len(PHOTOS))])
 def test_none_or_all_photos_are_audited(share: float, count: int) -> None:
-    assert sum(is_audited(photo, share, "salt") for photo in PHOTOS) == count
+    assert sum(is_drawn(photo, share, "salt") for photo in PHOTOS) == count

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading_bay.stack": {"functions.decisions"},
     "loading_bay.statistics": set(),
     "loading_bay.pages": {"loading_bay.stack"},
-    "loading_bay.operations": {"functions.decisions", "loading_bay.stack"},
+    "loading_bay.operations": {"functions.decisions", "loading_bay.stack", "loading_bay.statistics"},
     "loading_bay.report": {
         "functions.photo", "functions.decisions", "loading_bay.pages", "loading_bay.stack", "loading_bay.statistics"
     },

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from functions.decisions.chance import is_drawn
 from functions.decisions.decision import Decision
-from functions.threshold.confidence import is_audited
 from loading_bay.cli.main import main
 from loading_bay.report.figures import measure_audit
 from loading_bay.statistics import sampled_share
@@ -31,7 +31,7 @@ def accepted(
 ) -> Decision:
     """Return the record of a photo that the model took for a motorcycle; a person has audited it if it was chosen."""
     photo = f"s3://inbox/uploads/driver-7/{number}.jpg#{number:032x}"
-    chosen = is_audited(photo, share, salt)
+    chosen = is_drawn(photo, share, salt)
     seen = "bicycle" if wrong and chosen and audited else "motorcycle"
     return Decision(
         photo=photo,
@@ -61,7 +61,7 @@ def test_the_interval_holds_in_95_of_100_runs(error: float, reviewer: float, sha
     assert held >= NormalDist(0.95 * runs, (0.95 * 0.05 * runs) ** 0.5).inv_cdf(0.001)
 
 
-def test_where_every_photo_is_audited_the_error_is_known() -> None:
+def test_where_every_photo_is_drawn_the_error_is_known() -> None:
     found = measure_audit([accepted(number, 1, wrong=number < 7, salt="") for number in range(100)])
 
     assert found is not None

@@ -10,10 +10,13 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
+from functions.decisions.decision import timestamp
 from loading_bay.cli.main import main
 from loading_bay.stack.deployed import Deployed
 
-from .test_decisions import NAME, put
+from .test_decisions import NAME, NOW, put
+
+OPINIONS = (("1", "motorcycle"), ("2", "bicycle"), ("3", "bicycle"))
 
 EVIL = "uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
 ESCAPED = r"uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
@@ -23,7 +26,7 @@ ESCAPED = r"uploads/a\x1b[2J\n3 waiting for review\u202egpj.exe"
 def deployed(table: Any, monkeypatch: pytest.MonkeyPatch) -> Deployed:
     queue = boto3.client("sqs").create_queue(QueueName="undelivered")["QueueUrl"]
     machine = "arn:aws:states:us-east-1:123456789012:stateMachine:batch"
-    outputs = {"DecisionsTable": NAME, "UndeliveredEventsQueue": queue, "StackName": "bay"}
+    outputs = {"DecisionsTable": NAME, "UndeliveredEventsQueue": queue, "StackName": "bay", "StackId": ""}
     outputs |= {"VehicleClasses": "bicycle:1:near", "AnnounceReviewArn": "", "BatchStateMachineArn": machine}
     found = Deployed(boto3.Session(), outputs, {}, options=("--stack-name", "bay"))
     monkeypatch.setattr("loading_bay.cli.commands.find_stack", lambda *_: found)
@@ -91,11 +94,13 @@ def test_an_export_says_how_each_photo_was_chosen(table: Any, tmp_path: Path) ->
     reviewed: dict[str, Any] = {"vehicle": "bicycle", "reviewed_by": "ana", "label": "labels/x", "label_etag": "e"}
     put(table, "unsure.jpg", "ROUTED", timedelta(minutes=1), **reviewed, claim="1")
     put(table, "sure.jpg", "ROUTED", timedelta(minutes=1), **reviewed, claim="2", audit_share=Decimal("0.02"))
+    given = [{"id": each, "by": each, "answer": answer, "at": timestamp(NOW)} for each, answer in OPINIONS]
+    put(table, "third.jpg", "ROUTED", timedelta(minutes=1), **reviewed, claim="3", review_id="3", opinions=given)
     (tmp_path / "bicycle").mkdir()
-    for name in ("1-unsure.jpg", "2-sure.jpg"):
+    for name in ("1-unsure.jpg", "2-sure.jpg", "3-third.jpg"):
         (tmp_path / "bicycle" / name).write_bytes(b"exported earlier")
 
     done = CliRunner().invoke(main, ["review", "export", str(tmp_path), "--json"])
 
     found = {each["photo"]: (each["chosen"], each["audit_share"]) for each in json.loads(done.output)}
-    assert found == {"unsure.jpg": ("review", None), "sure.jpg": ("audit", 0.02)}
+    assert found == {"unsure.jpg": ("review", None), "sure.jpg": ("audit", 0.02), "third.jpg": ("second", None)}

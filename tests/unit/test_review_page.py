@@ -26,7 +26,7 @@ from functions.decisions.reviews import Desk
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.template import ROOT
 
-from .test_reviews import ROUTED, TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put  # noqa: F401 - fixtures
+from .test_reviews import ROUTED, TABLE, WORKFLOW, aws, close, desk, dynamodb, new_id, put, second  # noqa: F401 - fixtures
 
 EVENT = json.loads((ROOT / "events" / "review" / "http-api.json").read_text())
 CLIENT = "1example23456789"
@@ -46,6 +46,8 @@ def function(aws: None) -> Iterator[ModuleType]:  # noqa: F811
         "CLIENT_ID": CLIENT,
         "SIGN_IN_URL": "https://loading-bay.auth.eu-central-1.amazoncognito.com",
         "UNDO_SECONDS": "5",
+        "SECOND_SHARE": "0",
+        "SALT": "salt",
         "GUIDELINES": "Look <twice>|Then decide",
         "UPLOAD_PREFIX": "uploads/",
         "MAX_PHOTO_BYTES": "1000000",
@@ -269,6 +271,7 @@ def test_the_queue_returns_photos_and_other_activity(call: Call, desk: Desk) -> 
             "scores": {"bicycle": 0.6, "motorcycle": 0.4},
             "box": box,
             "why": "TOO_SMALL",
+            "second": False,
         }
     ]
     assert answer["waiting"] == 1
@@ -540,3 +543,49 @@ def test_an_audit_ends_with_its_photo(call: Call, review: ModuleType, desk: Desk
     record = desk.table.get(photo)
     assert record is not None
     assert (record.status, record.vehicle) == ("ROUTED", "motorcycle")
+
+
+def test_a_second_opinion_is_blind_to_the_first(
+    call: Call,
+    review: ModuleType,
+    desk: Desk,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asking = replace(desk, second_share=1)
+    monkeypatch.setattr(review, "desk", asking)
+    etag = upload(review, "uploads/driver-7/1.png", picture())
+    known = {"etag": etag, "probabilities": ROUTED["probabilities"]}
+    photo = put(desk, "driver-7/1.png", photo=f"s3://inbox/uploads/driver-7/1.png#{etag}", **known)
+    taken(review, desk, "driver-7/2.png")
+    first = asking.decide(photo, "motorcycle", review_id=new_id(), reviewer="zoe")
+    since = {"since": timestamp(datetime.now(UTC) - timedelta(hours=1))}
+    assert call("queue", {"want": 1} | since)[1]["recent"] == []
+    second(desk, photo)
+
+    found = call("queue", {"want": 1} | since)[1]
+
+    (item,) = found["photos"]
+    assert (item["photo"], item["scores"], item["box"], item["why"], item["second"]) == (photo, {}, None, None, True)
+    assert "zoe" not in json.dumps(found)
+    assert call("beside", {"photo": photo})[1]["photos"] == []
+    assert request(review, "POST", "/api/picture", json.dumps({"photo": photo}))["statusCode"] == 200
+    given = {"photo": photo, "answer": "bicycle", "review_id": new_id()}
+    status, answered = call("decide", given)
+    assert (status, answered["answer"], answered["id"]) == (200, "bicycle", given["review_id"])
+    assert "zoe" not in json.dumps(answered)
+    assert (first.answer, call("undo", {"photo": photo, "review_id": given["review_id"]})[0]) == ("motorcycle", 200)
+
+
+def test_everybody_sees_their_own_decisions_that_another_person_will_see(
+    call: Call,
+    review: ModuleType,
+    desk: Desk,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(review, "desk", replace(desk, second_share=1))
+    photo = put(desk)
+    assert call("decide", {"photo": photo, "answer": "bicycle", "review_id": new_id()})[0] == 200
+
+    found = call("queue", {"want": 1, "since": timestamp(datetime.now(UTC) - timedelta(hours=1))})[1]
+
+    assert [each["photo"] for each in found["recent"]] == [photo]

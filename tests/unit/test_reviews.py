@@ -1,5 +1,6 @@
 """A person's decision counts once, can be undone in time and corrected later, under the conditions of moto's table."""
 
+import dataclasses
 import json
 import re
 import uuid
@@ -15,9 +16,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 from msgspec.structs import replace
 
+from functions.decisions.chance import is_drawn
 from functions.decisions.classes import parse_classes
 from functions.decisions.decision import Decision
-from functions.decisions.reviews import MOST_UNDONE, Desk, InvalidAnswer
+from functions.decisions.reviews import MOST_UNDONE, Desk, InvalidAnswer, decided_as
 from functions.decisions.table import Conflict, DecisionsTable, UnknownPhoto
 from functions.decisions.waiting import decisions_since, hold, release
 from loading_bay.stack.template import read_template
@@ -374,3 +376,162 @@ def test_a_routed_photo_that_is_not_audited_is_nobodys_to_decide(desk: Desk) -> 
 
     with pytest.raises(UnknownPhoto):
         decide(desk, photo)
+
+
+# ------------------------------------------------------------------------------------------------- second opinions ---
+
+
+@pytest.fixture
+def asking(desk: Desk) -> Desk:
+    """Return a desk where another person sees every decided photo."""
+    return dataclasses.replace(desk, second_share=1)
+
+
+def decided_by_ana(desk: Desk, answer: str = "bicycle", **record: Any) -> str:
+    """Return a photo that ana has decided, and that was announced and now waits for another person."""
+    photo = put(desk, f"{new_id()}.jpg", **record)
+    decide(desk, photo, answer)
+    second(desk, photo)
+    return photo
+
+
+def second(desk: Desk, photo: str) -> None:
+    """Confirm the announcement of a decision like the workflow: it now needs a second opinion."""
+    close(desk, photo)
+    desk.table.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"photo": {"S": photo}},
+        UpdateExpression="SET queue = :queue, due_at = :due_at",
+        ExpressionAttributeValues={":queue": {"S": "SECOND#0"}, ":due_at": {"N": "1"}},
+    )
+
+
+def opinions(decision: Decision) -> list[tuple[str, str]]:
+    return [(each.by, each.answer) for each in decision.opinions]
+
+
+def test_the_share_for_a_second_opinion_is_noted_with_the_decision_and_forgotten_with_it(asking: Desk) -> None:
+    photo = put(asking)
+
+    decided = decide(asking, photo)
+    undone = asking.undo(photo, review_id=decided.review_id or "", reviewer="ana")
+
+    assert (decided.second_share, undone.second_share) == (1, None)
+
+
+def test_the_draw_for_a_second_opinion_is_the_same_every_time_and_not_that_of_audits(desk: Desk) -> None:
+    asking = dataclasses.replace(desk, second_share=0.05, salt="salt")
+    photos = [f"s3://inbox/uploads/{number}.jpg#{number:032x}" for number in range(20_000)]
+
+    drawn = [photo for photo in photos if asking.asks_again(photo)]
+
+    assert len(drawn) / len(photos) == pytest.approx(0.05, rel=0.1)
+    assert drawn == [photo for photo in photos if asking.asks_again(photo)]
+    assert sum(is_drawn(photo, 0.05, "salt") for photo in drawn) / len(drawn) == pytest.approx(0.05, abs=0.03)
+    assert not any(desk.asks_again(photo) for photo in photos)
+
+
+def test_only_another_person_is_asked_after_all_other_photos(asking: Desk) -> None:
+    photo = decided_by_ana(asking)
+    audited, waiting = put(asking, "sure.jpg", **ROUTED), put(asking, "unsure.jpg")
+
+    assert held(asking, "ana", want=3, have=(photo,)) == [waiting, audited]
+    assert hold(asking.table, "ana", have=(), skipped=(), want=0).waiting == 2
+    release(asking.table, "ana", [waiting, audited])
+    assert held(asking, "ben", want=3) == [waiting, audited, photo]
+    with pytest.raises(Conflict, match="you have decided this photo already"):
+        decide(asking, photo, "motorcycle", by="ana")
+
+
+def test_a_second_opinion_that_agrees_ends_it(asking: Desk) -> None:
+    photo, opinion_id = decided_by_ana(asking), new_id()
+    before = asking.table.get(photo)
+
+    for _ in range(2):  # repeated, it counts once
+        decided = decide(asking, photo, "bicycle", opinion_id, by="ben")
+
+    assert opinions(decided) == [("ana", "bicycle"), ("ben", "bicycle")]
+    assert (decided.is_disputed, decided.queue, decided.lease_by) == (False, None, None)
+    assert before is not None
+    assert (decided.reviewed_by, decided.review_id, decided.revision) == ("ana", before.review_id, 1)
+    assert len(announced(asking)) == 1
+    assert held(asking, "cem") == []
+    with pytest.raises(Conflict):
+        decide(asking, photo, "motorcycle", by="cem")
+
+
+@pytest.mark.parametrize("answer", ["motorcycle", "neither"])
+def test_a_third_person_settles_a_dispute_and_corrects_the_decision(asking: Desk, answer: str) -> None:
+    photo, opinion_id = decided_by_ana(asking), new_id()
+    disputed = decide(asking, photo, "motorcycle", by="ben")
+    assert (disputed.is_disputed, disputed.answer, disputed.reviewed_by) == (True, "bicycle", "ana")
+    assert held(asking, "ana") == held(asking, "ben") == []
+    assert held(asking, "cem") == [photo]
+
+    for _ in range(2):
+        settled = decide(asking, photo, answer, opinion_id, by="cem")
+
+    assert opinions(settled) == [("ana", "bicycle"), ("ben", "motorcycle"), ("cem", answer)]
+    assert (settled.answer, settled.reviewed_by, settled.revision) == (answer, "cem", 2)
+    assert settled.in_queue("OPEN")
+    assert announced(asking)[1:] == [(photo, opinion_id)]
+    assert settled.second_share is None  # so the correction is shown to nobody else
+    with pytest.raises(Conflict, match="a correction cannot be undone"):
+        asking.undo(photo, review_id=opinion_id, reviewer="cem")
+
+
+def test_a_third_person_who_agrees_with_the_decision_changes_nothing(asking: Desk) -> None:
+    photo = decided_by_ana(asking)
+    decide(asking, photo, "motorcycle", by="ben")
+
+    settled = decide(asking, photo, "bicycle", by="cem")
+
+    assert (settled.answer, settled.reviewed_by, settled.revision, settled.queue) == ("bicycle", "ana", 1, None)
+    assert len(settled.opinions) == 3
+    assert len(announced(asking)) == 1
+
+
+def test_an_opinion_can_be_undone_until_another_person_looks(asking: Desk) -> None:
+    photo, opinion_id, again = decided_by_ana(asking), new_id(), new_id()
+    decide(asking, photo, "bicycle", opinion_id, by="ben")
+
+    for _ in range(2):
+        undone = asking.undo(photo, review_id=opinion_id, reviewer="ben")
+
+    assert (undone.opinions, undone.needs_opinion, undone.lease_by, undone.reviewed_by) == ((), True, "ben", "ana")
+    with pytest.raises(Conflict, match="this opinion was undone"):
+        decide(asking, photo, "bicycle", opinion_id, by="ben")
+    decide(asking, photo, "motorcycle", again, by="ben")
+    with pytest.raises(Conflict, match="the opinion is ben's"):
+        asking.undo(photo, review_id=again, reviewer="cem")
+    assert held(asking, "cem") == [photo]
+    with pytest.raises(Conflict):
+        asking.undo(photo, review_id=again, reviewer="ben")
+    settled = decide(asking, photo, "bicycle", by="cem")
+    assert opinions(settled)[1:] == [("ben", "motorcycle"), ("cem", "bicycle")]
+
+
+def test_an_opinion_cannot_be_undone_later(asking: Desk) -> None:
+    photo, opinion_id = decided_by_ana(asking), new_id()
+    decided = decide(asking, photo, "motorcycle", opinion_id, by="ben")
+    stored = [
+        {"id": each.id, "by": each.by, "answer": each.answer, "at": "2026-11-25T10:00:00.000Z"}
+        for each in decided.opinions
+    ]
+    asking.table.update(photo, {"opinions": stored}, decided_as(decided.review_id or ""))
+
+    with pytest.raises(Conflict, match="too late to undo"):
+        asking.undo(photo, review_id=opinion_id, reviewer="ben")
+
+
+def test_a_correction_ends_the_wait_for_a_second_opinion(asking: Desk) -> None:
+    photo = decided_by_ana(asking)
+    found = asking.table.get(photo)
+    assert found is not None
+
+    given = {"review_id": new_id(), "reviewer": "ben", "corrects": found.review_id or ""}
+    corrected = asking.correct(photo, "motorcycle", **given)
+
+    assert (corrected.second_share, corrected.needs_opinion, corrected.revision) == (None, False, 2)
+    with pytest.raises(Conflict):
+        decide(asking, photo, "neither", by="cem")

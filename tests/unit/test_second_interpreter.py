@@ -197,6 +197,41 @@ def test_a_review_says_nothing_about_photos_that_the_model_was_sure_of(bay: Inte
     assert chosen(run) == ("review", None)
 
 
+def test_a_decision_that_was_drawn_waits_for_another_person_once_it_is_announced(bay: Interpreter) -> None:
+    item = {"photo": "p", "s3_bucket": "inbox", "s3_key": KEY, "version_id": "1", "claim": "c", "review_id": "r"}
+    item |= {"queue": "OPEN#c", "label": "labels/x", "status": "ROUTED", "vehicle": "bicycle"}
+    item |= {"reviewed_at": "2026-11-25T10:00:00.000Z"}
+    numbers = {"revision": {"N": "1"}, "second_share": {"N": "0.05"}}
+    values: dict[str, Any] = {name: {"S": value} for name, value in item.items()} | numbers
+    bay.dynamodb.put_item(TableName=bay.values["DecisionsTable"], Item=values)
+    bay.values |= {"UndoSeconds": "0"}
+
+    ((_, detail),) = announced(bay.run("AnnounceReview", {"photo": "p", "review_id": "r"}))
+
+    assert "second_share" not in detail
+    assert (record(bay)["queue"], record(bay)["due_at"]) == ("SECOND#c", "1795600800")
+
+
+@pytest.mark.parametrize(("share", "said"), [(None, ("second", None)), ("0.02", ("audit", "0.02"))])
+def test_a_third_person_s_label_says_so_but_an_audit_s_keeps_its_share(
+    bay: Interpreter, share: str | None, said: tuple[str, str | None]
+) -> None:
+    bay.s3.put_object(Bucket="inbox", Key=KEY, Body=b"photo")
+    item = {"photo": "p", "s3_bucket": "inbox", "s3_key": KEY, "version_id": "1", "claim": "c", "review_id": "r3"}
+    item |= {"queue": "OPEN#c", "label": "labels/x", "status": "ROUTED", "vehicle": "bicycle"}
+    values: dict[str, Any] = {name: {"S": value} for name, value in item.items()} | {"revision": {"N": "2"}}
+    values["opinions"] = {"L": [{"M": {"id": {"S": each}}} for each in ("r1", "r2", "r3")]}
+    values |= {"audit_share": {"N": share}} if share else {}
+    bay.dynamodb.put_item(TableName=bay.values["DecisionsTable"], Item=values)
+    bay.values |= {"UndoSeconds": "0"}
+
+    run = bay.run("AnnounceReview", {"photo": "p", "review_id": "r3"})
+
+    assert chosen(run) == said
+    assert "opinions" not in announced(run)[0][1]
+    assert "queue" not in record(bay)
+
+
 @pytest.mark.parametrize(
     ("function", "error", "status", "code", "kind"),
     [

@@ -5,11 +5,13 @@ import pytest
 from scipy import stats
 
 from loading_bay.statistics import (
+    Kappa,
     binomial_test,
     chi_squared,
     exceeding,
     fisher_test,
     holm,
+    kappa,
     kolmogorov,
     sampled_share,
     share,
@@ -39,6 +41,32 @@ def test_the_interval_of_a_sampled_share_matches_scipy(count: int, of: int, popu
     found = sampled_share(count, of, population)
 
     assert (found.low, found.high) == (possible[0] / population, possible[-1] / population)
+
+
+def test_kappa_is_that_of_a_published_example() -> None:
+    """The example of Ph. Bonnardel's program: http://kappa.perso.worldonline.fr/kappa.txt."""
+    found = kappa(np.array([[25, 3, 5], [6, 32, 8], [1, 0, 20]]))
+
+    assert found.value == pytest.approx(0.654, abs=5e-4)
+    assert (found.high - found.value) / 1.96 == pytest.approx(0.062, abs=5e-4)
+    assert (found.value - found.low) / 1.96 == pytest.approx(0.062, abs=5e-4)
+
+
+def test_the_interval_of_kappa_holds_it_in_about_95_of_100_samples() -> None:
+    chance = np.random.default_rng(0)
+    shares = np.array([[0.55, 0.05, 0.02], [0.03, 0.2, 0.03], [0.01, 0.01, 0.1]])
+    true = kappa(np.rint(shares * 1_000_000).astype(int)).value
+
+    samples = [kappa(chance.multinomial(200, shares.ravel()).reshape(3, 3)) for _ in range(1_000)]
+
+    assert np.mean([each.low <= true <= each.high for each in samples]) == pytest.approx(0.95, abs=0.02)
+
+
+def test_kappa_at_its_ends() -> None:
+    assert kappa(np.array([[20, 0], [0, 20]])) == Kappa(1, 1, 1)
+    assert kappa(np.array([[0, 20], [20, 0]])).value == -1
+    for undefined in ([[0, 0], [0, 0]], [[20, 0], [0, 0]]):
+        assert np.isnan(kappa(np.array(undefined)).value)
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,15 @@ import { label, plural, sentence, title } from './words.js';
  * @typedef {import('./dom.js').Box} Box
  * @typedef {{
  *   photo: string, key: string, driver: string, order: string, since: string, scores: Record<string, number>,
- *   box: Box | null, why: string | null,
+ *   box: Box | null, why: string | null, second: boolean,
  * }} Waiting
  * @typedef {{ photo: string, at: string, outcome: string, picture?: HTMLImageElement }} Other A driver's other photo.
  * @typedef {Waiting & {
  *   picture?: Promise<void>, ready?: HTMLImageElement, broken?: string, askedOthers?: boolean, others?: Other[],
  * }} Item A photo in hand, and its picture once that is fetched.
  * @typedef {{ photo: string, key: string, answer: string, id: string, by: string }} Decided
- * @typedef {Decided & { at: number, taken: boolean, item?: Item, corrects?: string }} Own A decision made in this tab.
+ * @typedef {Decided & { at: number, taken: boolean, second?: boolean, item?: Item, corrects?: string }} Own A decision made
+ *   in this tab, or a second opinion, which is not the photo's outcome.
  * @typedef {{ call: 'decide' | 'undo', body: { photo: string, review_id: string, answer?: string, corrects?: string } }} Sent
  * @typedef {{
  *   photos: Waiting[], waiting: number, more: boolean, colleagues: Record<string, number>, decided: number,
@@ -278,9 +279,9 @@ export class Queue {
 
   // ------------------------------------------------------------------------------------------------------- sending ---
 
-  /** @param {{ photo: string, key: string }} photo @param {string} answer @returns {Own} */
-  #own({ photo, key }, answer) {
-    return { photo, key, answer, id: crypto.randomUUID(), by: this.user, at: Date.now(), taken: false };
+  /** @param {{ photo: string, key: string, second?: boolean }} photo @param {string} answer @returns {Own} */
+  #own({ photo, key, second }, answer) {
+    return { photo, key, answer, second, id: crypto.randomUUID(), by: this.user, at: Date.now(), taken: false };
   }
 
   /** The photos that were undone here, and may not be waiting on the server yet. */

@@ -226,10 +226,12 @@ function entry(queue, decision, sending) {
     element('small', { title: key }, key),
   );
   const isUndo = decision.id === queue.undoable?.id;
+  const isOpinion = 'second' in decision && decision.second;
   const name = isUndo ? 'Undo' : 'Correct';
   const onclick = () => (isUndo ? queue.undo() : ask(queue, decision));
   const button = element('button', { type: 'button', className: 'quiet', onclick, ariaLabel: `${name}: ${key}` }, name);
-  return element('li', {}, about, sending && !isUndo ? '…' : button);
+  const mark = sending ? '…' : isOpinion ? '' : button;
+  return element('li', {}, about, isUndo ? button : mark);
 }
 
 /** Ask for the correction of a decision. @param {Queue} queue @param {import('./queue.js').Decided} decision */
