@@ -31,7 +31,7 @@ class Fault:
     """The share (0 to 1) of one kind of Step Functions call that fails, at most `limit` times.
 
     The call fails before its effect, or after it with `lost_answer`; with `about`, only if the request contains this
-    text.
+    text. `cause` is the error's message.
     """
 
     call: str
@@ -40,6 +40,7 @@ class Fault:
     lost_answer: bool = False
     limit: int | None = None
     about: str = ""
+    cause: str = "injected"
 
 
 # A text that occurs in the request of only one of a photo's three writes.

@@ -60,7 +60,7 @@ def tap(stepfunctions: Any) -> None:
         error = fault["error"] if fault else None
         write("asked", call, request, error)
         if fault and not fault["lost_answer"]:
-            raise stepfunctions._ExecutionError(error, "injected: nothing was done")
+            raise stepfunctions._ExecutionError(error, f"{fault['cause']}: nothing was done")
         try:
             result = invoke(resource, request)
         except stepfunctions._ExecutionError:
@@ -68,7 +68,7 @@ def tap(stepfunctions: Any) -> None:
             raise
         write("done", call, request, error)
         if fault:
-            raise stepfunctions._ExecutionError(error, "injected: it was done, but the answer was lost")
+            raise stepfunctions._ExecutionError(error, f"{fault['cause']}: it was done, but the answer was lost")
         return result
 
     stepfunctions._invoke_resource = tapped

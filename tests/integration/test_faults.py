@@ -122,6 +122,34 @@ def test_a_photo_that_cannot_be_claimed_is_set_aside_silently(
     assert troubled_bay.ended(troubled_bay.start(photo))["status"] == "SUCCEEDED"
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [("S3.S3Exception", 400), ("S3.S3Exception", 403), ("S3.NoSuchBucketException", 404), ("S3.S3Exception", 404)],
+)
+def test_a_lookup_that_s3_refuses_is_asked_once(troubled_bay: Bay, aws: FaultyAws, error: str, status: int) -> None:
+    photo = put(troubled_bay, f"refused-{uuid.uuid4()}.jpg")
+    called = len(aws.journal())
+    aws.inject(Fault("s3:listObjectsV2", error, 1, cause=f"no (Service: S3, Status Code: {status}, Request ID: 1)"))
+
+    ended = troubled_bay.ended(troubled_bay.start(photo))
+
+    assert f"could not be looked up: no (Service: S3, Status Code: {status}" in ended["cause"]
+    calls = [call.call for call in aws.journal()[called:] if call.phase == "asked"]
+    assert calls.count("s3:listObjectsV2") == 1
+    assert calls.count("sqs:sendMessage") == 1
+
+
+def test_a_lookup_that_meets_a_503_is_asked_four_times(troubled_bay: Bay, aws: FaultyAws) -> None:
+    photo = put(troubled_bay, "slow-down.jpg")
+    called = len(aws.journal())
+    aws.inject(Fault("s3:listObjectsV2", "S3.S3Exception", 1, cause="slow down (Service: S3, Status Code: 503)"))
+
+    assert "could not be looked up" in troubled_bay.ended(troubled_bay.start(photo))["cause"]
+
+    calls = [call.call for call in aws.journal()[called:] if call.phase == "asked"]
+    assert calls.count("s3:listObjectsV2") == 4
+
+
 def test_one_503_from_s3_does_not_decide_a_photo_under_another_name(troubled_bay: Bay, aws: FaultyAws) -> None:
     photo = put(troubled_bay, "looked-up-twice.jpg")
     troubled_bay.ended(troubled_bay.start(photo))
