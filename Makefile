@@ -25,7 +25,10 @@ test-unit: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 test-stack: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration tests/e2e
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not long" tests/integration tests/e2e
+
+test-long: setup ## tests of faults, permissions, installations and Express executions
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m long tests/integration tests/e2e
 
 consumer: .venv/installed ## listen to the stack on this machine with examples/consumer, until Ctrl-C
 	$(BIN)/loading-bay up
@@ -172,4 +175,4 @@ define install_tools
 	@touch $@
 endef
 
-.PHONY: help setup setup-training demo test test-unit test-stack test-training soak bench fuzz lint lint-page proof scan sbom licences setup-browser pictures recording lock clean
+.PHONY: help setup setup-training demo test test-unit test-stack test-long test-training soak bench fuzz lint lint-page proof scan sbom licences setup-browser pictures recording lock clean

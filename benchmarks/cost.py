@@ -301,7 +301,7 @@ def _sweep(prices: Prices) -> float:
 
 def _watching(prices: Prices) -> float:
     """Alarms and the dashboard are in the template; the functions and workflows name the custom metrics."""
-    deployed = resources().values()
+    deployed = [resource for resource in resources().values() if resource.get("Condition") != "HasDecisionQueue"]
     alarms = [resource["Properties"] for resource in deployed if resource["Type"] == "AWS::CloudWatch::Alarm"]
     watched = sum(
         len([each for each in alarm.get("Metrics", [{"MetricStat": 1}]) if "MetricStat" in each]) for alarm in alarms

@@ -295,6 +295,7 @@ def pip_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return PIP_SETTINGS | {"PIP_CONFIG_FILE": str(file)}
 
 
+@pytest.mark.long
 def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path, pip_settings: dict[str, str]) -> None:
     built = run("sam", "build", SAM_CLI_TELEMETRY="0", **pip_settings)
 
@@ -306,6 +307,7 @@ def test_the_template_builds_for_lambda_from_any_python(run: Run, checkout: Path
         assert machine == 183, f"{library.name} is not for arm64"  # EM_AARCH64 of the ELF header
 
 
+@pytest.mark.long
 def test_make_installs_with_any_pip_settings(run: Run, tmp_path: Path, pip_settings: dict[str, str]) -> None:
     for name in ("Makefile", "requirements/uv.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -16,6 +16,8 @@ from functions.photo.errors import UnreadablePhoto
 from functions.photo.image import upright
 from tests.fuzz.family import Member, broken_off, coloured, sample, unchanged
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 SIDE = 64
 LEVELS = 3

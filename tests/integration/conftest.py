@@ -28,7 +28,13 @@ def bay(standard_bay: Bay) -> Bay:
     return standard_bay
 
 
-@pytest.fixture(scope="module", params=["standard_bay", "express_bay"], ids=["standard", "express"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("standard_bay", id="standard"),
+        pytest.param("express_bay", id="express", marks=pytest.mark.long),
+    ],
+)
 def either_bay(request: pytest.FixtureRequest) -> Bay:
     """One stack of each workflow type after the other."""
     found: Bay = request.getfixturevalue(request.param)

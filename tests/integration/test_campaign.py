@@ -38,6 +38,8 @@ from .bay import Bay, wait_for
 from .endpoint import Endpoint
 from .faults import CONFIRM, Call, Fault, FaultyAws, Storm, signal_worker
 
+pytestmark = pytest.mark.long
+
 PHOTOS = int(os.environ.get("CAMPAIGN_PHOTOS", "40"))
 PHOTOS_PER_WAVE = max(50, min(400, PHOTOS // 3))
 # Each execution may start three processes, which must start within the ten seconds that Lambda allows.

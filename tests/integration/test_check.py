@@ -16,6 +16,8 @@ from loading_bay.stack.errors import UserError
 from .bay import Bay
 from .endpoint import Endpoint, failure
 
+pytestmark = pytest.mark.long
+
 Checked = Callable[..., Result]
 
 

@@ -24,6 +24,8 @@ from tests.unit.captures import lines, place, record
 
 from .bay import Bay, picture, wait_for
 
+pytestmark = pytest.mark.long
+
 DRIVER, OTHER = "erased-driver", "kept-driver"
 CAPTURES = "captures-to-erase"
 COMMAND = [sys.executable, "-c", "from loading_bay.cli.main import main; main()"]

@@ -9,6 +9,8 @@ import pytest
 from .bay import Bay, picture
 from .faults import CLAIM, CONFIRM, RECORD, Fault, FaultyAws
 
+pytestmark = pytest.mark.long
+
 UNAVAILABLE = "DynamoDB.InternalServerErrorException"
 
 

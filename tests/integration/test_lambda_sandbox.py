@@ -43,7 +43,7 @@ def can_unshare() -> bool:
     )
 
 
-pytestmark = pytest.mark.skipif(not can_unshare(), reason="needs Linux namespaces (unshare)")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not can_unshare(), reason="needs Linux namespaces (unshare)")]
 
 
 @pytest.fixture

@@ -7,10 +7,14 @@ import os
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from functions.decisions.decision import timestamp
 
 from .bay import Bay, picture, wait_for
 from .endpoint import Endpoint, failure
+
+pytestmark = pytest.mark.long
 
 PHOTOS = max(6, int(os.environ.get("CAMPAIGN_PHOTOS", "0")) // 3)
 STEP, STEPS = timedelta(minutes=10), 6

@@ -30,6 +30,8 @@ from .bay import NO_DRAWS, Bay, picture, wait_for
 from .endpoint import Endpoint, by_colour, failure
 from .reviewing import ReviewApi
 
+pytestmark = pytest.mark.long
+
 FUNCTIONS = ("Serialize", "Inference", "Threshold", "Review")
 NOT_SHOWN_HERE = {("Serialize", "s3:ListBucket")}
 
