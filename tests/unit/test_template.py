@@ -490,7 +490,8 @@ def test_reconciliation_takes_a_schedule_of_eventbridge(schedule: str, accepted:
 
 
 def test_reconciliation_is_an_optional_batch_over_the_upload_prefix() -> None:
-    assert RESOURCES["ReconcileRule"]["Condition"] == "Reconciles"
+    for name in ("ReconcileRule", "ReconcileRuleRole"):
+        assert RESOURCES[name]["Condition"] == "Reconciles"
     (target,) = RESOURCES["ReconcileRule"]["Properties"]["Targets"]
 
     assert target["Arn"] == {"Ref": "ClassifyBatch"}
