@@ -105,7 +105,7 @@ recording: setup ## record the demo for the README
 
 lock: $(UV) ## pin every dependency with its hash, from pyproject.toml and the .in files
 	$(COMPILE) pyproject.toml --all-extras --output-file requirements/lock.txt
-	for source in requirements/*.in tests/fuzz/requirements.in functions/*/requirements.in; do \
+	for source in requirements/*.in tests/fuzz/requirements.in functions/*/requirements.in training/container/requirements.in; do \
 		$(COMPILE) --no-config $$source --output-file $${source%.in}.txt; \
 	done
 	@command -v npm >/dev/null || { echo "requirements/node is not pinned again, as this needs Node (npm)" >&2; exit 1; }

@@ -12,9 +12,12 @@ def pins(lock: Path) -> set[str]:
     return set(re.findall(r"^[\w.-]+==[\w.]+", lock.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("function", ["serialize", "inference", "threshold", "review"])
-def test_a_function_s_packages_match_the_local_environment(function: str) -> None:
-    required = pins(ROOT / "functions" / function / "requirements.txt")
+@pytest.mark.parametrize(
+    "code",
+    ["functions/serialize", "functions/inference", "functions/threshold", "functions/review", "training/container"],
+)
+def test_deployed_packages_match_the_local_environment(code: str) -> None:
+    required = pins(ROOT / code / "requirements.txt")
 
     assert required
     assert required <= pins(ROOT / "requirements" / "lock.txt")
