@@ -101,7 +101,7 @@ pictures: setup ## take the docs' screenshots of the report from make demo (need
 	$(BIN)/python docs/pictures.py .local/report/report.html docs/images
 
 recording: setup ## record the demo for the README
-	$(BIN)/python docs/recording.py docs/images/demo.svg
+	MAKEFLAGS= MAKELEVEL= $(BIN)/python docs/recording.py docs/images/demo.svg
 
 lock: $(UV) ## pin every dependency with its hash, from pyproject.toml and the .in files
 	$(COMPILE) pyproject.toml --all-extras --output-file requirements/lock.txt

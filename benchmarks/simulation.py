@@ -439,15 +439,15 @@ def local_rate(concurrency: int, cores: int, cpu: float, waiting: float, photos:
 
 def scenarios(photos: int) -> list[Scenario]:
     """Return the scenarios to compare: the default of `deploy`, then the removal of one limit after another."""
-    large = EndpointScaling(least=20, most=24, calls_a_minute=2_500)
+    large = EndpointScaling(least=32, most=40, calls_a_minute=2_500)
     more_starts = Quotas(starts_at_once=1_500, starts_a_second=1_500)
     return [
         Scenario("a tenth of the photos, as deployed by default", photos // 10),
         Scenario("a tenth of the photos, Express, 1 to 2 instances", photos // 10, Quotas.express()),
-        Scenario("20 instances", photos, hosting=large),
-        Scenario("1,500 starts per second, 20 instances", photos, more_starts, large),
-        Scenario("Express, 20 instances", photos, Quotas.express(), large),
-        Scenario("Express, 20 instances, warm table", photos, Quotas.express(table_writes=8_000), large),
+        Scenario("32 instances", photos, hosting=large),
+        Scenario("1,500 starts per second, 32 instances", photos, more_starts, large),
+        Scenario("Express, 32 instances", photos, Quotas.express(), large),
+        Scenario("Express, 32 instances, warm table", photos, Quotas.express(table_writes=8_000), large),
     ]
 
 

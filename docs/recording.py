@@ -16,6 +16,7 @@ import pyte
 from loading_bay.stack.template import ROOT
 
 COLUMNS, ROWS = 88, 38
+SHOWN_ROOT = b"/home/you/loading-bay"
 FRAME_SECONDS = 0.25
 LONGEST_PAUSE = 1.5  # seconds; longer pauses are cut
 LAST_FRAME_SECONDS = 6.0
@@ -52,7 +53,8 @@ def record(command: list[str]) -> Iterator[tuple[float, Frame]]:
         is_over = process.poll() is not None
         time.sleep(FRAME_SECONDS)
         with suppress(OSError):  # nothing was written
-            stream.feed(os.read(ours, 1 << 20))
+            # Replaced before the terminal wraps, where a line break may divide the path.
+            stream.feed(os.read(ours, 1 << 20).replace(str(ROOT).encode(), SHOWN_ROOT))
         yield time.monotonic() - began, tuple(_markup(screen, row) for row in range(ROWS))
     os.close(ours)
     if process.returncode:
@@ -112,7 +114,7 @@ text {{ font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans M
 def main(output: Path) -> None:
     """Run make demo in a terminal, and write its recording to OUTPUT."""
     frames = list(record(["make", "demo"]))
-    output.write_text(moving(frames).replace(str(ROOT), "/home/you/loading-bay"))
+    output.write_text(moving(frames))
     click.echo(f"{output}: {frames[-1][0]:.0f} s, {output.stat().st_size / 1000:.0f} kB")
 
 
