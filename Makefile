@@ -8,6 +8,8 @@ export PIP_USER = 0
 export PIP_REQUIRE_VIRTUALENV = 0
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export SAM_CLI_TELEMETRY = 0
+# Otherwise each of the many processes would compile its packages again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.hints import make
@@ -73,6 +74,13 @@ class LazyCommandLine(CommandLine):
         for title, section in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, line) for name, (_, line) in section.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name, without importing it, or an option of the group."""
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        if names:
+            return [CompletionItem(name, help=COMMANDS[name][1]) for name in names]
+        return click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=LazyCommandLine)
