@@ -24,13 +24,13 @@ test: test-unit test-stack ## unit, integration and e2e tests
 
 # In the order of the files: the slowest file has few tests, and would begin last.
 test-unit: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/unit
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long" tests/unit
 
 test-stack: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not long" tests/integration tests/e2e
 
 test-long: setup ## tests of faults, permissions, installations and Express executions
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m long tests/integration tests/e2e
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m long tests/unit tests/integration tests/e2e
 
 consumer: .venv/installed ## listen to the stack on this machine with examples/consumer, until Ctrl-C
 	$(BIN)/loading-bay up

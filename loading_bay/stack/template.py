@@ -1,5 +1,6 @@
 """Reads the template before it is deployed."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,14 @@ _Loader.add_multi_constructor("!", _long_form)
 
 def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
     """Return the template with every short form expanded."""
-    template: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a safe loader
+    template: dict[str, Any] = json.loads(_as_json(path.read_text()))
     return template
+
+
+@cache
+def _as_json(template: str) -> str:
+    """Return a template as JSON, which is read a hundred times faster than YAML."""
+    return json.dumps(yaml.load(template, _Loader))  # noqa: S506 - a safe loader
 
 
 def read_definition(path: Path) -> dict[str, Any]:

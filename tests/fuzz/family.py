@@ -9,6 +9,7 @@ import random
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import pillow_heif
@@ -47,6 +48,12 @@ def encode(image: Image.Image, format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+@cache
+def encoded(format: str, mode: str = "RGB", **options: object) -> bytes:
+    """Return the scene as a file."""
+    return encode(scene().convert(mode), format, **options)
+
+
 def exif(orientation: int, kind: int = 3, order: str = "<") -> bytes:
     """Return EXIF with the orientation of the photo, as a number of the type `kind`."""
     number = struct.pack(f"{order}{ {1: 'B3x', 3: 'H2x', 4: 'I'}[kind] }", orientation)
@@ -68,7 +75,7 @@ def adobe(transform: int) -> bytes:
 
 def jpeg(segments: list[bytes], ids: bytes = b"", **options: object) -> bytes:
     """Return a JPEG with these segments in front of its tables and, if given, with these component ids."""
-    data = bytearray(encode(scene(), "JPEG", quality=95, **options))
+    data = bytearray(encoded("JPEG", quality=95, **options))
     while data[2:4] == b"\xff\xe0":
         del data[2 : 4 + int.from_bytes(data[4:6])]
     frame = next(place for marker in (b"\xff\xc0", b"\xff\xc2") if (place := data.find(marker)) > 0)
@@ -83,13 +90,13 @@ def jpeg(segments: list[bytes], ids: bytes = b"", **options: object) -> bytes:
 
 def png(chunks: list[bytes], mode: str = "RGB", **options: object) -> bytes:
     """Return a PNG with these chunks behind its header."""
-    data = encode(scene().convert(mode), "PNG", **options)
+    data = encoded("PNG", mode, **options)
     return data[:33] + b"".join(chunks) + data[33:]
 
 
 def avif(properties: list[bytes], primaries: int = 1, transfer: int = 13, **options: object) -> bytes:
     """Return an AVIF whose picture has these additional properties and this colour coding."""
-    data = _named(encode(scene(), "AVIF", quality=95, subsampling="4:4:4", **options), primaries, transfer)
+    data = _named(encoded("AVIF", quality=95, subsampling="4:4:4", **options), primaries, transfer)
     if not properties:
         return data
     added = b"".join(properties)
@@ -119,7 +126,7 @@ def avif(properties: list[bytes], primaries: int = 1, transfer: int = 13, **opti
 
 def heic(primaries: int, transfer: int) -> bytes:
     """Return a HEIC with this colour coding."""
-    return _named(encode(scene(), "HEIF", quality=95, chroma=444), primaries, transfer)
+    return _named(encoded("HEIF", quality=95, chroma=444), primaries, transfer)
 
 
 def _named(data: bytes, primaries: int, transfer: int) -> bytes:
@@ -184,7 +191,7 @@ def unchanged() -> Iterator[Member]:
     for options in ({"subsampling": 0}, {"subsampling": 1}, {"restart_marker_rows": 1}, {"progressive": True}):
         yield Member(f"JPEG, {options}", jpeg([JFIF], **options))
     for segments in ([], [adobe(0)], [adobe(2)], [JFIF, adobe(0)], [adobe(0), JFIF]):
-        data = encode(scene().convert("CMYK"), "JPEG", quality=95)
+        data = encoded("JPEG", "CMYK", quality=95)
         start = 2
         while data[start] == 0xFF and data[start + 1] in {0xE0, 0xEE}:
             start += 2 + int.from_bytes(data[start + 2 : start + 4])
@@ -194,10 +201,10 @@ def unchanged() -> Iterator[Member]:
             for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
                 yield Member(f"PNG, {mode}, {', '.join(names)}", png([PNG_CHUNKS[name] for name in names], mode))
     for orientation in range(1, 9):
-        turned = encode(scene(), "WEBP", exif=exif(orientation), xmp=xmp(3), quality=95)
+        turned = encoded("WEBP", exif=exif(orientation), xmp=xmp(3), quality=95)
         yield Member(f"WebP, orientation {orientation}", turned)
         yield Member(f"AVIF, orientation {orientation}", avif([], exif=exif(orientation)))
-        yield Member(f"HEIC, orientation {orientation}", encode(scene(), "HEIF", quality=95, exif=exif(orientation)))
+        yield Member(f"HEIC, orientation {orientation}", encoded("HEIF", quality=95, exif=exif(orientation)))
 
 
 def coloured() -> Iterator[Member]:
@@ -221,8 +228,8 @@ def coloured() -> Iterator[Member]:
         yield Member(f"PNG, {first}, {second}", png([chunks[first], chunks[second]]))
     for primaries, transfer in itertools.product((1, 2, 9, 12), (1, 2, 4, 5, 6, 8, 13, 14, 16, 18)):
         yield Member(f"AVIF, nclx {primaries}/{transfer}", avif([], primaries, transfer))
-    yield Member("AVIF, profile", encode(scene(), "AVIF", quality=95, icc_profile=ADOBE))
-    yield Member("WebP, profile", encode(scene(), "WEBP", quality=95, icc_profile=ADOBE))
+    yield Member("AVIF, profile", encoded("AVIF", quality=95, icc_profile=ADOBE))
+    yield Member("WebP, profile", encoded("WEBP", quality=95, icc_profile=ADOBE))
     for aperture in ((40, 30), (40, 30, 10, -8), (96, 64), (200, 30), (40, 30, 60, 0)):
         yield Member(f"AVIF, aperture {aperture}", avif([clap(*aperture)]))
         yield Member(f"AVIF, turned, aperture {aperture}", avif([clap(*aperture), box(b"irot", b"\1")]))

@@ -13,6 +13,9 @@ from botocore.loaders import create_loader
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
+from loading_bay.pages.drawings import Drawing
+from loading_bay.report import plots
+
 # A busy machine takes long to draw an example, too.
 settings.register_profile("repeatable", derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 if "FUZZ_EXAMPLES" not in os.environ:
@@ -26,6 +29,13 @@ def services_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", lambda search_path: loader)
         yield
+
+
+@pytest.fixture
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plots empty, which take most of a report's time, but for tests marked `drawn`."""
+    if not request.node.get_closest_marker("drawn"):
+        monkeypatch.setattr(plots, "draw", lambda name, summary, *_, **__: Drawing(name, summary, "<svg/>", "<svg/>"))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_a_pool_waits_like_an_mmc_queue(servers: int, load: float) -> None:
         pool.give()
 
     def arrive() -> Generator[simpy.Event, Any, None]:
-        for between, service in chance.exponential((1 / offered, 1), (100_000, 2)):
+        for between, service in chance.exponential((1 / offered, 1), (40_000, 2)):
             yield env.timeout(between)
             env.process(call(service))
 
@@ -124,27 +124,27 @@ def test_executions_start_at_the_quota_and_no_faster() -> None:
 
 
 def test_photos_that_a_small_endpoint_fails_run_again_until_decided() -> None:
-    # An hour of work for two cores at a second per image, half of it within ten minutes.
-    slow = Timing(QUICK.functions, image_cpu=1000, workflow_seconds=1)
+    # An hour of work for two cores at five seconds per image, half of it within ten minutes.
+    slow = Timing(QUICK.functions, image_cpu=5000, workflow_seconds=1)
     hosting = EndpointScaling(least=1, most=1)
-    outcome = Burst(Scenario("too small", 7_200, UNLIMITED, hosting, peak=0.5), slow).run()
+    outcome = Burst(Scenario("too small", 1_440, UNLIMITED, hosting, peak=0.5), slow).run()
 
     assert outcome.first_limit() == "endpoint"
-    assert len(outcome.delays) == 7_200
-    assert 0 < outcome.again < 3_600
+    assert len(outcome.delays) == 1_440
+    assert 0 < outcome.again < 720
     assert outcome.failed == 0
     assert max(outcome.delays) > 300
 
 
 def test_a_table_takes_only_its_writes_per_second() -> None:
-    # 10,800 photos in an hour are three per second; each takes three of the six writes per second.
-    quotas = replace(UNLIMITED, table_writes=6)
-    outcome = Burst(Scenario("narrow table", 10_800, quotas, peak=0), QUICK).run()
+    # 1,080 photos in an hour are 0.3 per second; each takes three of the 0.6 writes per second.
+    quotas = replace(UNLIMITED, table_writes=0.6)
+    outcome = Burst(Scenario("narrow table", 1_080, quotas, peak=0), QUICK).run()
 
     assert outcome.first_limit() == "table"
     assert outcome.again > 0
     assert outcome.failed == 0
-    assert 3600 + max(outcome.delays) >= 10_800 * 3 / 6
+    assert 3600 + max(outcome.delays) >= 1_080 * 3 / 0.6
 
 
 def test_a_hot_index_key_delays_its_photos() -> None:

@@ -119,6 +119,7 @@ class Killed(BaseException):
     """The process died: nothing is caught, and nothing is tidied up."""
 
 
+@pytest.mark.long
 def test_under_faults_each_of_500_decisions_is_acted_on_once_unless_a_death_hides_that_it_was(
     consumer: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import msgspec
+import pytest
 from click.testing import CliRunner
 
 from functions.decisions.decision import SHARDS, Decision
@@ -22,6 +23,7 @@ from loading_bay.stack.window import Window
 
 from .captures import lines, place, record, write
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 NAME = "decisions"
 ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC)

@@ -127,7 +127,7 @@ def test_a_photo_that_needs_too_much_memory_is_refused() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS lets no process limit its memory")
-@pytest.mark.parametrize("format", ["WEBP", "HEIF", "AVIF"])
+@pytest.mark.parametrize("format", ["WEBP", "AVIF", pytest.param("HEIF", marks=pytest.mark.long)])
 def test_photos_do_not_take_memory_from_later_ones(format: str) -> None:
     # Given a photo for which a new process has just enough memory
     large = io.BytesIO()

@@ -175,7 +175,7 @@ def wrong(world: World, deaths: int) -> bool:
     return bool(is_missing) or not named <= world.bucket or (not deaths and world.bucket != named)
 
 
-@pytest.mark.parametrize("deaths", [0, 1])
+@pytest.mark.parametrize("deaths", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_corrections_during_announcements_leave_one_label_that_the_table_names(deaths: int) -> None:
     states, found = explore(deaths)
 

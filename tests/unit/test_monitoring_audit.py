@@ -23,6 +23,7 @@ from loading_bay.statistics import sampled_share
 from .captures import lines, place, record, write
 from .test_decisions import NAME, NOW, put
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 GUESS = {"bicycle": 0.04, "motorcycle": 0.96}
 
 

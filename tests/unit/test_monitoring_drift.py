@@ -84,12 +84,14 @@ def test_with_the_needed_records_there_is_a_verdict(more: float) -> None:
     assert needed > 40
 
 
+@pytest.mark.long
 def test_reports_without_a_change_say_look_in_fewer_than_one_of_twenty() -> None:
     alarms = sum(overall(check(scores(400, seed), baseline(400, 10_000 + seed))) == "look" for seed in range(200))
 
     assert alarms <= 10
 
 
+@pytest.mark.long
 def test_a_noticeable_change_is_noticed() -> None:
     """The power behind a verdict equals the detection rate of simulated shifts of exactly that size."""
     before = baseline(1000)

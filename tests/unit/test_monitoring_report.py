@@ -20,14 +20,14 @@ from PIL import Image
 from functions.decisions.decision import Box
 from functions.photo.decoder import Decoder
 from loading_bay.cli.main import main
-from loading_bay.pages.drawings import Drawing
-from loading_bay.report import gallery, plots
+from loading_bay.report import gallery
 from loading_bay.report.gallery import Gallery, choose
 from loading_bay.report.predictions import Predictions
 from loading_bay.stack.template import ROOT
 
 from .captures import baseline, lines, photo, place, record, write
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SURE = [[0.99, 0.01], [0.02, 0.98]] * 100
 
 
@@ -68,13 +68,6 @@ def captures(folder: Path) -> Path:
     write(folder, place(name="a.jsonl"), lines(record((0.97, 0.03)), record((0.3, 0.7)), b"{broken"))
     write(folder, place(name="b.jsonl", variant="candidate"), lines(record((0.55, 0.45), event_id="the-doubtful-one")))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the plots empty, which take most of a report's time, but for tests marked `drawn`."""
-    if not request.node.get_closest_marker("drawn"):
-        monkeypatch.setattr(plots, "draw", lambda name, summary, *_, **__: Drawing(name, summary, "<svg/>", "<svg/>"))
 
 
 @pytest.fixture

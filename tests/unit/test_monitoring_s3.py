@@ -88,13 +88,16 @@ def test_one_object_can_be_the_source(s3: Any, tmp_path: Path) -> None:
     assert len(read(tmp_path, place()).table) == 1
 
 
-def test_more_files_than_fit_into_a_listing_are_all_read_once(s3: Any, tmp_path: Path) -> None:
-    for number in range(1_050):
+def test_more_files_than_fit_into_a_listing_are_all_read_once(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
+    for number in range(25):
         put(s3, place(name=f"{number:04}.jsonl"))
 
     found = read(tmp_path)
 
-    assert len(found.table) == found.ids == found.records == 1_050
+    assert len(found.table) == found.ids == found.records == 25
     assert [each.name for each in found.files] == sorted(each.name for each in found.files)
 
 

@@ -15,6 +15,7 @@ from loading_bay.stack.deployed import Deployed
 
 from .captures import lines, place, record
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 PARAMETERS = {"ConfidenceThreshold": "0.8"}
 OUTPUTS = {
     "EndpointName": "bay",

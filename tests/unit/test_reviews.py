@@ -174,6 +174,7 @@ def test_undone_in_time_the_photo_waits_as_before(desk: Desk) -> None:
     assert decide(desk, photo, "bicycle").status == "ROUTED"
 
 
+@pytest.mark.long
 def test_a_late_copy_of_any_undone_decision_does_not_decide_again(desk: Desk) -> None:
     photo, ids = put(desk), [new_id() for _ in range(MOST_UNDONE)]
     for review_id in ids:

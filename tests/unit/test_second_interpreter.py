@@ -17,6 +17,7 @@ from functions.threshold.confidence import LowConfidence
 from .second_interpreter import REGION, Interpreter, Run, interpreter
 from .service_models import problems
 
+pytestmark = pytest.mark.long
 KEY = 'uploads/Kim\'s "best" photo + a ü.jpg'
 ETAG = "0123456789abcdef0123456789abcdef"
 EVENT = {"bucket": {"name": "inbox"}, "object": {"key": KEY, "etag": ETAG, "version-id": "v1"}}
