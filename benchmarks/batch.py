@@ -17,7 +17,7 @@ from loading_bay.local.stack import AWS_COMMAND, Options, Stack
 from loading_bay.operations.batch import Batch
 
 from . import machine
-from .figures import ROOT, Figure
+from .figures import ROOT, Quartiles
 from .results import Reading, Result, Row
 
 CONCURRENCIES = (1, 4, 8, 16)
@@ -124,10 +124,10 @@ class Watch:
 
 def _rows(small: dict[int, list[BatchRun]], large: dict[int, BatchRun]) -> Iterator[Row]:
     cores = psutil.cpu_count() or 1
-    one = Reading("one after the other", Figure.of([each.rate for each in small[1]]))
+    one = Reading("one after the other", Quartiles.of([each.rate for each in small[1]]))
     for concurrency, measured in small.items():
-        limit = Figure.of([cores / each.cpu for each in measured])
-        rate = Figure.of([each.rate for each in measured])
+        limit = Quartiles.of([cores / each.cpu for each in measured])
+        rate = Quartiles.of([each.rate for each in measured])
         asked = concurrency == max(small)
         yield Row(
             f"{SMALL} photos, {concurrency} at once",
@@ -138,19 +138,19 @@ def _rows(small: dict[int, list[BatchRun]], large: dict[int, BatchRun]) -> Itera
             f"≥ {REACH_OF_CORES:.0%} of limit" if asked else "",
             rate.median >= REACH_OF_CORES * limit.median if asked else None,
         )
-    memory = Reading(f"{SMALL} photos", Figure.of([each.ours for each in small[USUAL]]))
+    memory = Reading(f"{SMALL} photos", Quartiles.of([each.ours for each in small[USUAL]]))
     for size, measured_once in large.items():
         yield Row(
             f"{size:,} photos, {USUAL} at once",
             "photos/s",
-            Figure.of([measured_once.rate]),
+            Quartiles.of([measured_once.rate]),
             one,
-            Reading(f"{cores} cores at work", Figure.of([cores / measured_once.cpu])),
+            Reading(f"{cores} cores at work", Quartiles.of([cores / measured_once.cpu])),
         )
         yield Row(
             f"{size:,} photos, memory of functions and endpoint",
             "MiB",
-            Figure.of([measured_once.ours]),
+            Quartiles.of([measured_once.ours]),
             memory,
             reach=f"≤ {REACH_OF_MEMORY} × {SMALL} photos",
             reached=measured_once.ours <= REACH_OF_MEMORY * memory.figure.median,

@@ -22,7 +22,7 @@ import psutil
 from loading_bay.stack.template import read_template
 
 from . import machine
-from .figures import ROOT, Figure, interleave, processor_seconds
+from .figures import ROOT, Quartiles, interleave, processor_seconds
 from .results import Reading, Result, Row
 
 # https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
@@ -251,7 +251,7 @@ def _sdk_site() -> Path | None:
     return Path(next(iter(found.submodule_search_locations or []))).parent if found else None
 
 
-def _row(function: str, found: dict[str, Figure]) -> Row:
+def _row(function: str, found: dict[str, Quartiles]) -> Row:
     ours, sdk = found[function], found.get(f"{function} SDK")
     if function in CLIENTS:
         limit = Reading("bare + client", found[f"{function} client"])

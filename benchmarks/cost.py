@@ -370,11 +370,11 @@ def show_sizes(timing: Timing, prices: Prices) -> None:
 def plot(path: Path, timing: Timing, prices: Prices) -> None:
     """Draw the totals of every setup over photos per month."""
     from matplotlib import rc_context  # noqa: PLC0415 - only a plot needs it
-    from matplotlib.figure import Figure as Drawing  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
     sizes = [round(10 ** (exponent / 10)) for exponent in range(30, 81)]
     with rc_context({"svg.hashsalt": "cost", "font.size": 11}):
-        drawing = Drawing(figsize=(8, 4.8), layout="constrained")
+        drawing = Figure(figsize=(8, 4.8), layout="constrained")
         axes = drawing.add_subplot()
         for setup, style in zip(SETUPS, ("-", "--", "-", "--"), strict=True):
             totals = [sum(bill(Workload(size), setup, timing, prices).values()) for size in sizes]

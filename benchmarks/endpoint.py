@@ -23,7 +23,7 @@ from loading_bay.local.processes import end, free_port, start, wait_until_health
 from training.container.looking import Model, read_photo
 
 from . import machine
-from .figures import ROOT, Figure
+from .figures import ROOT, Quartiles
 from .results import Reading, Result, Row
 
 MODEL = ROOT / "training" / "model" / "model.onnx"
@@ -74,7 +74,7 @@ def run(runs: int) -> Result:
     before = machine.load()
     rounds, body = max(1, runs // 3), picture()
     cores = sorted(os.sched_getaffinity(0))
-    eager = Figure.of([_eager() for _ in range(rounds)]) if find_spec("torch") else None
+    eager = Quartiles.of([_eager() for _ in range(rounds)]) if find_spec("torch") else None
     rows: list[Row] = []
     for count in (1, 2)[: len(cores)]:
         # With one core for the server, the clients get the other core; otherwise they share.
@@ -209,12 +209,12 @@ def _eager() -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
 
-def _rows(cores: str, seen: dict[int, list[Load]], direct: list[Load], eager: Figure | None) -> Iterator[Row]:
-    latency = Figure.of([load.p50 for load in direct])
-    rate = Figure.of([load.rate for load in direct])
+def _rows(cores: str, seen: dict[int, list[Load]], direct: list[Load], eager: Quartiles | None) -> Iterator[Row]:
+    latency = Quartiles.of([load.p50 for load in direct])
+    rate = Quartiles.of([load.rate for load in direct])
     for clients, loads in seen.items():
         name = f"{cores}, {clients} client{'s' if clients > 1 else ''}"
-        p50, p99 = Figure.of([load.p50 for load in loads]), Figure.of([load.p99 for load in loads])
+        p50, p99 = Quartiles.of([load.p50 for load in loads]), Quartiles.of([load.p99 for load in loads])
         alone = clients == 1
         yield Row(
             f"{name}, latency p50",
@@ -226,7 +226,7 @@ def _rows(cores: str, seen: dict[int, list[Load]], direct: list[Load], eager: Fi
             p50.median - latency.median <= REACH_OVERHEAD if alone else None,
         )
         yield Row(f"{name}, latency p99", "ms", p99)
-        answered = Figure.of([load.rate for load in loads])
+        answered = Quartiles.of([load.rate for load in loads])
         yield Row(
             f"{name}, images/s",
             "/s",

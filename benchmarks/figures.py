@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Figure:
+class Quartiles:
     """The median and the quartiles of `runs` runs."""
 
     median: float
@@ -23,7 +23,7 @@ class Figure:
     runs: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Figure":
+    def of(cls, values: Sequence[float]) -> "Quartiles":
         """Summarise the values of some runs; a single run is its own quartiles."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0], 1)
@@ -47,7 +47,7 @@ def three_digits(value: float) -> str:
     return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3g}"
 
 
-def interleave(subjects: Mapping[str, Callable[[], float]], runs: int) -> dict[str, Figure]:
+def interleave(subjects: Mapping[str, Callable[[], float]], runs: int) -> dict[str, Quartiles]:
     """Run every subject `runs` times in rounds; each returns its measurement.
 
     With rounds instead of blocks, other load on the machine affects all subjects alike.
@@ -56,7 +56,7 @@ def interleave(subjects: Mapping[str, Callable[[], float]], runs: int) -> dict[s
     for _ in range(runs):
         for name, measure in subjects.items():
             values[name].append(measure())
-    return {name: Figure.of(found) for name, found in values.items()}
+    return {name: Quartiles.of(found) for name, found in values.items()}
 
 
 def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:

@@ -9,12 +9,12 @@ from pathlib import Path
 from loading_bay.local.deployment import SAM
 
 from . import machine
-from .figures import ROOT, Figure
+from .figures import ROOT, Quartiles
 from .results import Reading, Result, Row
 
 # MB, by function. Published versions of this project bundle the SageMaker SDK, in zips of 46 to 60 MB.
 REACH = {"Threshold": 3, "Inference": 3, "Serialize": 20}
-PUBLISHED = Reading("published versions", Figure.of([46, 53, 60]))
+PUBLISHED = Reading("published versions", Quartiles.of([46, 53, 60]))
 
 
 def run(runs: int) -> Result:
@@ -45,7 +45,7 @@ def _row(name: str, package: Path) -> Row:
     return Row(
         name.lower(),
         "MB",
-        Figure.of([size]),
+        Quartiles.of([size]),
         PUBLISHED,
         None,
         reach,

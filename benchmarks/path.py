@@ -22,7 +22,7 @@ from loading_bay.local.deployment import BOOTSTRAP
 from loading_bay.local.stack import Options, Stack
 
 from . import machine
-from .figures import ROOT, Figure
+from .figures import ROOT, Quartiles
 from .results import Reading, Result, Row
 
 RATES = (1, 10)
@@ -150,16 +150,16 @@ def _machine(stack: Stack, bucket: str, prefix: str, step: dict[str, str]) -> st
 
 def _rows(rate: int, latencies: dict[str, list[float]]) -> list[Row]:
     medians = {prefix: float(np.median(values)) for prefix, values in latencies.items()}
-    p99 = {prefix: Figure.of([float(np.percentile(values, 99))]) for prefix, values in latencies.items()}
+    p99 = {prefix: Quartiles.of([float(np.percentile(values, 99))]) for prefix, values in latencies.items()}
     share = medians[OURS] - medians[FUNCTIONS]
     name = f"{rate} photo{'s' if rate > 1 else ''}/s"
     return [
         Row(
             f"{name}, p50",
             "ms",
-            Figure.of(latencies[OURS]),
-            Reading("three empty functions", Figure.of(latencies[FUNCTIONS])),
-            Reading("three empty steps", Figure.of(latencies[NOTHING])),
+            Quartiles.of(latencies[OURS]),
+            Reading("three empty functions", Quartiles.of(latencies[FUNCTIONS])),
+            Reading("three empty steps", Quartiles.of(latencies[NOTHING])),
             f"our share ≤ {REACH} ms",
             share <= REACH,
             f"our share {share:.0f} ms; {medians[OURS] - medians[NOTHING]:.0f} ms with the calls of the functions",

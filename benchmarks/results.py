@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import machine
-from .figures import Figure
+from .figures import Quartiles
 
 FOLDER = Path(__file__).parent / "results"
 # Smaller changes may be noise.
@@ -23,7 +23,7 @@ class Reading:
     """A figure with the name of its subject."""
 
     name: str
-    figure: Figure
+    figure: Quartiles
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Row:
 
     what: str
     unit: str
-    ours: Figure
+    ours: Quartiles
     baseline: Reading | None = None
     limit: Reading | None = None
     reach: str = ""

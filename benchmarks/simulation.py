@@ -514,11 +514,11 @@ def show_check() -> None:
 def plot(path: Path, outcomes: list[Outcome]) -> None:
     """Draw queue and instances over time."""
     from matplotlib import rc_context  # noqa: PLC0415 - only a plot needs it
-    from matplotlib.figure import Figure as Drawing  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
     colours = ("#c2410c", "#0369a1", "#15803d", "#b45309", "#6b21a8")
     with rc_context({"svg.hashsalt": "simulation", "font.size": 11}):
-        drawing = Drawing(figsize=(8, 5.6), layout="constrained")
+        drawing = Figure(figsize=(8, 5.6), layout="constrained")
         queue, instances = drawing.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         for outcome, colour in zip(outcomes, colours, strict=True):
             minutes = np.arange(len(outcome.queues)) * SAMPLE_SECONDS / 60

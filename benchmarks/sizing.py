@@ -21,7 +21,7 @@ from loading_bay.stack.template import read_template
 
 from . import machine
 from .cold_start import FUNCTIONS, SETTINGS, LambdaService, subjects
-from .figures import ROOT, Figure, processor_seconds, three_digits
+from .figures import ROOT, Quartiles, processor_seconds, three_digits
 from .results import Result, Row
 
 MEGABYTES_OF_A_CORE = 1769
@@ -81,15 +81,15 @@ def run(runs: int) -> Result:
     return Result("sizing", "Memory sizes of the functions", rows, before, remarks)
 
 
-def _warm(service: LambdaService, runs: int) -> dict[str, Figure]:
+def _warm(service: LambdaService, runs: int) -> dict[str, Quartiles]:
     """Return the processor time of a warm invocation of each function (ms)."""
     url = f"http://{service.address}"
     os.environ.update(SETTINGS | {"AWS_ENDPOINT_URL_S3": url, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url})
     with redirect_stdout(io.StringIO()):  # the functions' logs
-        return {name: Figure.of(_times(name, 4 * runs)) for name in FUNCTIONS}
+        return {name: Quartiles.of(_times(name, 4 * runs)) for name in FUNCTIONS}
 
 
-def _cold(service: LambdaService, runs: int) -> dict[str, Figure]:
+def _cold(service: LambdaService, runs: int) -> dict[str, Quartiles]:
     """Return the processor time of a fresh process of each function to its first answer (ms)."""
     with tempfile.TemporaryDirectory() as folder:
         starts = subjects(service, Path(folder))
@@ -98,7 +98,7 @@ def _cold(service: LambdaService, runs: int) -> dict[str, Figure]:
             for name, times in found.items():
                 starts[name]()
                 times.append(service.cpu)
-    return {name: Figure.of(times) for name, times in found.items()}
+    return {name: Quartiles.of(times) for name, times in found.items()}
 
 
 def _times(name: str, runs: int) -> list[float]:

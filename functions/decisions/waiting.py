@@ -21,7 +21,7 @@ LONGEST_DECISION = 300  # seconds; a longer gap between two decisions was a paus
 
 
 @dataclass(frozen=True)
-class Held:
+class Leases:
     """The photos that one person holds, the number that wait in all, and the number that each colleague holds."""
 
     photos: list[Decision]
@@ -38,7 +38,7 @@ class Day:
     seconds: float | None
 
 
-def hold(table: DecisionsTable, reviewer: str, *, have: Collection[str], skipped: Collection[str], want: int) -> Held:
+def hold(table: DecisionsTable, reviewer: str, *, have: Collection[str], skipped: Collection[str], want: int) -> Leases:
     """Lease photos to a person until they hold `want`: those that they already `have` first, `skipped` ones last.
 
     Photos to audit come behind those that drivers wait for, and second opinions last, without the person's own photos.
@@ -58,7 +58,7 @@ def hold(table: DecisionsTable, reviewer: str, *, have: Collection[str], skipped
     free.sort(key=lambda each: (each.photo in skipped, each.needs_opinion, each.needs_audit))  # stable
     leased = (_lease(table, decision, reviewer, now) for decision in free)
     waiting = sum(photo not in others for photo in listed)
-    return Held(list(islice(filter(None, leased), want)), waiting, more, dict(colleagues))
+    return Leases(list(islice(filter(None, leased), want)), waiting, more, dict(colleagues))
 
 
 def release(table: DecisionsTable, reviewer: str, photos: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ MOST_SKIPPED = 80
 LONGEST_TEXT = 2048  # bytes, the limit of a DynamoDB key
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-Held = Annotated[tuple[Text, ...], msgspec.Meta(max_length=MOST_HELD)]
+Photos = Annotated[tuple[Text, ...], msgspec.Meta(max_length=MOST_HELD)]
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -29,9 +29,9 @@ class Queue(Call, frozen=True):
 
     since: Annotated[datetime, msgspec.Meta(tz=True)]
     want: Annotated[int, msgspec.Meta(ge=0, le=MOST_HELD)] = 0
-    have: Held = ()
+    have: Photos = ()
     skipped: Annotated[tuple[Text, ...], msgspec.Meta(max_length=MOST_SKIPPED)] = ()
-    release: Held = ()
+    release: Photos = ()
 
 
 class Picture(Call, frozen=True):

@@ -15,7 +15,7 @@ from rich.markup import escape
 from functions.decisions.decision import Decision, separated
 from functions.decisions.table import DecisionsTable
 from functions.decisions.uploads import CONTENT_TYPES
-from loading_bay.operations.check import COST, Check
+from loading_bay.operations.check import COST, CheckRun
 from loading_bay.operations.definitions import validate
 from loading_bay.operations.erase import Erasure
 from loading_bay.operations.explain import explain as explain_photo
@@ -51,7 +51,7 @@ def check(local: bool, stack_name: str, region: str | None, definitions: bool, a
     if definitions:
         results = _shown(validate(client("stepfunctions", region)), as_json)
     else:
-        proof = Check(find_stack(local, stack_name, region))
+        proof = CheckRun(find_stack(local, stack_name, region))
         messages.print(COST)
         try:
             with closing(proof.run()) as run:

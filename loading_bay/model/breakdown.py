@@ -19,7 +19,7 @@ ENOUGH_FOR_A_CLASS = 50
 
 
 @dataclass(frozen=True)
-class Part:
+class SliceMetrics:
     """How a model does on some of the photos and outliers; `recall` is by class."""
 
     name: str
@@ -36,8 +36,8 @@ class Part:
 class Breakdown:
     """All parts, and two figures over the sources in which a large source cannot hide a small one."""
 
-    by_source: list[Part]
-    by_scale: list[Part]
+    by_source: list[SliceMetrics]
+    by_scale: list[SliceMetrics]
     mean_accuracy: float
     worst_recall: float
 
@@ -54,7 +54,7 @@ def breakdown(
 ) -> Breakdown:
     """Measure each source and each scale separately; takes the arguments of `evaluate`, and the photos."""
 
-    def parts(names: Sequence[str], outlier_names: Sequence[str]) -> list[Part]:
+    def parts(names: Sequence[str], outlier_names: Sequence[str]) -> list[SliceMetrics]:
         found = []
         for name in sorted({*names, *outlier_names}):
             mine = np.array([each == name for each in names], dtype=bool)
@@ -90,10 +90,10 @@ def _part(
     *,
     class_names: Sequence[str],
     threshold: float,
-) -> Part:
+) -> SliceMetrics:
     correct: NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
     accepted = probabilities.max(axis=1) >= threshold
-    return Part(
+    return SliceMetrics(
         name=name,
         photos=len(labels),
         accuracy=share(int(correct.sum()), len(labels)),

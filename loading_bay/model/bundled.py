@@ -37,7 +37,7 @@ TRAINING_ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainingStep:
     """The progress of one part: steps done, of how many, and the figures, if any; `seed` 0 is the detector."""
 
     seed: int
@@ -46,7 +46,7 @@ class Step:
     figures: str
 
 
-Progress = Callable[[Step], None]
+Progress = Callable[[TrainingStep], None]
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _run(command: Sequence[str], progress: Progress) -> None:
                 lines.append(line.strip() or lines[-1])
                 if found := STEP_LINE.match(line):
                     seed, number, of = (int(each or 0) for each in found.groups()[:3])
-                    progress(Step(seed, number, of, found[4]))
+                    progress(TrainingStep(seed, number, of, found[4]))
         except BaseException:
             process.terminate()
             raise

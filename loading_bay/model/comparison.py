@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from loading_bay.statistics import binomial_test, holm
 
-from .evaluation import CALIBRATION_BINS, Figure, Metrics, bin_numbers, log_losses, main_figures
+from .evaluation import CALIBRATION_BINS, Metric, Metrics, bin_numbers, log_losses, main_figures
 from .measurement import Measured
 
 Floats = NDArray[np.float64]
@@ -28,8 +28,8 @@ class Compared:
     two models' answers photo by photo. `corrected` is the same, corrected for the number of figures (Holm).
     """
 
-    old: Figure
-    new: Figure
+    old: Metric
+    new: Metric
     test: str
     p: float
     corrected: float
@@ -114,7 +114,7 @@ def verdict(comparisons: Sequence[Comparison]) -> Verdict:
     return "worse" if "worse" in found else "better" if "better" in found else "no difference shown"
 
 
-def _tested(old: Measured, new: Measured, threshold: float) -> list[tuple[Figure, Figure, str, float]]:
+def _tested(old: Measured, new: Measured, threshold: float) -> list[tuple[Metric, Metric, str, float]]:
     """Return each figure of both models, the name of its test and the test's p-value."""
     before, after = _Answers.of(old, threshold), _Answers.of(new, threshold)
     tests = {

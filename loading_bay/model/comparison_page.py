@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loading_bay.pages.page import render
-from loading_bay.pages.pictures import Picture
+from loading_bay.pages.pictures import GalleryPhoto
 
 from .comparison import SIGNIFICANCE, SWAPS, Comparison, verdict
 from .dataset import Photo
 from .evaluation import Probabilities
 from .evaluation_page import framed_picture
-from .predictors import Prediction
+from .predictors import PhotoPrediction
 
 TEMPLATE = Path(__file__).parent / "comparison.html"
 LONGEST_GALLERY = 24
@@ -32,15 +32,15 @@ def comparison_page(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def _differences(comparison: Comparison) -> list[tuple[str, list[Picture], int]]:
+def _differences(comparison: Comparison) -> list[tuple[str, list[GalleryPhoto], int]]:
     """Return (heading, pictures, how many in all) for the photos and outliers on which the two models differ."""
     old, new = comparison.old, comparison.new
 
-    def photos(chosen: NDArray[np.intp]) -> tuple[list[Picture], int]:
+    def photos(chosen: NDArray[np.intp]) -> tuple[list[GalleryPhoto], int]:
         probabilities = old.probabilities, new.probabilities
         return _pictures(new.photos, *probabilities, new.answers, new.class_names, chosen), len(chosen)
 
-    def outliers(chosen: NDArray[np.intp]) -> tuple[list[Picture], int]:
+    def outliers(chosen: NDArray[np.intp]) -> tuple[list[GalleryPhoto], int]:
         probabilities = old.outlier_probabilities, new.outlier_probabilities
         return _pictures(new.outliers, *probabilities, new.outlier_answers, new.class_names, chosen), len(chosen)
 
@@ -56,14 +56,14 @@ def _pictures(
     photos: list[Photo],
     old: Probabilities,
     new: Probabilities,
-    answers: list[Prediction],
+    answers: list[PhotoPrediction],
     names: list[str],
     chosen: NDArray[np.intp],
-) -> list[Picture]:
+) -> list[GalleryPhoto]:
     """Return the chosen photos, first those on which the two models are furthest apart."""
     order = chosen[np.argsort(-abs(new[chosen] - old[chosen]).max(axis=1), kind="stable")]
     return [
-        Picture(
+        GalleryPhoto(
             png=framed_picture(photos[row], answers[row]),
             figure=f"{new[row].max():.2f}",
             said=f"{photos[row].label}, now called {names[new[row].argmax()]}",

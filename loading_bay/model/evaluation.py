@@ -16,7 +16,7 @@ CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True)
-class ClassFigures:
+class ClassMetrics:
     """One class: precision and recall, each in [0, 1], NaN where there is nothing to divide by."""
 
     name: str
@@ -70,14 +70,14 @@ class Metrics:
     outliers_accepted: Share
     calibration_error: float
     log_loss: float
-    per_class: list[ClassFigures]
+    per_class: list[ClassMetrics]
     confusion: list[list[int]]
     reliability: list[ReliabilityBin]
     risk_coverage: list[RiskPoint]
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """One of the figures that models are compared by: `key` names it in files, `note` is its interval or unit."""
 
     key: str
@@ -123,7 +123,7 @@ def evaluate(
         calibration_error=calibration_error(reliability),
         log_loss=float(log_losses(probabilities, labels).mean()),
         per_class=[
-            ClassFigures(
+            ClassMetrics(
                 name,
                 int(confusion[number].sum()),
                 _ratio(confusion[number, number], confusion[:, number].sum()),
@@ -215,7 +215,7 @@ def recommend(
     )
 
 
-def main_figures(metrics: Metrics) -> list[Figure]:
+def main_figures(metrics: Metrics) -> list[Metric]:
     """Return the figures that models are compared by."""
     threshold = f"{metrics.threshold:g}"
     return [
@@ -223,7 +223,7 @@ def main_figures(metrics: Metrics) -> list[Figure]:
         _of_share("coverage", f"Coverage at {threshold}", metrics.coverage),
         _of_share("selective_accuracy", "Accuracy of the accepted", metrics.selective_accuracy),
         _of_share("outliers_accepted", "Outliers accepted", metrics.outliers_accepted, more_is_better=False),
-        Figure(
+        Metric(
             "calibration_error",
             "Expected calibration error",
             metrics.calibration_error,
@@ -231,12 +231,12 @@ def main_figures(metrics: Metrics) -> list[Figure]:
             f"{CALIBRATION_BINS} bins",
             more_is_better=False,
         ),
-        Figure(
+        Metric(
             "log_loss", "Log loss", metrics.log_loss, f"{metrics.log_loss:.3f}", "nats a photo", more_is_better=False
         ),
     ]
 
 
-def _of_share(key: str, name: str, share: Share, *, more_is_better: bool = True) -> Figure:
+def _of_share(key: str, name: str, share: Share, *, more_is_better: bool = True) -> Metric:
     note = f"{percent(share.low)} to {percent(share.high)}, {share.count} of {share.of}" if share.of else "nothing"
-    return Figure(key, name, share.value, percent(share.value), note, more_is_better)
+    return Metric(key, name, share.value, percent(share.value), note, more_is_better)

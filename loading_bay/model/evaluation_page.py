@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loading_bay.pages.page import render
-from loading_bay.pages.pictures import Picture, draw_frame
+from loading_bay.pages.pictures import GalleryPhoto, draw_frame
 
 from .breakdown import Breakdown
 from .charts import charts
 from .dataset import Photo
 from .evaluation import Metrics, Probabilities, Recommendation, main_figures
 from .measurement import Sets
-from .predictors import Prediction
+from .predictors import PhotoPrediction
 
 TEMPLATE = Path(__file__).parent / "evaluation.html"
 WORST = 12
@@ -66,14 +66,14 @@ def _surest(
     class_names: list[str],
     photos: list[Photo],
     probabilities: Probabilities,
-    answers: list[Prediction],
+    answers: list[PhotoPrediction],
     chosen: NDArray[np.intp],
     most: int,
-) -> list[Picture]:
+) -> list[GalleryPhoto]:
     """Return at most `most` of the chosen photos: those that the model was surest of."""
     order = chosen[np.argsort(-probabilities[chosen].max(axis=1), kind="stable")]
     return [
-        Picture(
+        GalleryPhoto(
             png=framed_picture(photos[row], answers[row]),
             figure=f"{probabilities[row].max():.2f}",
             said=f"{photos[row].label}, called {class_names[probabilities[row].argmax()]}",
@@ -85,7 +85,7 @@ def _surest(
     ]
 
 
-def framed_picture(photo: Photo, answer: Prediction) -> bytes:
+def framed_picture(photo: Photo, answer: PhotoPrediction) -> bytes:
     """Return a photo, reduced, as PNG, with the frame that the model looked at if the answer names one."""
     picture = Image.fromarray(photo.pixels)
     picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))

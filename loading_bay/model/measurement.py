@@ -12,13 +12,13 @@ from loading_bay.statistics import Share, share
 from .breakdown import Breakdown, breakdown
 from .dataset import Photo
 from .evaluation import Labels, Metrics, Probabilities, evaluate
-from .predictors import PhotoPredictor, Prediction, predict_all
+from .predictors import PhotoPrediction, PhotoPredictor, predict_all
 from .staging import CROP_FOLDERS, OUTLIER_FOLDERS, SEVERAL_FOLDERS, read_manifest, read_split
 
 # The look of pictures that are already crops, or as small as those of CIFAR-100.
 SMALL = "small"
 # Wraps the answers as they come, (answers, how many), to show progress.
-Track = Callable[[Iterable[Prediction], int], Iterable[Prediction]]
+Track = Callable[[Iterable[PhotoPrediction], int], Iterable[PhotoPrediction]]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Measured:
     probabilities: Probabilities
     outliers: list[Photo]
     outlier_probabilities: Probabilities
-    answers: list[Prediction]
-    outlier_answers: list[Prediction]
+    answers: list[PhotoPrediction]
+    outlier_answers: list[PhotoPrediction]
 
     def chosen(self, wanted: Callable[[Photo], bool]) -> "Measured":
         """Return the same for some of the photos and outliers."""

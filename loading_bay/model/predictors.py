@@ -32,7 +32,7 @@ Frame = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PhotoPrediction:
     """The answer for one photo: a probability per class and, if the model reports them, its frame and its reason."""
 
     probabilities: list[float]
@@ -54,7 +54,7 @@ class Predictor(Protocol):
 class PhotoPredictor(Predictor, Protocol):
     """A predictor that also returns the frame that the model looked at, if it is known."""
 
-    def predict(self, body: bytes) -> Prediction:
+    def predict(self, body: bytes) -> PhotoPrediction:
         """Return probabilities with the frame that the model looked at; raises the same errors as a call."""
 
 
@@ -75,7 +75,7 @@ class _Predicting(ABC):
     """The base of all predictors: a call returns the probabilities of `predict`."""
 
     @abstractmethod
-    def predict(self, body: bytes) -> Prediction: ...
+    def predict(self, body: bytes) -> PhotoPrediction: ...
 
     def __call__(self, body: bytes) -> list[float]:
         return self.predict(body).probabilities
@@ -85,19 +85,19 @@ class _Predicting(ABC):
 class _OnnxPredictor(_Predicting):
     model: Model
 
-    def predict(self, body: bytes) -> Prediction:
+    def predict(self, body: bytes) -> PhotoPrediction:
         try:
             answer = self.model.answer(body, ("PNG", "JPEG"))
         except BadImage as error:
             raise UserError(str(error)) from error
-        return Prediction(answer.probabilities, answer.box, answer.reason_code)
+        return PhotoPrediction(answer.probabilities, answer.box, answer.reason_code)
 
 
 @dataclass(frozen=True)
 class _UrlPredictor(_Predicting):
     url: str
 
-    def predict(self, body: bytes) -> Prediction:
+    def predict(self, body: bytes) -> PhotoPrediction:
         headers = {"Content-Type": content_type(body)}
         request = urllib.request.Request(f"{self.url.rstrip('/')}/invocations", body, headers)  # noqa: S310 - http(s) only
         try:
@@ -112,7 +112,7 @@ class _EndpointPredictor(_Predicting):
     runtime: "SageMakerRuntimeClient"
     endpoint: str
 
-    def predict(self, body: bytes) -> Prediction:
+    def predict(self, body: bytes) -> PhotoPrediction:
         try:
             answer = self.runtime.invoke_endpoint(
                 EndpointName=self.endpoint, ContentType=content_type(body), Accept="application/json", Body=body
@@ -152,7 +152,7 @@ def content_type(body: bytes) -> str:
     return "image/jpeg" if body.startswith(JPEG_START) else "image/png"
 
 
-def parse_prediction(answer: bytes, attributes: str) -> Prediction:
+def parse_prediction(answer: bytes, attributes: str) -> PhotoPrediction:
     """Read `[p_0, p_1, …]`, and the frame and the reason from an endpoint's custom attributes, if they hold them.
 
     Raises:
@@ -165,8 +165,8 @@ def parse_prediction(answer: bytes, attributes: str) -> Prediction:
         frame = left, top, right, bottom
     except (ValueError, TypeError, KeyError):
         # Other kinds of endpoint put something else there, or nothing.
-        return Prediction(probabilities)
-    return Prediction(probabilities, frame, said.get("reason_code"))
+        return PhotoPrediction(probabilities)
+    return PhotoPrediction(probabilities, frame, said.get("reason_code"))
 
 
 def parse_probabilities(answer: bytes) -> list[float]:
@@ -193,7 +193,7 @@ def encode(pixels: Pixels) -> bytes:
     return file.getvalue()
 
 
-def predict_all(predictor: PhotoPredictor, photos: Iterable[Photo]) -> Iterator[Prediction]:
+def predict_all(predictor: PhotoPredictor, photos: Iterable[Photo]) -> Iterator[PhotoPrediction]:
     """Classify photos, several at once, and yield the answers in order.
 
     Raises:

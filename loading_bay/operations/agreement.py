@@ -14,7 +14,7 @@ FEWEST_BY_CHANCE = 5  # differences that chance alone would make; with fewer, ka
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ReviewerAgreement:
     """How well two people agree, or one with all others: `same` of their photos, and kappa; None if too few to say."""
 
     people: tuple[str, ...]
@@ -26,8 +26,8 @@ class Agreement:
 class Agreements:
     """The agreement of each pair of reviewers and of each reviewer, and the decisions that two people disputed."""
 
-    pairs: list[Agreement]
-    reviewers: list[Agreement]
+    pairs: list[ReviewerAgreement]
+    reviewers: list[ReviewerAgreement]
     disputed: list[Decision]
 
 
@@ -55,8 +55,8 @@ def agreements(decisions: Sequence[Decision], answers: Sequence[str]) -> Agreeme
     )
 
 
-def _agreement(people: tuple[str, ...], counts: np.ndarray) -> Agreement:
+def _agreement(people: tuple[str, ...], counts: np.ndarray) -> ReviewerAgreement:
     of, same = int(counts.sum()), int(np.trace(counts))
     by_chance = counts.sum(axis=0) @ counts.sum(axis=1) / of
     is_enough = of >= FEWEST and of - by_chance >= FEWEST_BY_CHANCE
-    return Agreement(people, share(same, of), kappa(counts) if is_enough else None)
+    return ReviewerAgreement(people, share(same, of), kappa(counts) if is_enough else None)

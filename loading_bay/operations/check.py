@@ -61,7 +61,7 @@ class NotChecked(Exception):
 
 
 @dataclass
-class Check:
+class CheckRun:
     """One run of all checks over a deployed stack."""
 
     deployed: Deployed
@@ -102,7 +102,7 @@ class Check:
     def _removed(self) -> str:
         return f"could not be removed: {'; '.join(self.left)}" if self.left else "all removed"
 
-    def _timed(self, name: str, check: Callable[["Check"], str]) -> CheckResult:
+    def _timed(self, name: str, check: Callable[["CheckRun"], str]) -> CheckResult:
         started = time.monotonic()
         status: CheckStatus = "ok"
         try:
@@ -432,23 +432,23 @@ class Check:
 
 
 # The checks in order, each with the earlier checks that it depends on.
-CHECKS: dict[str, tuple[Callable[[Check], str], tuple[str, ...]]] = {
-    "deployment": (Check.deployment, ()),
-    "endpoint": (Check.endpoint, ()),
-    "rules": (Check.rules, ()),
-    "subscriptions": (Check.subscriptions, ()),
-    "review page": (Check.review_page, ()),
-    "decoder": (Check.decoder, ()),
-    "listening": (Check.listening, ()),
-    "uploads": (Check.uploads, ("endpoint", "rules", "decoder", "listening")),
-    "announcements": (Check.announcements, ("uploads",)),
-    "notifications": (Check.notifications, ("uploads",)),
-    "small batch": (Check.small_batch, ("uploads",)),
-    "review": (Check.review, ("uploads",)),
-    "metrics": (Check.metrics, ("uploads",)),
-    "healing": (Check.healing, ("uploads",)),
-    "dead-letter queue": (Check.dead_letter_queue, ()),
-    "alarms": (Check.alarms, ()),
+CHECKS: dict[str, tuple[Callable[[CheckRun], str], tuple[str, ...]]] = {
+    "deployment": (CheckRun.deployment, ()),
+    "endpoint": (CheckRun.endpoint, ()),
+    "rules": (CheckRun.rules, ()),
+    "subscriptions": (CheckRun.subscriptions, ()),
+    "review page": (CheckRun.review_page, ()),
+    "decoder": (CheckRun.decoder, ()),
+    "listening": (CheckRun.listening, ()),
+    "uploads": (CheckRun.uploads, ("endpoint", "rules", "decoder", "listening")),
+    "announcements": (CheckRun.announcements, ("uploads",)),
+    "notifications": (CheckRun.notifications, ("uploads",)),
+    "small batch": (CheckRun.small_batch, ("uploads",)),
+    "review": (CheckRun.review, ("uploads",)),
+    "metrics": (CheckRun.metrics, ("uploads",)),
+    "healing": (CheckRun.healing, ("uploads",)),
+    "dead-letter queue": (CheckRun.dead_letter_queue, ()),
+    "alarms": (CheckRun.alarms, ()),
 }
 QUOTE = '"'
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 FRAME_COLOUR, FRAME_WIDTH = "#ffd400", 2
 
 
-class Picture(NamedTuple):
+class GalleryPhoto(NamedTuple):
     """A photo in a gallery; `png` is None without a picture.
 
     `figure` is prominent, `said` follows it, and `notes` are small lines below. `name` identifies the photo, and

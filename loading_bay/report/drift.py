@@ -36,7 +36,7 @@ _SHUFFLES = 9_999
 _MOST_RECORDS = 100_000_000
 
 
-class Check(msgspec.Struct, frozen=True):
+class DriftCheck(msgspec.Struct, frozen=True):
     """A test of `n` predictions against `n_baseline` (None if the expected value is a fixed number).
 
     `observed` and `expected` are shares or mean scores, by `measure`, and None for a whole distribution. `p` is
@@ -78,7 +78,7 @@ def compare(
     review_threshold: float,
     baseline: Baseline | None,
     expected_shares: Sequence[float] | None,
-) -> list[Check]:
+) -> list[DriftCheck]:
     """Test `scores` (predictions × classes) against the baseline's, and the classes against their shares.
 
     With two classes only the first is tested, because the second is its complement. Without a baseline, only the class
@@ -103,7 +103,7 @@ def compare(
     return _judged(tests, n) if tests else []
 
 
-def overall(checks: Sequence[Check]) -> Verdict:
+def overall(checks: Sequence[DriftCheck]) -> Verdict:
     """Return the gravest verdict of the checks."""
     found = {check.verdict for check in checks}
     if "look" in found:
@@ -126,11 +126,11 @@ def stability_index(now: Integers, before: Integers) -> Floats:
     return index
 
 
-def _judged(tests: Sequence[_Test], n: int) -> list[Check]:
+def _judged(tests: Sequence[_Test], n: int) -> list[DriftCheck]:
     corrected = holm([test.p for test in tests])
     level = SIGNIFICANCE / len(tests)  # the strictest level in Holm's method
     return [
-        Check(
+        DriftCheck(
             name=test.name,
             question=test.question,
             n=n,

@@ -18,7 +18,7 @@ from loading_bay.stack.window import Window
 from loading_bay.statistics import Share, sampled_share, share
 
 from .baseline import Baseline
-from .drift import Check, Verdict, compare, histogram, overall
+from .drift import DriftCheck, Verdict, compare, histogram, overall
 from .predictions import Predictions, plain, utc
 
 Times = NDArray[np.datetime64]
@@ -101,7 +101,7 @@ class AgreementBin(msgspec.Struct, frozen=True):
     agreed: Share
 
 
-class Agreement(msgspec.Struct, frozen=True):
+class ModelAgreement(msgspec.Struct, frozen=True):
     """How often people agreed with the model's best guess.
 
     `by_guess` is by the model's guess, `labels` counts the people's answers, and `missing` counts the labels of each
@@ -163,7 +163,7 @@ class DecisionFigures(msgspec.Struct, frozen=True):
     photos: int
     counts: dict[str, int]
     review_rate: Share | None
-    agreement: Agreement | None
+    agreement: ModelAgreement | None
     audit: AuditFigures | None
     oldest_in_review: datetime | None
     step: str
@@ -202,7 +202,7 @@ class Figures(msgspec.Struct, frozen=True):
     step: str
     over_time: list[TimeBin]
     verdict: Verdict
-    checks: list[Check]
+    checks: list[DriftCheck]
     baseline: str | None
     baseline_below_threshold: float | None
     decisions: DecisionFigures | None
@@ -337,7 +337,7 @@ def _decisions(
     )
 
 
-def _agreement(found: list[Decision], class_names: Sequence[str]) -> Agreement | None:
+def _agreement(found: list[Decision], class_names: Sequence[str]) -> ModelAgreement | None:
     rows = sorted(
         (
             each.reviewed_at or each.claimed_at,
@@ -355,7 +355,7 @@ def _agreement(found: list[Decision], class_names: Sequence[str]) -> Agreement |
     step = _step(moments)
     starts, bins = _bins(moments, step)
     labels = Counter(label for _, _, label in rows)
-    return Agreement(
+    return ModelAgreement(
         agreed=_share(agreed),
         by_guess={guess: _share(agreed[guesses == guess]) for guess in np.unique(guesses).tolist()},
         step=step,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from functions.decisions.decision import Box, Decision
 from functions.photo.decoder import Decoder
 from functions.photo.errors import DecoderFailed, PhotoTooLarge, UnreadablePhoto
-from loading_bay.pages.pictures import Picture, draw_frame
+from loading_bay.pages.pictures import GalleryPhoto, draw_frame
 from loading_bay.stack.text import moment, whole
 
 from .captures import photos
@@ -28,9 +28,9 @@ THUMBNAIL = 160
 class Gallery(NamedTuple):
     """The least confident photos, in order, the most confident accepted ones of each class, and the known errors."""
 
-    least_confident: list[Picture]
-    most_confident: dict[str, list[Picture]]
-    wrong: list[Picture]
+    least_confident: list[GalleryPhoto]
+    most_confident: dict[str, list[GalleryPhoto]]
+    wrong: list[GalleryPhoto]
 
 
 def choose(
@@ -103,11 +103,11 @@ def _picture(
     predictions: Predictions,
     pngs: Mapping[tuple[int, int], bytes | None],
     decisions: Mapping[str, Decision],
-) -> Picture:
+) -> GalleryPhoto:
     decision = decisions.get(row["inference_id"])
     seen = int((predictions.table["scores"] == row["scores"]).all(axis=1).sum())
     again = f" · seen {whole(seen)} times" if seen > 1 else ""
-    return Picture(
+    return GalleryPhoto(
         png=pngs.get((row["file"], row["line"])),
         figure=f"{row['confidence']:.3f}",
         said=predictions.class_names[row["vehicle"]],

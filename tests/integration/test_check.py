@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from functions.decisions.table import DecisionsTable
 from loading_bay.cli.main import main
-from loading_bay.operations.check import CHECKS, Check
+from loading_bay.operations.check import CHECKS, CheckRun
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.errors import UserError
 
@@ -30,9 +30,9 @@ def check(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checked]:
 
 
 @pytest.fixture
-def proof(bay: Bay) -> Iterator[Check]:
+def proof(bay: Bay) -> Iterator[CheckRun]:
     """A check of which a test runs a part."""
-    found = Check(bay.stack.deployed)
+    found = CheckRun(bay.stack.deployed)
     yield found
     found._clean_up()
 
@@ -105,7 +105,7 @@ def test_a_disabled_rule_is_noticed(bay: Bay, check: Checked) -> None:
     assert f"aws events enable-rule --name {rule}" in failed(done)["rules"]
 
 
-def test_a_review_page_whose_calls_take_strangers_is_noticed(bay: Bay, proof: Check) -> None:
+def test_a_review_page_whose_calls_take_strangers_is_noticed(bay: Bay, proof: CheckRun) -> None:
     api = bay.stack.client("apigatewayv2")
     where = {"ApiId": physical_id(bay, "ReviewApi"), "RouteId": physical_id(bay, "ReviewCallRoute")}
     api.update_route(**where, AuthorizationType="NONE")
@@ -117,7 +117,7 @@ def test_a_review_page_whose_calls_take_strangers_is_noticed(bay: Bay, proof: Ch
     assert "leads to its sign-in" in proof.review_page()
 
 
-def test_a_sign_in_that_refuses_the_page_is_noticed(bay: Bay, proof: Check) -> None:
+def test_a_sign_in_that_refuses_the_page_is_noticed(bay: Bay, proof: CheckRun) -> None:
     cognito = bay.stack.client("cognito-idp")
     where = {"UserPoolId": bay.stack.outputs["ReviewersPool"], "ClientId": physical_id(bay, "ReviewClient")}
     client = cognito.describe_user_pool_client(**where)["UserPoolClient"]
@@ -130,7 +130,7 @@ def test_a_sign_in_that_refuses_the_page_is_noticed(bay: Bay, proof: Check) -> N
         cognito.update_user_pool_client(**kept, CallbackURLs=client["CallbackURLs"])
 
 
-def test_a_decoder_that_cannot_read_is_named(bay: Bay, proof: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_cannot_read_is_named(bay: Bay, proof: CheckRun, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "read a photo" in proof.decoder()
 
     monkeypatch.setattr("loading_bay.operations.check.PRESIGNED", "damaged.jpg")
@@ -139,7 +139,7 @@ def test_a_decoder_that_cannot_read_is_named(bay: Bay, proof: Check, monkeypatch
 
 
 def test_a_stack_that_nothing_heals_is_noticed_and_the_message_it_leaves_is_named(
-    bay: Bay, proof: Check, monkeypatch: pytest.MonkeyPatch
+    bay: Bay, proof: CheckRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CHECKS, "rules", (lambda _: "", ()))  # that of RunAgain is disabled
     monkeypatch.setattr("loading_bay.operations.check.SWEEP_SECONDS", 1)

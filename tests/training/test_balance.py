@@ -10,24 +10,23 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from loading_bay.model.dataset import Origin as StagedOrigin
-from loading_bay.model.dataset import encoded
+from loading_bay.model.dataset import Origin, encoded
 from tests.training.pictures import draw
 from training.container.augment import Augmenter
-from training.container.examples import Example, Origin, draw_weights, validation_weights
+from training.container.examples import Example, ExampleOrigin, draw_weights, validation_weights
 from training.container.squares import Squares
 
 SIDE = 64
-SMALL, STREET = Origin("small", "cifar", "whole"), Origin("street", "openimages", "whole")
+SMALL, STREET = ExampleOrigin("small", "cifar"), ExampleOrigin("street", "openimages")
 
 
 def plain(colour: tuple[int, int, int], size: tuple[int, int] = (200, 150)) -> Image.Image:
     return Image.new("RGB", size, colour)
 
 
-def example(image: Image.Image, label: int, origin: Origin, *boxes: tuple[int, tuple[float, ...]]) -> Example:
+def example(image: Image.Image, label: int, origin: ExampleOrigin, *boxes: tuple[int, tuple[float, ...]]) -> Example:
     vehicles = tuple((kind, (box[0], box[1], box[2], box[3])) for kind, box in boxes)
-    return Example(encoded(image, StagedOrigin(), lossless=True), label, origin, vehicles)
+    return Example(encoded(image, Origin(), lossless=True), label, origin, vehicles)
 
 
 def squares(examples: Sequence[Example]) -> Squares:
@@ -51,12 +50,12 @@ def test_a_look_has_its_share_however_few_its_images() -> None:
 
 
 def test_small_sources_of_a_look_are_neither_ignored_nor_memorised() -> None:
-    weights = draw_weights([STREET] * 400 + [Origin("street", "phone", "whole")] * 4)
+    weights = draw_weights([STREET] * 400 + [ExampleOrigin("street", "phone")] * 4)
     assert weights[400:].sum().item() == pytest.approx(2 / (2 + 20))
 
 
 def test_an_audited_photo_is_drawn_and_counted_as_the_photos_that_it_stands_for() -> None:
-    reviewed, audited = Origin("own", "own"), Origin("own", "own", weight=10.0)
+    reviewed, audited = ExampleOrigin("own", "own"), ExampleOrigin("own", "own", weight=10.0)
     mixed = [STREET] * 50 + [reviewed] * 20 + [audited] * 5
 
     drawn = draw_weights(mixed)
@@ -132,7 +131,7 @@ def test_sharpness_tells_neither_the_class_nor_vehicles_from_others() -> None:
     """Bicycles arrive sharp and others blurred, as in real data; drawing and augmentation must remove that."""
     generator = np.random.default_rng(0)
 
-    def photos(label: int, origin: Origin, count: int, side: int) -> list[Example]:
+    def photos(label: int, origin: ExampleOrigin, count: int, side: int) -> list[Example]:
         found = []
         for _ in range(count):
             pixels = np.asarray(draw("bicycle", generator).resize((side, side))).astype(int)

@@ -38,7 +38,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_seeds_are_averaged_and_the_record_has_each_of_them(staged: Path, tmp_path: Path) -> None:
-    steps: list[bundled.Step] = []
+    steps: list[bundled.TrainingStep] = []
     made, alone = bundled.train(staged, tmp_path, [1, 2], OPTIONS, steps.append)
     # Seed 0 is the detector, which both seeds share.
     counted = [(0, 1, 1), *((seed, number, 16) for seed in (1, 2) for number in (5, 10, 15, 16))]

@@ -10,7 +10,7 @@ import torch
 from tests.training.pictures import scene
 from training.container.assignment import Target, assign, corners, losses, overlaps
 from training.container.detector import Detector, boxes_of, grid
-from training.container.examples import Example, Origin
+from training.container.examples import Example, ExampleOrigin
 from training.container.finding import fit_detector
 from training.container.frames import Frames, Placed, target
 from training.container.settings import Settings
@@ -93,7 +93,7 @@ def test_boxes_follow_a_photo_into_its_frame_mirrored_or_not() -> None:
 
 
 def test_a_vehicle_that_is_mostly_cut_off_may_be_found_or_not() -> None:
-    example = Example(b"", 0, Origin(), ((0, (0.0, 0.0, 50.0, 50.0)), (1, (60.0, 0.0, 100.0, 50.0))), ())
+    example = Example(b"", 0, ExampleOrigin(), ((0, (0.0, 0.0, 50.0, 50.0)), (1, (60.0, 0.0, 100.0, 50.0))), ())
     found = target(example, Placed(1, 1, -40, 0, 100, mirrored=False), 96)
     assert found.boxes.tolist() == [[20, 0, 60, 50]]
     assert found.classes.tolist() == [1]
@@ -128,7 +128,7 @@ def test_it_learns_to_find_drawn_vehicles(detector: Detector) -> None:
             Example(
                 photo.data,
                 NAMES.index(photo.label),
-                Origin("street", "s"),
+                ExampleOrigin("street", "s"),
                 ((NAMES.index(photo.label), photo.vehicles[0].box),),
             )
             for photo in drawn

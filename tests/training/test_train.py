@@ -14,7 +14,7 @@ from loading_bay.model import staging
 from loading_bay.model.dataset import Dataset, Photo
 from tests.training.pictures import NAMES, noise, scene, small
 from training.container import train
-from training.container.examples import Example, Origin, read_examples
+from training.container.examples import Example, ExampleOrigin, read_examples
 from training.container.looking import Model, Scores
 from training.container.network import EfficientNetLite0
 from training.container.settings import THRESHOLD, Settings
@@ -195,7 +195,7 @@ def test_an_error_is_one_line(staged: Path, tmp_path: Path, change: list[str], m
 
 
 def looked(logits: np.ndarray, labels: list[int], scores: Scores | None) -> Looked:
-    examples = [Example(b"", label, Origin("street", "s")) for label in labels]
+    examples = [Example(b"", label, ExampleOrigin("street", "s")) for label in labels]
     return Looked(examples, logits, [scores] * len(labels))
 
 
@@ -217,7 +217,7 @@ def test_the_detector_is_believed_as_far_as_it_is_right() -> None:
     def surest(right: int) -> float:
         """Weigh a detector that is right about so many photos in a hundred of each class."""
         scores = [bicycle] * right + [motorcycle] * (100 - right) + [motorcycle] * right + [bicycle] * (100 - right)
-        photos = [Example(b"", label, Origin("street", "s")) for label in [0] * 100 + [1] * 100]
+        photos = [Example(b"", label, ExampleOrigin("street", "s")) for label in [0] * 100 + [1] * 100]
         seen = Looked(photos, np.zeros((200, 3)), scores)
         return float(seen.probabilities(weigh(seen, None)).max())
 
@@ -264,7 +264,7 @@ def test_photos_that_do_not_say_where_their_vehicle_is_get_the_box_that_the_dete
     model = Model.load(trained / "model.onnx", threads=1)
     generator = np.random.default_rng(5)
     large, tiny = scene("bicycle", "a.jpg", generator), small("bicycle", "b.png", generator)
-    unsaid = [Example(photo.data, 0, Origin("own", "own")) for photo in (large, tiny)]
+    unsaid = [Example(photo.data, 0, ExampleOrigin("own", "own")) for photo in (large, tiny)]
 
     first, second = train.located(unsaid, model)
 

@@ -8,23 +8,23 @@ import pytest
 from rich.console import Console
 
 from benchmarks import results
-from benchmarks.figures import Figure, exponent, fresh_process, interleave, three_digits
+from benchmarks.figures import Quartiles, exponent, fresh_process, interleave, three_digits
 from benchmarks.results import Reading, Result, Row, change, earlier_figures, ratio, save
 
 
 def result(median: float, reached: bool | None = None) -> Result:
-    ours = Figure(median, median, median, 1)
-    row = Row("a thing", "ms", ours, Reading("the usual way", Figure.of([40])), None, "≤ 12", reached)
+    ours = Quartiles(median, median, median, 1)
+    row = Row("a thing", "ms", ours, Reading("the usual way", Quartiles.of([40])), None, "≤ 12", reached)
     return Result("thing", "A thing", [row], load=0.1)
 
 
 def test_a_figure_is_the_median_with_its_quartiles() -> None:
-    assert Figure.of([5, 1, 4, 2, 3]) == Figure(median=3, low=2, high=4, runs=5)
+    assert Quartiles.of([5, 1, 4, 2, 3]) == Quartiles(median=3, low=2, high=4, runs=5)
 
 
 def test_one_run_has_no_spread() -> None:
-    assert Figure.of([7]) == Figure(7, 7, 7, 1)
-    assert Figure.of([7]).spread() == "one run"
+    assert Quartiles.of([7]) == Quartiles(7, 7, 7, 1)
+    assert Quartiles.of([7]).spread() == "one run"
 
 
 def test_subjects_run_in_rounds() -> None:

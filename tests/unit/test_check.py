@@ -18,7 +18,7 @@ from moto import mock_aws
 from functions.decisions.decision import Decision
 from loading_bay.cli.main import main
 from loading_bay.operations import check as checks
-from loading_bay.operations.check import Check, NotChecked
+from loading_bay.operations.check import CheckRun, NotChecked
 from loading_bay.operations.definitions import validate
 from loading_bay.operations.parameters import described
 from loading_bay.operations.result import CheckResult
@@ -77,24 +77,24 @@ def test_what_is_deployed_is_shown_beside_what_samconfig_says(deployed: Deployed
 
 
 def test_region_and_account_are_those_of_the_stack(deployed: Deployed) -> None:
-    assert Check(deployed).deployment().startswith("eu-central-1, account 123456789012; ")
+    assert CheckRun(deployed).deployment().startswith("eu-central-1, account 123456789012; ")
 
 
 @pytest.mark.parametrize("prefix", ["backfill/", "backfill/x/"])
 def test_prefixes_that_overlap_are_refused_before_anything_is_uploaded(deployed: Deployed, prefix: str) -> None:
     overlapping = dict(deployed.parameters) | {"UploadPrefix": prefix}
     with pytest.raises(UserError, match="choose two separate prefixes"):
-        Check(Deployed(deployed.session, deployed.outputs, overlapping)).deployment()
+        CheckRun(Deployed(deployed.session, deployed.outputs, overlapping)).deployment()
 
 
 def test_an_endpoint_that_only_the_functions_reach_is_no_failure(deployed: Deployed) -> None:
     private = dict(deployed.parameters) | {"EndpointUrl": "http://127.0.0.1:9"}
     with pytest.raises(NotChecked, match="cannot be reached from here"):
-        Check(Deployed(deployed.session, deployed.outputs, private)).endpoint()
+        CheckRun(Deployed(deployed.session, deployed.outputs, private)).endpoint()
 
 
 def test_a_decoder_that_does_not_start_is_named(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    check = Check(deployed)
+    check = CheckRun(deployed)
     check.s3.create_bucket(Bucket="inbox")
     said = {"errorType": "DecoderFailed", "errorMessage": "the decoding process ended with status 127"}
     body = json.dumps(said).encode()
@@ -105,7 +105,7 @@ def test_a_decoder_that_does_not_start_is_named(deployed: Deployed, monkeypatch:
         {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": StreamingBody(io.BytesIO(body), len(body))},
     )
     monkeypatch.setattr(Deployed, "client", lambda self, service: client)
-    monkeypatch.setattr(Check, "_physical", lambda self, name: "bay-SerializeFunction-1")
+    monkeypatch.setattr(CheckRun, "_physical", lambda self, name: "bay-SerializeFunction-1")
     with stub, pytest.raises(UserError, match="DecoderFailed: the decoding process ended with status 127"):
         check.decoder()
 
@@ -115,7 +115,7 @@ def test_a_decoder_that_does_not_start_is_named(deployed: Deployed, monkeypatch:
 def test_a_subscription_that_nobody_confirmed_is_noticed(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch, topic: str, state: str
 ) -> None:
-    check = Check(deployed)
+    check = CheckRun(deployed)
     client = boto3.client("sns", "us-east-1")
     stub = Stubber(client)
     arns = [f"arn:aws:sns:us-east-1:123456789012:{name}" for name in ("notifications", "alarms")]
@@ -124,7 +124,7 @@ def test_a_subscription_that_nobody_confirmed_is_noticed(
         found = {"SubscriptionArn": subscribed, "TopicArn": arn, "Protocol": "email", "Endpoint": "ana@example.com"}
         stub.add_response("list_subscriptions_by_topic", {"Subscriptions": [found]}, {"TopicArn": arn})
     monkeypatch.setattr(Deployed, "client", lambda self, service: client)
-    monkeypatch.setattr(Check, "_resources", lambda self, kind: arns)
+    monkeypatch.setattr(CheckRun, "_resources", lambda self, kind: arns)
     with stub, pytest.raises(UserError, match=f"ana@example.com has .*subscri.* to {topic}"):
         check.subscriptions()
 
@@ -143,14 +143,14 @@ def heard(key: str, claim: str, revision: int | None = None) -> dict[str, Any]:
 def test_a_second_delivery_is_no_failure(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch, events: list[dict[str, Any]], said: str
 ) -> None:
-    check = Check(deployed, photos={key: Decision(key, "ROUTED", NOW) for key in "ab"})
+    check = CheckRun(deployed, photos={key: Decision(key, "ROUTED", NOW) for key in "ab"})
     monkeypatch.setattr(check.listener, "events", lambda: events)
 
     assert check.announcements() == said
 
 
 def test_a_second_outcome_is_a_failure(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    check = Check(deployed, photos={"a": Decision("a", "ROUTED", NOW)})
+    check = CheckRun(deployed, photos={"a": Decision("a", "ROUTED", NOW)})
     monkeypatch.setattr(check.listener, "events", lambda: [heard("a", "1"), heard("a", "2")])
 
     with pytest.raises(UserError, match="2 outcomes of 1 photos"):
@@ -178,7 +178,7 @@ def count(deployed: Deployed, rejected: int) -> None:
 
 
 def test_the_metric_counts_this_check_beside_whatever_else_was_rejected(deployed: Deployed) -> None:
-    check = Check(deployed)
+    check = CheckRun(deployed)
     log(deployed, "uploads/other.jpg", f"{check.folder}damaged.jpg")
     count(deployed, 2)
 
@@ -186,7 +186,7 @@ def test_the_metric_counts_this_check_beside_whatever_else_was_rejected(deployed
 
 
 def test_a_metric_that_only_counts_somebody_elses_photo_is_a_failure(deployed: Deployed) -> None:
-    check = Check(deployed)
+    check = CheckRun(deployed)
     log(deployed, "uploads/other.jpg", f"{check.folder}damaged.jpg")
     count(deployed, 1)
 
@@ -195,7 +195,7 @@ def test_a_metric_that_only_counts_somebody_elses_photo_is_a_failure(deployed: D
 
 
 def test_a_log_that_only_names_somebody_elses_photo_is_a_failure(deployed: Deployed) -> None:
-    check = Check(deployed)
+    check = CheckRun(deployed)
     log(deployed, "uploads/other.jpg")
     count(deployed, 1)
 
@@ -204,7 +204,7 @@ def test_a_log_that_only_names_somebody_elses_photo_is_a_failure(deployed: Deplo
 
 
 def test_what_cannot_be_removed_is_named_and_the_rest_is_removed(deployed: Deployed) -> None:
-    check = Check(deployed)
+    check = CheckRun(deployed)
     check.s3.create_bucket(Bucket="inbox")
     check.s3.put_bucket_versioning(Bucket="inbox", VersioningConfiguration={"Status": "Enabled"})
     for key in (f"{check.folder}a.jpg", f"{check.name}/b.jpg"):

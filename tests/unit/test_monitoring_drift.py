@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from loading_bay.report.baseline import Baseline
-from loading_bay.report.drift import PSI_THRESHOLD, Check, Floats, compare, histogram, overall, stability_index
+from loading_bay.report.drift import PSI_THRESHOLD, DriftCheck, Floats, compare, histogram, overall, stability_index
 
 NAMES = ("bicycle", "motorcycle")
 THRESHOLD = 0.9
@@ -22,7 +22,7 @@ def baseline(n: int = 1000, seed: int = 99) -> Baseline:
     return Baseline(list(NAMES), scores(n, seed).tolist(), dict.fromkeys(NAMES, 0.5))
 
 
-def check(now: Floats, before: Baseline | None = None) -> list[Check]:
+def check(now: Floats, before: Baseline | None = None) -> list[DriftCheck]:
     return compare(now, NAMES, THRESHOLD, before or baseline(), [0.5, 0.5])
 
 

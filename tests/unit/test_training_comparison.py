@@ -10,7 +10,7 @@ from loading_bay.model.comparison import Comparison, compare, verdict
 from loading_bay.model.comparison_page import comparison_page
 from loading_bay.model.dataset import Origin, Photo, encoded
 from loading_bay.model.measurement import Measured
-from loading_bay.model.predictors import Prediction
+from loading_bay.model.predictors import PhotoPrediction
 
 NAMES = ["bicycle", "motorcycle"]
 
@@ -24,8 +24,8 @@ def measured(right: list[float], outliers: list[float], subject: str) -> Measure
             for k in range(count)
         ]
 
-    def answers(scores: list[float]) -> list[Prediction]:
-        return [Prediction([score, 1 - score], (0.1, 0.1, 0.9, 0.9)) for score in scores]
+    def answers(scores: list[float]) -> list[PhotoPrediction]:
+        return [PhotoPrediction([score, 1 - score], (0.1, 0.1, 0.9, 0.9)) for score in scores]
 
     def rows(scores: list[float]) -> np.ndarray:
         return np.array([[score, 1 - score] for score in scores]).reshape(-1, 2)

@@ -64,7 +64,7 @@ def test_a_file_that_is_not_a_model_is_named(tmp_path: Path, content: bytes | No
 def test_an_address_answers(address: str, slash: str) -> None:
     predictor = predictors.url_predictor(address + slash)
     assert predictor(GREY) == [0.25, 0.75]
-    assert predictor.predict(GREY) == predictors.Prediction([0.25, 0.75], FRAME, "UNSURE")
+    assert predictor.predict(GREY) == predictors.PhotoPrediction([0.25, 0.75], FRAME, "UNSURE")
 
 
 def test_an_address_that_is_dead_or_wrong_is_named() -> None:
@@ -111,7 +111,7 @@ def test_an_answer_that_is_not_a_list_of_probabilities_is_shown(answer: bytes) -
     "attributes", ["", "trace-7", "[]", "{}", '{"box":[1,2,3]}', '{"box":"a"}', '{"box":null}', '"a"']
 )
 def test_an_endpoint_that_says_nothing_of_what_it_looked_at_answers_all_the_same(attributes: str) -> None:
-    assert predictors.parse_prediction(b"[0.5, 0.5]", attributes) == predictors.Prediction([0.5, 0.5])
+    assert predictors.parse_prediction(b"[0.5, 0.5]", attributes) == predictors.PhotoPrediction([0.5, 0.5])
 
 
 def test_a_photo_is_sent_as_what_it_is() -> None:
@@ -127,8 +127,8 @@ class Counting:
     def __call__(self, body: bytes) -> list[float]:
         return self.predict(body).probabilities
 
-    def predict(self, body: bytes) -> predictors.Prediction:
-        return predictors.Prediction([float(body)])
+    def predict(self, body: bytes) -> predictors.PhotoPrediction:
+        return predictors.PhotoPrediction([float(body)])
 
 
 def test_answers_come_in_the_order_of_the_photos() -> None:

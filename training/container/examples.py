@@ -30,15 +30,14 @@ UNSURE = "unsure"
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a staged photo comes from: how its source looks, the source, and which part of an original it is.
+class ExampleOrigin:
+    """Where a staged photo comes from: the look of its source, and the source.
 
     `weight` is the number of photos of its source that it stands for.
     """
 
     look: str = ""
     source: str = ""
-    scale: str = ""
     weight: float = 1.0
 
 
@@ -52,7 +51,7 @@ class Example:
 
     data: bytes
     label: int
-    origin: Origin = Origin()
+    origin: ExampleOrigin = ExampleOrigin()
     vehicles: tuple[tuple[int, Box], ...] = ()
     unsure: tuple[Box, ...] = ()
 
@@ -103,7 +102,7 @@ def _read(file: Path, label: int, class_names: Sequence[str]) -> Example:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             content = json.loads(image.info.get("staged") or image.info.get("comment") or "null")
         boxes = [(kind, (left, top, right, bottom)) for kind, left, top, right, bottom in content["vehicles"]]
-        origin = Origin(content["look"], content["source"], content["scale"], content.get("weight", 1.0))
+        origin = ExampleOrigin(content["look"], content["source"], content.get("weight", 1.0))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise click.ClickException(f"{file} does not say where it comes from: stage the data set first") from error
     return Example(
@@ -115,7 +114,7 @@ def _read(file: Path, label: int, class_names: Sequence[str]) -> Example:
     )
 
 
-def draw_weights(origins: Sequence[Origin]) -> Tensor:
+def draw_weights(origins: Sequence[ExampleOrigin]) -> Tensor:
     """Return how likely each photo is drawn [N], summing to 1.
 
     A look has the same share however many photos it has. Within a look, a source counts as the square root of its

@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .examples import Example, Origin, draw_weights
+from .examples import Example, ExampleOrigin, draw_weights
 from .looking import SEARCHED_SIDE, Box, Pixels, cut, square_around, whole
 
 # How much wider than a vehicle's box its square is; the server's factor lies in between.
@@ -33,7 +33,7 @@ TRIES = 30
 
 
 @dataclass(frozen=True)
-class Part:
+class ClassPhotos:
     """The photos of one class, by number, and how likely each is drawn."""
 
     rows: list[int]
@@ -60,15 +60,15 @@ class Squares:
         self.parts = [self._part(number) for number in range(classes)]
         self.parts.append(self._nothing(classes))
 
-    def _part(self, number: int) -> Part:
+    def _part(self, number: int) -> ClassPhotos:
         rows = [
             row
             for row, example in enumerate(self.examples)
             if any(kind == number for kind, _ in example.vehicles) or (example.label == number and not example.vehicles)
         ]
-        return Part(rows, draw_weights([self.examples[row].origin for row in rows]).tolist())
+        return ClassPhotos(rows, draw_weights([self.examples[row].origin for row in rows]).tolist())
 
-    def _nothing(self, number: int) -> Part:
+    def _nothing(self, number: int) -> ClassPhotos:
         rows, origins = [], []
         for row, example in enumerate(self.examples):
             if example.label == number:
@@ -77,8 +77,8 @@ class Squares:
             elif example.vehicles and example.origin.look != "small":
                 # The surroundings of vehicles are not vehicles: they are one more source of each look.
                 rows.append(row)
-                origins.append(Origin(example.origin.look, "surroundings"))
-        return Part(rows, draw_weights(origins).tolist() if rows else [])
+                origins.append(ExampleOrigin(example.origin.look, "surroundings"))
+        return ClassPhotos(rows, draw_weights(origins).tolist() if rows else [])
 
     def draw(self, number: int, side: int) -> Pixels:
         """Draw a square [side, side, 3] of a class; the number after the last class means no vehicle."""

@@ -65,7 +65,7 @@ class Data:
     train: list[Example]
     validation: list[Example]
     outliers: list[Example] = field(default_factory=list)
-    held: list[Example] = field(default_factory=list)
+    validation_outliers: list[Example] = field(default_factory=list)
     several: list[Example] = field(default_factory=list)
 
     @property
@@ -75,7 +75,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Held:
+class ValidationSet:
     """The validation photos, of vehicles and then of other things, with the vehicle found in each and its square.
 
     `squares` are uint8 [N, side, side, 3], `labels` class numbers [N]; other things have the number after the last.
@@ -93,7 +93,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ValidationMetrics:
     """A classifier's results on the validation squares: loss in nats, and accuracy on those of vehicles."""
 
     loss: float
@@ -147,7 +147,7 @@ class Learning:
 
 
 def fit(
-    squares: Squares, held: Held, settings: Settings, seed: int, classes: int
+    squares: Squares, validation: ValidationSet, settings: Settings, seed: int, classes: int
 ) -> tuple[EfficientNetLite0, list[dict[str, float]]]:
     """Fine-tune a classifier with one seed: (the network averaged over its steps, the figures of each epoch).
 
@@ -169,7 +169,7 @@ def fit(
             done = f"seed={seed} step={(epoch - 1) * settings.steps_per_epoch + step}/{steps}"
             if step % REPORTED_STEPS == 0 and step < settings.steps_per_epoch:
                 click.echo(f"{done} seconds={time.monotonic() - started:.0f}")
-        measured = measure(learning.average, held)
+        measured = measure(learning.average, validation)
         history.append({"seed": seed, "epoch": epoch, **asdict(measured)})
         # SageMaker reads these lines as metrics, the command line as progress.
         click.echo(
@@ -205,21 +205,21 @@ def side_of(epoch: int, settings: Settings) -> int:
     return max(1, int(SMALL_SIDE * settings.square_side) // NETWORK_STEP) * NETWORK_STEP
 
 
-def measure(network: EfficientNetLite0, held: Held) -> Measured:
+def measure(network: EfficientNetLite0, validation: ValidationSet) -> ValidationMetrics:
     """Measure a classifier on an even selection of the validation squares, to see whether it learns."""
-    examples = [*held.vehicles, *held.others]
+    examples = [*validation.vehicles, *validation.others]
     every = max(1, len(examples) // MEASURED_SQUARES)
-    chosen, labels = examples[::every], held.labels[::every]
+    chosen, labels = examples[::every], validation.labels[::every]
     with torch.inference_mode():
         logits = torch.cat(
             [
                 network(normalise(part.permute(0, 3, 1, 2).float()))
-                for part in torch.from_numpy(held.squares[::every]).split(EVALUATION_BATCH)
+                for part in torch.from_numpy(validation.squares[::every]).split(EVALUATION_BATCH)
             ]
         ).double()
     vehicles = labels < logits.shape[1] - 1
     right = (logits[:, :-1].argmax(dim=1) == labels)[vehicles].double()
-    return Measured(
+    return ValidationMetrics(
         loss=(validation_weights(chosen) @ functional.cross_entropy(logits, labels, reduction="none")).item(),
         accuracy=(validation_weights([each for each in chosen if each.label < logits.shape[1] - 1]) @ right).item(),
     )
@@ -248,11 +248,11 @@ def mistaken_places(examples: Sequence[Example], classes: int, model: Model) -> 
     return places
 
 
-def held_squares(data: Data, model: Model) -> Held:
+def validation_set(data: Data, model: Model) -> ValidationSet:
     """Find the vehicles in the validation photos, and cut their squares out."""
-    everything = [*data.validation, *data.held]
+    everything = [*data.validation, *data.validation_outliers]
     found = first_found(model, everything)
-    return Held(data.validation, data.held, found, squares_of(everything, found, model.side))
+    return ValidationSet(data.validation, data.validation_outliers, found, squares_of(everything, found, model.side))
 
 
 def baseline(probabilities: NDArray[np.float64], labels: NDArray[np.int64], class_names: list[str]) -> dict[str, Any]:
@@ -312,7 +312,7 @@ class Run:
     """The parts that all models of one run share."""
 
     data: Data
-    held: Held
+    validation: ValidationSet
     detector: Detector
     settings: Settings
     description: Description
@@ -324,18 +324,18 @@ def write_model(
     """Weigh both networks' answers, and write model.onnx, record.json and baseline.json."""
     taken = clock.figures()
     folder.mkdir(parents=True, exist_ok=True)
-    path, held, description = folder / MODEL_FILE, run.held, run.description
+    path, validation, description = folder / MODEL_FILE, run.validation, run.description
     # The answers are weighed as they are served: after compression.
     export(run.detector, network.folded(), Weights(), description, path)
     model = Model.load(path, threads=run.settings.threads)
-    count = len(held.vehicles)
-    vehicles = look(model, held.vehicles, held.found[:count], held.squares[:count])
-    others = look(model, held.others, held.found[count:], held.squares[count:])
+    count = len(validation.vehicles)
+    vehicles = look(model, validation.vehicles, validation.found[:count], validation.squares[:count])
+    others = look(model, validation.others, validation.found[count:], validation.squares[count:])
     weights = weigh(vehicles, others)
     describe_anew(path, weights, description)
     probabilities = vehicles.probabilities(weights)
     accepted = others.probabilities(weights).max(axis=1, initial=0) >= THRESHOLD
-    labels = np.array([example.label for example in held.vehicles])
+    labels = np.array([example.label for example in validation.vehicles])
     described = baseline(probabilities, labels, list(description.class_names))
     write_json(folder / BASELINE_FILE, described)
     write_json(
@@ -348,7 +348,7 @@ def write_model(
                 "train_several": len(run.data.several),
                 "validation": len(run.data.validation),
                 "train_outliers": len(run.data.outliers),
-                "validation_outliers": len(run.data.held),
+                "validation_outliers": len(run.data.validation_outliers),
             },
             "settings": asdict(replace(run.settings, seeds=tuple(description.seeds))),
             "versions": {
@@ -377,7 +377,7 @@ DEFAULTS = Settings()
 @click.option("--train", "train_folder", envvar="SM_CHANNEL_TRAIN", required=True, type=Path, help="Photos by class.")
 @click.option("--validation", "validation_folder", envvar="SM_CHANNEL_VALIDATION", required=True, type=Path)
 @click.option("--outliers", "outlier_folder", envvar="SM_CHANNEL_OUTLIERS_TRAIN", type=Path, help="Photos of others.")
-@click.option("--validation-outliers", "held_folder", envvar="SM_CHANNEL_OUTLIERS_VALIDATION", type=Path)
+@click.option("--validation-outliers", "validation_outliers_folder", envvar="SM_CHANNEL_OUTLIERS_VALIDATION", type=Path)
 @click.option("--several", "several_folder", envvar="SM_CHANNEL_SEVERAL_TRAIN", type=Path, help="Photos of several.")
 @click.option(
     "--detector",
@@ -408,7 +408,7 @@ def main(
     train_folder: Path,
     validation_folder: Path,
     outlier_folder: Path | None,
-    held_folder: Path | None,
+    validation_outliers_folder: Path | None,
     several_folder: Path | None,
     detector: Path,
     model_dir: Path,
@@ -431,7 +431,7 @@ def main(
         train=read_labelled(train_folder, class_names),
         validation=read_labelled(validation_folder, class_names),
         outliers=read_examples(outlier_folder, lambda _: nothing, class_names),
-        held=read_examples(held_folder, lambda _: nothing, class_names),
+        validation_outliers=read_examples(validation_outliers_folder, lambda _: nothing, class_names),
         several=read_examples(several_folder, lambda _: nothing + 1, class_names),
     )
     description = Description(class_names, settings.square_side, THRESHOLD, settings.seeds, data_digest)
@@ -449,13 +449,13 @@ def train_all(
         detector = fit_detector(detector, frames, settings, click.echo)
     finding = with_detector(detector, description, model_dir)
     data = replace(data, train=located(data.train, finding))
-    held = held_squares(data, finding)
+    validation = validation_set(data, finding)
     mistaken = mistaken_places(data.learned, classes, finding)
-    run = Run(data, held, detector, settings, description)
+    run = Run(data, validation, detector, settings, description)
     for seed in settings.seeds:
         clock = Clock()
         squares = Squares(data.learned, classes, mistaken, random.Random(seed))  # noqa: S311 - drawn to be repeated
-        network, epochs = fit(squares, held, settings, seed, classes)
+        network, epochs = fit(squares, validation, settings, seed, classes)
         networks.append(network)
         history += epochs
         if seeds_dir and len(settings.seeds) > 1:

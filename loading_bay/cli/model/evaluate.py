@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from loading_bay.cli.commands import Command
 from loading_bay.model import predictors, records
-from loading_bay.model.breakdown import Part
+from loading_bay.model.breakdown import SliceMetrics
 from loading_bay.model.comparison import Comparison, compare, verdict
 from loading_bay.model.dataset import read_folder
 from loading_bay.model.evaluation import Recommendation, main_figures, recommend
@@ -175,7 +175,7 @@ def report_evaluation(sets: Sets, threshold: float, recommended: Recommendation 
     console.print(f"The report is {page}")
 
 
-def part_table(title: str, parts: Sequence[Part]) -> Table:
+def part_table(title: str, parts: Sequence[SliceMetrics]) -> Table:
     """Return the figures for parts of the photos as a table for the terminal."""
     # Sources of one collection differ at the end of their names, which an ellipsis would remove.
     name = Column(title, overflow="fold")

@@ -99,7 +99,7 @@ def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | N
         tasks = {0: bars.add_task("detector", total=None, visible=False)}
         tasks |= {seed: bars.add_task(f"seed {seed}", total=None) for seed in seeds}
 
-        def progress(step: bundled.Step) -> None:
+        def progress(step: bundled.TrainingStep) -> None:
             task = tasks[step.seed]
             bars.update(task, completed=step.number, total=step.of, visible=True)
             left = bars.tasks[task].time_remaining
