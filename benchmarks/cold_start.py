@@ -82,65 +82,66 @@ SETTINGS = {
 }
 
 
-class Server(ThreadingHTTPServer):
-    """Serves processes that are killed right after their answer."""
+class Handler(BaseHTTPRequestHandler):
+    """Answers in place of the Lambda Runtime API, S3 and the endpoint."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise every answer waits 40 ms
+    server: "LambdaService"
+
+    def do_GET(self) -> None:
+        """Return the next event, or the photo."""
+        if self.path == NEXT:
+            self._answer(self.server.event, INVOCATION | {"Lambda-Runtime-Aws-Request-Id": str(self.server.request)})
+        else:
+            self._answer(self.server.photo.read_bytes(), {"Last-Modified": "Fri, 20 Nov 2026 05:00:00 GMT"})
+
+    def do_POST(self) -> None:
+        """Return probabilities, or note the function's answer."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.startswith("/endpoints/"):
+            self._answer(b"[0.97, 0.03]", {"x-Amzn-Invoked-Production-Variant": "AllTraffic"})
+            return
+        # A process may answer once more before it is killed.
+        if f"/{self.server.request}/" in self.path:
+            self.server.error = "" if self.path.endswith("/response") else body.decode()
+            self.server.answered.set()
+        self._answer(b"", {}, 202)
+
+    def _answer(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Log nothing."""
+
+
+class LambdaService(ThreadingHTTPServer):
+    """The Lambda Runtime API for one process at a time, with an S3 object and an endpoint."""
 
     daemon_threads = True
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore connections that ended with their process."""
-
-
-class LambdaService:
-    """The Lambda Runtime API for one process at a time, with an S3 object and an endpoint."""
-
     def __init__(self, photo: Path = PHOTO) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.photo = photo
         self.event = b""
         self.request = 0
         self.answered = threading.Event()
         self.error = ""
         self.cpu = 0.0
-        service = self
+        self.address = f"127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # otherwise every answer waits 40 ms
-
-            def do_GET(self) -> None:
-                if self.path == NEXT:
-                    self._answer(service.event, INVOCATION | {"Lambda-Runtime-Aws-Request-Id": str(service.request)})
-                else:
-                    self._answer(photo.read_bytes(), {"Last-Modified": "Fri, 20 Nov 2026 05:00:00 GMT"})
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path.startswith("/endpoints/"):
-                    self._answer(b"[0.97, 0.03]", {"x-Amzn-Invoked-Production-Variant": "AllTraffic"})
-                    return
-                # A process may answer once more before it is killed.
-                if f"/{service.request}/" in self.path:
-                    service.error = "" if self.path.endswith("/response") else body.decode()
-                    service.answered.set()
-                self._answer(b"", {}, 202)
-
-            def _answer(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Ignore connections that ended with their process."""
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
 
     def cold_start(self, handler: str, event: dict[str, object], folders: list[Path]) -> float:
         """Return the time from the start of a fresh process to its first answer (ms); `cpu` is its processor time.

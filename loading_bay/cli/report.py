@@ -1,7 +1,6 @@
 """The command that reports on captured predictions and decisions."""
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -157,7 +156,8 @@ def report(
         raise click.UsageError("give SOURCE or --local, not both")
     if no_baseline and baseline is not None:
         raise click.UsageError("give --baseline or --no-baseline, not both")
-    if [table is not None, decisions_file is not None, source is None].count(True) > 1:
+    given = [each for each in (table, decisions_file) if each is not None]
+    if len(given) > 1 or (given and source is None):
         raise click.UsageError("give SOURCE with --table or --decisions, or neither: a stack has its own table")
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--since must be before --until")
@@ -167,8 +167,7 @@ def report(
     else:
         monitored = Monitored.stack(find_stack(local, stack_name, region), window)
     baseline_file = None if no_baseline else baseline or monitored.baseline
-    question = ask(monitored, window, classes, threshold, baseline_file, expected_shares)
-    question = replace(question, group_by=group_by)
+    question = ask(monitored, window, classes, threshold, baseline_file, expected_shares, group_by)
     with progress_bar(Console(stderr=True)) as progress:
         figures = make_report(monitored.captures, output, question, monitored.decisions, cache, progress)
     if as_json:
@@ -185,6 +184,7 @@ def ask(
     threshold: float | None,
     baseline_file: Path | None,
     expected_shares: tuple[float, ...] | None,
+    group_by: re.Pattern[str] | None,
 ) -> Question:
     """Return the report's question, from the options, else the stack, else the baseline, else the template."""
     known = classes or monitored.class_names
@@ -200,6 +200,7 @@ def ask(
         baseline=baseline,
         baseline_name=shown(baseline_file) if baseline_file else None,
         expected_shares=expected_shares,
+        group_by=group_by,
     )
 
 

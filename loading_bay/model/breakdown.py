@@ -3,16 +3,16 @@
 A single figure would hide that a model is right on product shots and wrong in the street.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loading_bay.statistics import Share, share
 
 from .dataset import Photo
-from .evaluation import Labels, Probabilities
+from .evaluation import main_shares
+from .measurement import Measured
 
 # A class with fewer photos in a source says little: "worst class" leaves it out.
 ENOUGH_FOR_A_CLASS = 50
@@ -42,69 +42,36 @@ class Breakdown:
     worst_recall: float
 
 
-def breakdown(
-    photos: Sequence[Photo],
-    labels: Labels,
-    probabilities: Probabilities,
-    outliers: Sequence[Photo],
-    outlier_probabilities: Probabilities,
-    *,
-    class_names: Sequence[str],
-    threshold: float,
-) -> Breakdown:
-    """Measure each source and each scale separately; takes the arguments of `evaluate`, and the photos."""
+def breakdown(measured: Measured, threshold: float) -> Breakdown:
+    """Measure each source and each scale separately."""
 
-    def parts(names: Sequence[str], outlier_names: Sequence[str]) -> list[SliceMetrics]:
-        found = []
-        for name in sorted({*names, *outlier_names}):
-            mine = np.array([each == name for each in names], dtype=bool)
-            others = np.array([each == name for each in outlier_names], dtype=bool)
-            found.append(
-                _part(
-                    name,
-                    labels[mine],
-                    probabilities[mine],
-                    outlier_probabilities[others],
-                    class_names=class_names,
-                    threshold=threshold,
-                )
-            )
-        return found
+    def slices(name_of: Callable[[Photo], str]) -> list[SliceMetrics]:
+        names = sorted({name_of(photo) for photo in [*measured.photos, *measured.outliers]})
+        return [_slice(measured, name, name_of, threshold) for name in names]
 
-    by_source = parts([photo.origin.source for photo in photos], [photo.origin.source for photo in outliers])
+    by_source = slices(lambda photo: photo.origin.source)
     accuracies = [part.accuracy.value for part in by_source if part.photos]
     recalls = [each.value for part in by_source for each in part.recall.values() if each.of >= ENOUGH_FOR_A_CLASS]
     return Breakdown(
         by_source=by_source,
-        by_scale=parts([scale_name(photo) for photo in photos], [scale_name(photo) for photo in outliers]),
+        by_scale=slices(scale_name),
         mean_accuracy=float(np.mean(accuracies)),
         worst_recall=min(recalls, default=float("nan")),
     )
 
 
-def _part(
-    name: str,
-    labels: Labels,
-    probabilities: Probabilities,
-    outliers: Probabilities,
-    *,
-    class_names: Sequence[str],
-    threshold: float,
-) -> SliceMetrics:
-    correct: NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
-    accepted = probabilities.max(axis=1) >= threshold
+def _slice(measured: Measured, name: str, name_of: Callable[[Photo], str], threshold: float) -> SliceMetrics:
+    part = measured.chosen(lambda photo: name_of(photo) == name)
+    correct = part.probabilities.argmax(axis=1) == part.labels
     return SliceMetrics(
         name=name,
-        photos=len(labels),
-        accuracy=share(int(correct.sum()), len(labels)),
-        coverage=share(int(accepted.sum()), len(labels)),
-        selective_accuracy=share(int((correct & accepted).sum()), int(accepted.sum())),
+        photos=len(part.photos),
         recall={
-            each: share(int(correct[labels == number].sum()), int((labels == number).sum()))
-            for number, each in enumerate(class_names)
+            each: share(int(correct[part.labels == number].sum()), int((part.labels == number).sum()))
+            for number, each in enumerate(part.class_names)
         },
-        outliers=len(outliers),
-        outliers_accepted=share(int((outliers.max(axis=1) >= threshold).sum()), len(outliers)),
+        outliers=len(part.outliers),
+        **main_shares(part.probabilities, part.labels, part.outlier_probabilities, threshold),
     )
 
 

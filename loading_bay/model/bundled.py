@@ -17,6 +17,7 @@ from loading_bay.stack.template import ROOT
 from training.container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, Settings, seeds_text
 
 from . import records
+from .breakdown import breakdown
 from .evaluation import main_figures
 from .measurement import Measured, Sets, measure_sets
 from .predictors import onnx_predictor
@@ -73,7 +74,7 @@ class Trained:
         """The figures on the test split: `<set>/<key>` → value."""
         found: dict[str, float] = {}
         for name, measured in self.test.named():
-            parts = measured.breakdown(self.threshold)
+            parts = breakdown(measured, self.threshold)
             over_sources = {"mean_accuracy": parts.mean_accuracy, "worst_recall": parts.worst_recall}
             figures = {figure.key: figure.value for figure in main_figures(measured.metrics(self.threshold))}
             found |= {f"{name}/{key}": value for key, value in (figures | over_sources).items()}
@@ -181,4 +182,4 @@ def test_figures(measured: Measured, threshold: float) -> dict[str, Any]:
     figures = asdict(measured.metrics(threshold))
     # The curve has a point for each photo, too many for the record; `model evaluate` draws it.
     del figures["risk_coverage"]
-    return figures | asdict(measured.breakdown(threshold))
+    return figures | asdict(breakdown(measured, threshold))

@@ -530,11 +530,10 @@ def _groups(photos: Sequence[Photo]) -> list[list[int]]:
     """Put photos that repeat each other, directly or through a third, into one group."""
     signatures = _signatures(photos)
     repeats = _repeats(signatures, signatures)
-    group = list(range(len(photos)))
+    group = np.arange(len(photos))
     for one, other in np.argwhere(np.triu(repeats, k=1)):
-        old, new = group[other], group[one]
-        group = [new if number == old else number for number in group]
-    return [[index for index, number in enumerate(group) if number == wanted] for wanted in sorted(set(group))]
+        group[group == group[other]] = group[one]
+    return [np.flatnonzero(group == number).tolist() for number in np.unique(group)]
 
 
 def shortages(data: Dataset) -> list[str]:

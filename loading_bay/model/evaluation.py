@@ -106,8 +106,6 @@ def evaluate(
     """
     confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
     correct = predicted == labels
-    accepted = confidence >= threshold
-    sure_outliers = outliers.max(axis=1) if len(outliers) else np.empty(0)
     confusion = np.zeros((len(class_names), len(class_names)), dtype=int)
     np.add.at(confusion, (labels, predicted), 1)
     reliability = reliability_bins(confidence, correct)
@@ -116,10 +114,6 @@ def evaluate(
         photos=len(labels),
         outliers=len(outliers),
         threshold=threshold,
-        accuracy=share(int(correct.sum()), len(labels)),
-        coverage=share(int(accepted.sum()), len(labels)),
-        selective_accuracy=share(int((correct & accepted).sum()), int(accepted.sum())),
-        outliers_accepted=share(int((sure_outliers >= threshold).sum()), len(outliers)),
         calibration_error=calibration_error(reliability),
         log_loss=float(log_losses(probabilities, labels).mean()),
         per_class=[
@@ -134,7 +128,22 @@ def evaluate(
         confusion=confusion.tolist(),
         reliability=reliability,
         risk_coverage=risk_coverage(confidence, correct),
+        **main_shares(probabilities, labels, outliers, threshold),
     )
+
+
+def main_shares(
+    probabilities: Probabilities, labels: Labels, outliers: Probabilities, threshold: float
+) -> dict[str, Share]:
+    """Return accuracy, coverage, selective accuracy and accepted outliers by name; takes the arrays of `evaluate`."""
+    correct = probabilities.argmax(axis=1) == labels
+    accepted = probabilities.max(axis=1) >= threshold
+    return {
+        "accuracy": share(int(correct.sum()), len(labels)),
+        "coverage": share(int(accepted.sum()), len(labels)),
+        "selective_accuracy": share(int((correct & accepted).sum()), int(accepted.sum())),
+        "outliers_accepted": share(int((outliers.max(axis=1) >= threshold).sum()), len(outliers)),
+    }
 
 
 def log_losses(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:

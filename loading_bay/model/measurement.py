@@ -9,7 +9,6 @@ import numpy as np
 from loading_bay.stack.errors import UserError
 from loading_bay.statistics import Share, share
 
-from .breakdown import Breakdown, breakdown
 from .dataset import Photo
 from .evaluation import Labels, Metrics, Probabilities, evaluate
 from .predictors import PhotoPrediction, PhotoPredictor, predict_all
@@ -57,18 +56,6 @@ class Measured:
     def metrics(self, threshold: float) -> Metrics:
         """Return the figures of merit at a threshold."""
         return evaluate(self.probabilities, self.labels, self.outlier_probabilities, self.class_names, threshold)
-
-    def breakdown(self, threshold: float) -> Breakdown:
-        """Return the figures by source and by scale."""
-        return breakdown(
-            self.photos,
-            self.labels,
-            self.probabilities,
-            self.outliers,
-            self.outlier_probabilities,
-            class_names=self.class_names,
-            threshold=threshold,
-        )
 
 
 def measure(

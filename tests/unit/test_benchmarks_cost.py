@@ -11,8 +11,7 @@ import pytest
 from benchmarks import cost
 from benchmarks.cost import Setup, Timing, Workload, bill, cheapest, instances, states_on_the_way
 from benchmarks.sizing import Work
-from loading_bay.endpoint import cost as hosting
-from loading_bay.stack.prices import FILE, Prices
+from loading_bay.stack.prices import FILE, Prices, monthly_hosting
 from loading_bay.stack.template import read_definition
 
 PRICES = Prices.read()
@@ -203,9 +202,9 @@ def test_every_price_is_dated_sourced_and_used() -> None:
 
 
 def test_a_deployment_and_the_bill_agree_on_instances() -> None:
-    assert hosting.monthly("ml.m5.large", 2) == 2 * 730 * PRICES["hosting_ml_m5_large"]
-    assert hosting.monthly("ml.c5.2xlarge", 1) == 730 * PRICES["hosting_ml_c5_2xlarge"]
-    assert hosting.monthly("ml.unheard.of", 1) is None
+    assert monthly_hosting("ml.m5.large", 2) == 2 * 730 * PRICES["hosting_ml_m5_large"]
+    assert monthly_hosting("ml.c5.2xlarge", 1) == 730 * PRICES["hosting_ml_c5_2xlarge"]
+    assert monthly_hosting("ml.unheard.of", 1) is None
 
 
 def test_custom_metrics_are_found_where_they_are_published() -> None:

@@ -1,12 +1,15 @@
 """Figures by source and by scale, on photos with figures calculated by hand."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from loading_bay.model.breakdown import breakdown, scale_name
 from loading_bay.model.dataset import Origin, Photo
+from loading_bay.model.measurement import Measured
+from loading_bay.model.predictors import PhotoPrediction
 
 NAMES = ["bicycle", "motorcycle"]
 
@@ -20,17 +23,27 @@ def rows(*motorcycle: float) -> np.ndarray:
     return np.stack([1 - second, second], axis=1)
 
 
+def measured(
+    photos: list[Photo], probabilities: np.ndarray, outliers: list[Photo], outlier_probabilities: np.ndarray
+) -> Measured:
+    return Measured(
+        subject="model",
+        data=Path("staged"),
+        class_names=NAMES,
+        photos=photos,
+        labels=np.array([NAMES.index(photo.label) for photo in photos]),
+        probabilities=probabilities,
+        outliers=outliers,
+        outlier_probabilities=outlier_probabilities,
+        answers=[PhotoPrediction(row) for row in probabilities.tolist()],
+        outlier_answers=[PhotoPrediction(row) for row in outlier_probabilities.tolist()],
+    )
+
+
 def test_each_source_has_its_own_figures() -> None:
     photos = [photo("bicycle", "shop"), photo("motorcycle", "shop"), photo("bicycle", "street")]
-    found = breakdown(
-        photos,
-        np.array([0, 1, 0]),
-        rows(0.01, 0.99, 0.95),
-        [photo("car", "street"), photo("car", "camera")],
-        rows(0.5, 0.97),
-        class_names=NAMES,
-        threshold=0.9,
-    )
+    outliers = [photo("car", "street"), photo("car", "camera")]
+    found = breakdown(measured(photos, rows(0.01, 0.99, 0.95), outliers, rows(0.5, 0.97)), 0.9)
     camera, shop, street = found.by_source
     assert (camera.name, camera.photos, camera.outliers_accepted.value) == ("camera", 0, 1.0)
     assert (shop.accuracy.value, shop.selective_accuracy.value) == (1.0, 1.0)
@@ -40,11 +53,10 @@ def test_each_source_has_its_own_figures() -> None:
 
 def test_the_worst_class_has_many_photos() -> None:
     photos = [photo("bicycle", "street")] * 60 + [photo("motorcycle", "street")] * 49
-    labels = np.array([0] * 60 + [1] * 49)
     scores = rows(*[0.1] * 45, *[0.9] * 15, *[0.1] * 49)
-    found = breakdown(photos, labels, scores, [], np.empty((0, 2)), class_names=NAMES, threshold=0.9)
+    found = breakdown(measured(photos, scores, [], np.empty((0, 2))), 0.9)
     assert found.worst_recall == 0.75  # no motorcycle is right, but there are only 49
-    few = breakdown(photos[:40], labels[:40], scores[:40], [], np.empty((0, 2)), class_names=NAMES, threshold=0.9)
+    few = breakdown(measured(photos[:40], scores[:40], [], np.empty((0, 2))), 0.9)
     assert math.isnan(few.worst_recall)
 
 

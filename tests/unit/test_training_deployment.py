@@ -14,10 +14,11 @@ import pytest
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from loading_bay.endpoint import artifact, cost, deployment, inventory, live_endpoint
+from loading_bay.endpoint import artifact, deployment, inventory, live_endpoint
 from loading_bay.endpoint.hosting import Capture, Clients, Hosting, RealTime, Serverless
 from loading_bay.model import predictors
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.prices import hosting_sentence
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint"
 REAL_TIME = RealTime("ml.m5.large", 1, 3, 1000, Capture(50, "s3://photos/captures"))
@@ -595,10 +596,10 @@ def test_a_running_job_has_no_model(scripted: tuple[Clients, dict[str, Stubber]]
 
 
 def test_the_price_per_month_is_given_as_a_range() -> None:
-    assert cost.sentence("ml.m5.large", 1, 3) == (
+    assert hosting_sentence("ml.m5.large", 1, 3) == (
         "1 to 3 × ml.m5.large all the time: about $84 to $252 a month (us-east-1 list price)"
     )
-    assert "not in our price list" in cost.sentence("ml.p9.huge", 1, 1)
+    assert "not in our price list" in hosting_sentence("ml.p9.huge", 1, 1)
 
 
 # Status and cleanup.

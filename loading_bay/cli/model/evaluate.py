@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from loading_bay.cli.commands import Command
 from loading_bay.model import predictors, records
-from loading_bay.model.breakdown import SliceMetrics
+from loading_bay.model.breakdown import SliceMetrics, breakdown
 from loading_bay.model.comparison import Comparison, compare, verdict
 from loading_bay.model.dataset import read_folder
 from loading_bay.model.evaluation import Recommendation, main_figures, recommend
@@ -161,7 +161,7 @@ def report_evaluation(sets: Sets, threshold: float, recommended: Recommendation 
         )
     content: dict[str, object] = {}
     for name, each in sets.named():
-        parts = each.breakdown(threshold)
+        parts = breakdown(each, threshold)
         console.print(part_table(f"{name}, by source", parts.by_source))
         if len(parts.by_scale) > 1:
             console.print(part_table(f"{name}, by the vehicle", parts.by_scale))
@@ -171,7 +171,7 @@ def report_evaluation(sets: Sets, threshold: float, recommended: Recommendation 
     content |= {"several kinds accepted": asdict(sets.several), "recommended": recommended and asdict(recommended)}
     records.write(output / "evaluation.json", content)
     page = output / "evaluation.html"
-    page.write_text(evaluation_page(sets, metrics, test.breakdown(threshold), recommended), encoding="utf-8")
+    page.write_text(evaluation_page(sets, metrics, breakdown(test, threshold), recommended), encoding="utf-8")
     console.print(f"The report is {page}")
 
 

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from rich.table import Table
 
 from loading_bay.cli.commands import Command
-from loading_bay.endpoint import artifact, cost, deployment, inventory
+from loading_bay.endpoint import artifact, deployment, inventory
 from loading_bay.endpoint.guardrails import is_burstable
 from loading_bay.endpoint.hosting import Capture, Clients, Hosting, RealTime, Serverless
 from loading_bay.endpoint.preflight import preflight
@@ -16,6 +17,7 @@ from loading_bay.model import dataset, predictors
 from loading_bay.stack.deployed import client
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.image_size import SHAPE_PARAMETER, SIZE_PARAMETER, WHOLE
+from loading_bay.stack.prices import hosting_sentence
 from loading_bay.stack.template import parameter_default
 
 from . import options
@@ -54,19 +56,11 @@ def deploy(
     image: str | None,
     bucket: str | None,
     role: str | None,
-    instance_type: str,
-    min_instances: int,
-    max_instances: int,
-    calls_per_instance: int,
-    capture_percent: int,
-    capture_prefix: str,
-    serverless: bool,
-    memory: str,
-    concurrency: int,
     photo: Path | None,
     dry_run: bool,
     yes: bool,
     region: str | None,
+    **instances: Any,
 ) -> None:
     """Host a model: create an endpoint, or move an existing one to the model by canary.
 
@@ -77,25 +71,14 @@ def deploy(
     if not re.fullmatch(r"[a-z0-9](-*[a-z0-9]){0,46}", endpoint):  # in its ARN SageMaker writes a name in lower case
         raise UserError(f"{endpoint} cannot name an endpoint: use lower-case letters, digits and hyphens, 47 at most")
     role = options.role_arn(role)
-    variant: RealTime | Serverless
-    if serverless:
-        require_no_capture(capture_percent)
-        variant = Serverless(int(memory), concurrency)
-    else:
-        if max_instances < min_instances:
-            raise UserError("--max-instances is less than --min-instances")
-        capture = captured(capture_percent, bucket, capture_prefix)
-        if is_burstable(instance_type) and max_instances > min_instances:
-            console.print(f"{instance_type} cannot be scaled automatically: it stays at {min_instances}")
-            max_instances = min_instances
-        variant = RealTime(instance_type, min_instances, max_instances, calls_per_instance, capture)
+    variant = read_variant(bucket, **instances)
     body = probe_photo(photo)
     clients = Clients.connect(region)
     needs = preflight(clients, endpoint=endpoint, role=role, image=image, bucket=bucket, variant=variant, region=region)
     for line in needs:
         console.print(line, soft_wrap=True)
     if isinstance(variant, RealTime):
-        console.print(cost.sentence(variant.instance_type, variant.least, variant.most))
+        console.print(hosting_sentence(variant.instance_type, variant.least, variant.most))
     if dry_run:
         return
     if isinstance(variant, RealTime) and not yes:
@@ -114,25 +97,41 @@ def deploy(
         console.print(f"Its model takes whole photos of {made.side} pixels: deploy the stack with {parameters}.")
 
 
-def require_no_capture(percent: int) -> None:
-    """Check that data capture is off for a serverless endpoint.
+def read_variant(
+    bucket: str | None,
+    *,
+    instance_type: str,
+    min_instances: int,
+    max_instances: int,
+    calls_per_instance: int,
+    capture_percent: int,
+    capture_prefix: str,
+    serverless: bool,
+    memory: str,
+    concurrency: int,
+) -> RealTime | Serverless:
+    """Return the endpoint's instances, and their data capture.
 
     Raises:
-        UserError: capture is requested; the message lists the alternatives.
+        UserError: the options contradict each other, or captures lack a bucket.
     """
-    if percent:
-        raise UserError(
-            "a serverless endpoint cannot capture data on AWS, so monitoring would see "
-            "nothing. Give --capture-percent 0 and watch the decisions table, or deploy without --serverless"
-        )
-
-
-def captured(percent: int, bucket: str | None, prefix: str) -> Capture | None:
-    """Return the capture settings, or None if no calls are captured."""
-    if not percent:
-        return None
-    bucket = options.required(bucket, "--bucket", "the bucket for captures, or --capture-percent 0")
-    return Capture(percent, f"s3://{bucket}/{prefix}")
+    if serverless:
+        if capture_percent:
+            raise UserError(
+                "a serverless endpoint cannot capture data on AWS, so monitoring would see "
+                "nothing. Give --capture-percent 0 and watch the decisions table, or deploy without --serverless"
+            )
+        return Serverless(int(memory), concurrency)
+    if max_instances < min_instances:
+        raise UserError("--max-instances is less than --min-instances")
+    capture = None
+    if capture_percent:
+        bucket = options.required(bucket, "--bucket", "the bucket for captures, or --capture-percent 0")
+        capture = Capture(capture_percent, f"s3://{bucket}/{capture_prefix}")
+    if is_burstable(instance_type) and max_instances > min_instances:
+        console.print(f"{instance_type} cannot be scaled automatically: it stays at {min_instances}")
+        max_instances = min_instances
+    return RealTime(instance_type, min_instances, max_instances, calls_per_instance, capture)
 
 
 def probe_photo(path: Path | None) -> bytes:
