@@ -80,7 +80,3 @@ def _plots(figures: Figures, predictions: Predictions, decisions: Sequence[Decis
         latencies = [each.latency for each in decisions if each.status != "CLAIMED" and each.latency is not None]
         plots += decision_plots(figures.decisions, np.array([each for each in latencies if each >= 0]))
     return plots
-
-
-def _name(decision: Decision) -> str:
-    return f"{decision.key} · order {decision.order}" if decision.order else decision.key

@@ -88,11 +88,6 @@ def test_ping_answers_at_once(port: int) -> None:
     assert call(port, "GET", "/ping") == (200, b"")
 
 
-def test_app_names_its_classes_and_size(app: Starlette) -> None:
-    assert app.state.class_names == ["bicycle", "motorcycle"]
-    assert app.state.input_size == 416
-
-
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -202,8 +197,8 @@ def test_concurrent_requests_do_not_change_an_answer(port: int) -> None:
     assert answers == [alone] * 40
 
 
-def test_ping_returns_the_models_picture_size(app: Starlette, port: int) -> None:
-    assert served_size(f"http://127.0.0.1:{port}") == app.state.input_size
+def test_ping_returns_the_models_picture_size(port: int) -> None:
+    assert served_size(f"http://127.0.0.1:{port}") == 416
 
 
 def test_ping_answers_while_images_are_classified(port: int) -> None:

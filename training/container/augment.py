@@ -31,7 +31,6 @@ NOISE_SHARE = 0.2
 NOISE_DEVIATION = 12.0
 ERASE_SHARE = 0.3
 ERASE_SIDE = (0.15, 0.4)
-COLLAGE_SHARE = 0.4
 # Image sides are zoomed to 80–125 % (the rest is cropped), turned by 12°, sheared and shifted by a tenth.
 NEARER_SCALE = (0.8, 1.25)
 TURN_DEGREES = 12.0
@@ -168,35 +167,6 @@ class Augmenter:
             top, left = int(top * (side - height)), int(left * (side - width))
             colour = self._uniform(3, 0, 255).reshape(3, 1, 1)
             images[index, :, top : top + height, left : left + width] = colour
-        return images
-
-    def collage(self, images: Tensor, others: Tensor) -> Tensor:
-        """Put a part of another image beside a part of some, uint8 [N, S, S, 3]: more outliers out of few."""
-        count, side = images.shape[:2]
-        images = images.clone()
-        shares = self._uniform(2 * count, 0.3, 0.7).reshape(2, count).mul(side).int().tolist()
-        for index in self._chosen(count, COLLAGE_SHARE).nonzero()[:, 0].tolist():
-            down, right = shares[0][index], shares[1][index]
-            if down > right:
-                images[index, down:] = others[index, down:]
-            else:
-                images[index, :, right:] = others[index, :, right:]
-        return images
-
-    def nonsense(self, pixels: Tensor) -> Tensor:
-        """Turn real images into images of nothing, uint8 [N, S, S, 3]: tiles, noise, plain colours."""
-        count, side = pixels.shape[:2]
-        tile = side // 4
-        tiles = pixels.reshape(count, 4, tile, 4, tile, 3).permute(0, 1, 3, 2, 4, 5).reshape(count, 16, -1)
-        order = torch.rand(count, 16, generator=self.generator).argsort(dim=1)
-        shuffled = tiles.gather(1, order[:, :, None].expand_as(tiles))
-        images = shuffled.reshape(count, 4, 4, tile, tile, 3).permute(0, 1, 3, 2, 4, 5).reshape(pixels.shape)
-        kind = torch.rand(count, generator=self.generator)
-        noisy, plain = kind < 0.15, (kind >= 0.15) & (kind < 0.3)
-        noise = torch.randint(0, 256, pixels.shape, generator=self.generator, dtype=torch.uint8)
-        colour = torch.randint(0, 256, (count, 1, 1, 3), generator=self.generator, dtype=torch.uint8)
-        images[noisy] = noise[noisy]
-        images[plain] = colour[plain].expand(-1, side, side, -1)
         return images
 
 

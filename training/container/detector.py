@@ -24,8 +24,6 @@ COCO_CLASSES = {"person": 0, "bicycle": 1, "car": 2, "motorcycle": 3, "bus": 5, 
 # The initial logit of a class that the file does not know.
 UNKNOWN_BIAS = -4.0
 HEAD_CHANNELS = 64
-# The number of columns of an answer before the classes: centre, size, objectness.
-BOX_COLUMNS = 5
 
 
 class Conv(nn.Module):

@@ -46,7 +46,7 @@ ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 def create_app(model_path: Path, threads: int | None = None) -> Starlette:
-    """Build the application around one model; `app.state.class_names` and `.input_size` describe it.
+    """Build the application around one model.
 
     Args:
         model_path: the ONNX file.
@@ -75,13 +75,10 @@ def create_app(model_path: Path, threads: int | None = None) -> Starlette:
             raise HTTPException(400, str(error)) from error
         return JSONResponse(answer.probabilities, headers={ATTRIBUTES_HEADER: answer.attributes()})
 
-    app = Starlette(
+    return Starlette(
         routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])],
         exception_handlers={HTTPException: refuse},
     )
-    app.state.class_names = model.class_names
-    app.state.input_size = PHOTO_SIDE
-    return app
 
 
 class ImpatientProtocol(H11Protocol):
