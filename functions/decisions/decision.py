@@ -238,7 +238,7 @@ class SkippedDecision(msgspec.Struct, frozen=True):
     detail: str
 
 
-def decision_of(item: Any) -> Decision | SkippedDecision:
+def decision_of(item: object) -> Decision | SkippedDecision:
     """Return the decision in a plain item, or the reason why the item is not a decision."""
     try:
         return msgspec.convert(item, Decision, strict=False)
@@ -261,12 +261,12 @@ def separated(
     return sorted(decisions, key=lambda each: each.claimed_at), skipped
 
 
-def plain_item(item: Mapping[str, Any]) -> dict[str, Any]:
+def plain_item(item: Mapping[str, Any]) -> dict[str, object]:
     """Return a DynamoDB item as plain Python values: whole numbers as integers, other numbers as floats."""
     return {name: _plain(TypeDeserializer().deserialize(value)) for name, value in item.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, dict):

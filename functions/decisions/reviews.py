@@ -191,7 +191,7 @@ class Desk:
             if decision.is_by(opinion.by):
                 raise Conflict("you have decided this photo already", decision)
             given = replace(decision, opinions=(*(decision.opinions or (decision.opinion,)), opinion))
-            changes: dict[str, Any] = {"opinions": _stored(given.opinions)} | dict.fromkeys(LEASE)
+            changes: dict[str, object] = {"opinions": _stored(given.opinions)} | dict.fromkeys(LEASE)
             if given.is_settled:
                 changes |= {"queue": None, "due_at": None}
             if given.is_settled and given.is_disputed and opinion.answer != decision.answer:
@@ -208,7 +208,7 @@ class Desk:
             self._announce(decision)
         return decision
 
-    def _correction(self, decision: Decision, answer: str, review_id: str, reviewer: str) -> dict[str, Any]:
+    def _correction(self, decision: Decision, answer: str, review_id: str, reviewer: str) -> dict[str, object]:
         """Return the changes that replace a decision; a corrected one needs no further opinion."""
         signature = _signature(decision, review_id, reviewer, revision=(decision.revision or 0) + 1)
         more = _label(decision, answer, review_id) | dict.fromkeys(("review_closed_at", "second_share"))
@@ -220,7 +220,7 @@ class Desk:
         if not REVIEW_ID.fullmatch(review_id):
             raise InvalidAnswer("review_id must be a UUID in lower case")
 
-    def _outcome(self, answer: str) -> dict[str, Any]:
+    def _outcome(self, answer: str) -> dict[str, object]:
         chosen = self.classes.get(answer)
         if chosen is None:
             outcome = {
@@ -234,7 +234,7 @@ class Desk:
         return dict.fromkeys(OUTCOME) | outcome
 
     def _take(
-        self, decision: Decision, changes: Mapping[str, Any], when: ConditionBase, why_not: Callable[[Decision], str]
+        self, decision: Decision, changes: Mapping[str, object], when: ConditionBase, why_not: Callable[[Decision], str]
     ) -> Decision:
         """Write a decision unless it is written already, and start its announcement; returns the record."""
         if decision.review_id != changes["review_id"]:
@@ -261,7 +261,7 @@ class Desk:
             logging.getLogger(__name__).warning("announcement not started: %s", error, extra=named)
 
 
-def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: int) -> dict[str, Any]:
+def _signature(decision: Decision, review_id: str, reviewer: str, *, revision: int) -> dict[str, object]:
     now = datetime.now(UTC)
     return {
         "review_id": review_id,
@@ -289,7 +289,9 @@ def _same_opinions(decision: Decision) -> ConditionBase:
     return opinions.eq(_stored(decision.opinions)) if decision.opinions else opinions.not_exists()
 
 
-def _without_last_opinion(decision: Decision, opinion_id: str, reviewer: str) -> tuple[dict[str, Any], ConditionBase]:
+def _without_last_opinion(
+    decision: Decision, opinion_id: str, reviewer: str
+) -> tuple[dict[str, object], ConditionBase]:
     """Return the changes that take a person's opinion back, and their condition.
 
     Raises:
@@ -302,7 +304,7 @@ def _without_last_opinion(decision: Decision, opinion_id: str, reviewer: str) ->
         raise Conflict(f"the opinion is {last.by}'s", decision)
     if time.time() - last.at.timestamp() > LEASE_SECONDS:
         raise Conflict("too late to undo", decision)
-    changes = {
+    changes: dict[str, object] = {
         "opinions": _stored(others) if len(others) > 1 else None,
         "queue": decision.shard_of("SECOND"),
         "due_at": int(others[0].at.timestamp()),
@@ -310,14 +312,14 @@ def _without_last_opinion(decision: Decision, opinion_id: str, reviewer: str) ->
     return changes, _same_opinions(decision) & decided_as(others[0].id) & free_for(reviewer, time.time())
 
 
-def _before(decision: Decision) -> dict[str, Any]:
+def _before(decision: Decision) -> dict[str, object]:
     """Return the attributes that keep the outcome before the first decision."""
     if decision.needs_audit:
         return {"routed_as": f"{decision.vehicle}:{decision.bay}:{decision.order_range}"}
     return {"unsure_reason": decision.reason, "unsure_code": decision.reason_code}
 
 
-def _restored(decision: Decision) -> dict[str, Any]:
+def _restored(decision: Decision) -> dict[str, object]:
     """Return the outcome before the first decision, and its queue."""
     if decision.routed_as:
         routed = dict(zip(("vehicle", "bay", "order_range"), decision.routed_as.split(":"), strict=True))
@@ -331,7 +333,7 @@ def _restored(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _label(decision: Decision, answer: str, review_id: str) -> dict[str, Any]:
+def _label(decision: Decision, answer: str, review_id: str) -> dict[str, object]:
     """Return the location of the decision's label, and the label that it replaces.
 
     The key is recorded with the decision and never used again, so a label that the table does not name counts for

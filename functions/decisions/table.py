@@ -95,7 +95,7 @@ class DecisionsTable:
         )
         return [each for each in decisions_in(pages) if isinstance(each, Decision)]
 
-    def update(self, photo: str, changes: Mapping[str, Any], when: ConditionBase) -> Decision:
+    def update(self, photo: str, changes: Mapping[str, object], when: ConditionBase) -> Decision:
         """Change a photo's record if it meets a condition, and return the changed record.
 
         Args:

@@ -48,12 +48,12 @@ drivers_only = guarded(sign_in, {InvalidUpload: 400, PhotosUnavailable: 503})
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request of the HTTP API."""
-    answer: dict[str, Any] = app.resolve(event, context)
+    answer = app.resolve(event, context)
     return answer | {"headers": {**answer.get("headers", {}), **sign_in.headers(f"{target.scheme}://{target.netloc}")}}
 
 
 @app.post("/uploads", middlewares=drivers_only)
-def upload() -> dict[str, Any]:
+def upload() -> dict[str, object]:
     """Sign the upload of one photo by the calling driver; its key is generated here."""
     asked = body_of(app, Upload)
     signed = sign_upload(
@@ -68,7 +68,7 @@ def upload() -> dict[str, Any]:
 
 
 @app.get("/photos", middlewares=drivers_only)
-def history() -> dict[str, Any]:
+def history() -> dict[str, object]:
     """Return the calling driver's latest photos, newest first, since a time such as 20261128T000000Z."""
     since = str((app.current_event.query_string_parameters or {}).get("since", ""))
     if not SINCE.fullmatch(since):
@@ -77,7 +77,7 @@ def history() -> dict[str, Any]:
 
 
 @app.get("/photos/<name>", middlewares=drivers_only)
-def photo(name: str) -> dict[str, Any]:
+def photo(name: str) -> dict[str, object]:
     """Return the outcome of one of the calling driver's photos."""
     found = own.one(_driver(), name)
     if found is None:

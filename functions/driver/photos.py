@@ -3,13 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from functions.decisions.decision import Decision, decision_of, plain_item, timestamp
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 LATEST = 20
 
@@ -26,12 +31,12 @@ class OwnPhoto:
     uploaded_at: datetime
     decision: Decision | None
 
-    def outcome(self, reasons: dict[str, str]) -> dict[str, Any]:
+    def outcome(self, reasons: dict[str, str]) -> dict[str, object]:
         """Return the outcome in the form of the API; `reasons` holds a sentence for each code.
 
         An outcome counts once it is announced: until then a person can undo a decision, and a run can be repeated.
         """
-        found: dict[str, Any] = {"id": self.name, "at": timestamp(self.uploaded_at), "status": "waiting"}
+        found: dict[str, object] = {"id": self.name, "at": timestamp(self.uploaded_at), "status": "waiting"}
         decision = self.decision and _announced(self.decision)
         if decision is None or decision.status == "CLAIMED":
             return found
@@ -62,8 +67,8 @@ def _announced(decision: Decision) -> Decision:
 class OwnPhotos:
     """The uploads below `prefix` of a bucket, in one folder per driver, and the table of decisions."""
 
-    s3: Any
-    dynamodb: Any
+    s3: "S3Client"
+    dynamodb: "DynamoDBClient"
     bucket: str
     prefix: str
     table: str
@@ -88,23 +93,22 @@ class OwnPhotos:
         listed = self._listed(Prefix=folder, StartAfter=folder + moment)
         return self._read(sorted(listed, key=lambda each: each["LastModified"], reverse=True)[:LATEST])
 
-    def _listed(self, **which: Any) -> list[dict[str, Any]]:
+    def _listed(self, **which: Any) -> "list[ObjectTypeDef]":
         try:
-            found: list[dict[str, Any]] = self.s3.list_objects_v2(Bucket=self.bucket, **which).get("Contents", [])
+            return self.s3.list_objects_v2(Bucket=self.bucket, **which).get("Contents", [])
         except (ClientError, BotoCoreError) as error:
             raise PhotosUnavailable("the photos cannot be listed now") from error
-        return found
 
-    def _read(self, objects: Iterable[dict[str, Any]]) -> list[OwnPhoto]:
+    def _read(self, objects: Iterable["ObjectTypeDef"]) -> list[OwnPhoto]:
         found = {f"s3://{self.bucket}/{each['Key']}#{each['ETag'].strip(chr(34))}": each for each in objects}
         if not found:
             return []
-        wanted = {self.table: {"Keys": [{"photo": {"S": photo}} for photo in found], "ConsistentRead": True}}
+        keys = [{"photo": {"S": photo}} for photo in found]
         try:
-            items = self.dynamodb.batch_get_item(RequestItems=wanted)["Responses"].get(self.table, [])
+            answer = self.dynamodb.batch_get_item(RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}})
         except (ClientError, BotoCoreError) as error:
             raise PhotosUnavailable("the decisions cannot be read now") from error
-        read = [decision_of(plain_item(item)) for item in items]
+        read = [decision_of(plain_item(item)) for item in answer["Responses"].get(self.table, [])]
         decisions = {each.photo: each for each in read if isinstance(each, Decision)}
         return [
             OwnPhoto(each["Key"].rpartition("/")[2], each["LastModified"], decisions.get(photo))

@@ -45,7 +45,7 @@ class Prediction:
 
     probabilities: list[float]
     variant: str
-    detection: dict[str, Any] | None = None
+    detection: dict[str, object] | None = None
     fault: str = ""
 
 
@@ -89,7 +89,7 @@ def predict(
     return Prediction(probabilities, answer.get("InvokedProductionVariant", ""), detection, fault)
 
 
-def read_detection(attributes: str, class_names: Sequence[str]) -> dict[str, Any] | None:
+def read_detection(attributes: str, class_names: Sequence[str]) -> dict[str, object] | None:
     """Read an endpoint's detection from the custom attributes of its answer; None if they do not hold one.
 
     The attributes are JSON with any of `box` (left, top, right, bottom as shares of the photo's sides) with `score`
@@ -105,7 +105,7 @@ def read_detection(attributes: str, class_names: Sequence[str]) -> dict[str, Any
         return None
     if not isinstance(given, dict):
         return None
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     if "box" in given:
         box, score = given["box"], given.get("score")
         if not (isinstance(box, list) and len(box) == len(EDGES) and all(map(_is_share, box))):
@@ -141,7 +141,7 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MOST_VEHICLES
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return repr(value)[:80]
 
 

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 from PIL import Image, ImageChops, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -42,7 +41,7 @@ class PreparedPhoto:
     width: int
     height: int
 
-    def encode(self, format: str, **options: Any) -> bytes:
+    def encode(self, format: str, **options: object) -> bytes:
         """Return the picture as a file without metadata."""
         buffer = BytesIO()
         self.image.save(buffer, format, **options)

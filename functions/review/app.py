@@ -89,11 +89,11 @@ serve(app, Path(__file__).parent / "page", "", sign_in)
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request of the HTTP API."""
-    answer: dict[str, Any] = app.resolve(event, context)
+    answer = app.resolve(event, context)
     return answer | {"headers": {**answer.get("headers", {}), **sign_in.headers()}}
 
 
-def _decision_of(error: Exception) -> dict[str, Any]:
+def _decision_of(error: Exception) -> dict[str, object]:
     decided = error.decision if isinstance(error, Conflict) and error.decision.review_id else None
     return {"decision": _decided(decided, decided.opinion) if decided and not decided.needs_opinion else None}
 
@@ -102,7 +102,7 @@ reviewers_only = guarded(sign_in, REFUSALS, _decision_of)
 
 
 @app.post("/api/queue", middlewares=reviewers_only)
-def queue() -> dict[str, Any]:
+def queue() -> dict[str, object]:
     """Return photos that need review, the number that wait, the other active reviewers, and the day's decisions."""
     asked = body_of(app, calls.Queue)
     release(desk.table, _reviewer(), asked.release)
@@ -158,7 +158,7 @@ def picture() -> Response[bytes]:
 
 
 @app.post("/api/beside", middlewares=reviewers_only)
-def beside() -> dict[str, Any]:
+def beside() -> dict[str, object]:
     """Return the facts of the driver's other photos of the day, without the pictures."""
     decision = desk.read(body_of(app, calls.Beside).photo)
     found = [] if decision.is_blind else drivers.beside(decision)  # their outcomes would hint at the answer
@@ -175,7 +175,7 @@ def beside() -> dict[str, Any]:
 
 
 @app.post("/api/decide", middlewares=reviewers_only)
-def decide() -> dict[str, Any]:
+def decide() -> dict[str, object]:
     """Record a decision, an opinion about a decided photo, or a correction."""
     asked = body_of(app, calls.Decide)
     given = {"review_id": asked.review_id, "reviewer": _reviewer()}
@@ -189,7 +189,7 @@ def decide() -> dict[str, Any]:
 
 
 @app.post("/api/undo", middlewares=reviewers_only)
-def undo() -> dict[str, Any]:
+def undo() -> dict[str, object]:
     """Undo a decision; the photo is back in the queue, held by the same person."""
     asked = body_of(app, calls.Undo)
     decision = desk.undo(asked.photo, review_id=asked.review_id, reviewer=_reviewer())
@@ -201,7 +201,7 @@ def _reviewer() -> str:
     return sign_in.user(app)
 
 
-def _described(decision: Decision) -> dict[str, Any]:
+def _described(decision: Decision) -> dict[str, object]:
     """Return the facts that a person needs about a waiting photo; some must not know the model's answer."""
     scores = {} if decision.is_blind else decision.probabilities or {}
     found = (None if decision.is_blind else decision.detection) or Detection()
@@ -223,7 +223,7 @@ def _is_listed(decision: Decision) -> bool:
     return decision.reviewed_by == _reviewer() or decision.revision != 1 or not desk.asks_again(decision.photo)
 
 
-def _decided(decision: Decision, opinion: Opinion) -> dict[str, Any]:
+def _decided(decision: Decision, opinion: Opinion) -> dict[str, object]:
     """Return the facts that a person needs about a decision, or about their own opinion."""
     return {
         "photo": decision.photo,

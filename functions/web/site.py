@@ -103,7 +103,9 @@ def serve(app: APIGatewayHttpResolver, folder: Path, place: str, sign_in: SignIn
 
 
 def guarded(
-    sign_in: SignIn, refusals: Mapping[type[Exception], int], about: Callable[[Exception], dict[str, Any]] | None = None
+    sign_in: SignIn,
+    refusals: Mapping[type[Exception], int],
+    about: Callable[[Exception], dict[str, object]] | None = None,
 ) -> list[Callable[..., Any]]:
     """Return the middlewares that admit a signed-in person's requests, and explain each refusal.
 

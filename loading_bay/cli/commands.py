@@ -124,7 +124,7 @@ region_option = click.option("--region", help="AWS region.  [default: the config
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def stack_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that name a stack: --local, --stack-name and --region."""
     stack_name = click.option(
         "--stack-name", default=STACK_NAME, envvar="LOADING_BAY_STACK", show_envvar=True, help="A stack on AWS."
@@ -133,7 +133,7 @@ def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return local(stack_name(region_option(command)))
 
 
-def with_stack(command: Callable[..., Any]) -> Callable[..., Any]:
+def with_stack(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that name a stack, and pass the stack itself as the first argument."""
 
     @wraps(command)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -19,14 +19,17 @@ from .guardrails import canary_request, deregister_scaling, put_alarms, put_scal
 from .hosting import POLL_SECONDS, STAMP, VARIANT, Capture, Clients, Hosting, RealTime, Serverless, alarm_names
 from .live_endpoint import Report, delete_endpoint, describe, instances_now, wait
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import DescribeEndpointOutputTypeDef
+
 
 @dataclass
 class Rollback:
     """The resources created so far, which a later failure deletes again."""
 
-    steps: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)
+    steps: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
 
-    def add(self, name: str, delete: Callable[[], Any]) -> None:
+    def add(self, name: str, delete: Callable[[], object]) -> None:
         """Remember how to delete something that now exists."""
         self.steps.append((name, delete))
 
@@ -51,7 +54,7 @@ class Deployment:
     report: Report
     poll_seconds: float
     name: str
-    existing: dict[str, Any] | None
+    existing: "DescribeEndpointOutputTypeDef | None"
     rollback: Rollback = field(default_factory=Rollback)
 
     def run(self, probe: Callable[[], None]) -> None:
@@ -81,8 +84,8 @@ class Deployment:
     def create_config(self) -> None:
         """Create the endpoint configuration: one variant, with data capture if it is wanted."""
         kind = self.hosting.variant
-        variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": self.name}
-        request: dict[str, Any] = {"EndpointConfigName": self.name, "ProductionVariants": [variant]}
+        variant: dict[str, object] = {"VariantName": VARIANT, "ModelName": self.name}
+        request: dict[str, object] = {"EndpointConfigName": self.name, "ProductionVariants": [variant]}
         if isinstance(kind, Serverless):
             variant["ServerlessConfig"] = {"MemorySizeInMB": kind.memory, "MaxConcurrency": kind.concurrency}
         else:
@@ -116,10 +119,10 @@ class Deployment:
         self.rollback.add(f"endpoint {endpoint}", lambda: delete_endpoint(self.clients, endpoint, self.poll_seconds))
         wait(self.clients, endpoint, self.report, self.poll_seconds)
 
-    def update(self, existing: dict[str, Any]) -> None:
+    def update(self, existing: "DescribeEndpointOutputTypeDef") -> None:
         """Shift traffic to the new configuration, one instance first; alarms shift it back."""
         endpoint, earlier = self.hosting.endpoint, existing["EndpointConfigName"]
-        request: dict[str, Any] = {"EndpointName": endpoint, "EndpointConfigName": self.name}
+        request: dict[str, object] = {"EndpointName": endpoint, "EndpointConfigName": self.name}
         if isinstance(self.hosting.variant, RealTime):
             # While a variant is scaled automatically, AWS refuses to change its instance type.
             deregister_scaling(self.clients, endpoint)
@@ -200,7 +203,7 @@ def deploy(
         deployment.forget(existing["EndpointConfigName"])
 
 
-def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
+def require_updatable(existing: "DescribeEndpointOutputTypeDef", hosting: Hosting) -> None:
     """Check that an endpoint can take these settings.
 
     Raises:
@@ -219,7 +222,7 @@ def require_updatable(existing: dict[str, Any], hosting: Hosting) -> None:
         )
 
 
-def capture_request(capture: Capture) -> dict[str, Any]:
+def capture_request(capture: Capture) -> dict[str, object]:
     """Return the `DataCaptureConfig` for SageMaker: images as base64, answers as plain JSON."""
     return {
         "EnableCapture": True,

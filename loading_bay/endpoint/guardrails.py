@@ -1,7 +1,5 @@
 """The safeguards of an endpoint: alarms, canary updates, scaling."""
 
-from typing import Any
-
 from botocore.exceptions import ClientError
 
 from loading_bay.stack.errors import is_missing
@@ -50,7 +48,7 @@ def put_alarms(clients: Clients, endpoint: str) -> None:
     )
 
 
-def canary_request(endpoint: str) -> dict[str, Any]:
+def canary_request(endpoint: str) -> dict[str, object]:
     """Return the `DeploymentConfig` of a blue/green update: one instance first, the rest after five quiet minutes.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green-canary.html

@@ -1,6 +1,7 @@
 """Finds and deletes everything that belongs to an endpoint."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ def status(clients: Clients, endpoint: str) -> EndpointStatus:
         UserError: AWS denies access.
     """
     with explained(f"look at endpoint {endpoint}"):
-        description = describe(clients, endpoint) or {}
+        description: Mapping[str, Any] = describe(clients, endpoint) or {}
         configs = _made(clients, "list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", endpoint)
         models = _made(clients, "list_models", "Models", "ModelName", endpoint)
         alarms = clients.cloudwatch.describe_alarms(AlarmNames=alarm_names(endpoint))["MetricAlarms"]
@@ -79,14 +80,14 @@ def status(clients: Clients, endpoint: str) -> EndpointStatus:
     )
 
 
-def _variant_line(variant: dict[str, Any]) -> str:
+def _variant_line(variant: Mapping[str, Any]) -> str:
     serverless = variant.get("CurrentServerlessConfig")
     if serverless:
         return f"{variant['VariantName']}: serverless, {serverless['MemorySizeInMB']} MB"
     return f"{variant['VariantName']}: {variant.get('CurrentInstanceCount', 0)} instances"
 
 
-def _capture_line(description: dict[str, Any]) -> str:
+def _capture_line(description: Mapping[str, Any]) -> str:
     capture = description.get("DataCaptureConfig")
     if not capture or not capture.get("EnableCapture"):
         return "off"

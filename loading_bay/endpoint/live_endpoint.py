@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -12,13 +12,20 @@ from loading_bay.stack.image_size import VARIABLE
 from .guardrails import scaling_target
 from .hosting import Capture, Clients, Hosting, RealTime, Serverless
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import (
+        DataCaptureConfigOutputTypeDef,
+        DescribeEndpointOutputTypeDef,
+        ProductionVariantOutputTypeDef,
+    )
+
 Report = Callable[[str], None]
 
 
-def describe(clients: Clients, endpoint: str) -> dict[str, Any] | None:
+def describe(clients: Clients, endpoint: str) -> "DescribeEndpointOutputTypeDef | None":
     """Return the description of an endpoint; None if it does not exist."""
     try:
-        description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
+        description: DescribeEndpointOutputTypeDef = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
     except ClientError as error:
         if is_missing(error):
             return None
@@ -26,13 +33,13 @@ def describe(clients: Clients, endpoint: str) -> dict[str, Any] | None:
     return description
 
 
-def instances_now(description: dict[str, Any] | None) -> int:
+def instances_now(description: "DescribeEndpointOutputTypeDef | None") -> int:
     """Return the number of instances that an endpoint currently asks for; 0 without an endpoint or instances."""
     variants = description.get("ProductionVariants", []) if description else []
     return max((variant.get("DesiredInstanceCount", 0) for variant in variants), default=0)
 
 
-def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -> dict[str, Any]:
+def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -> "DescribeEndpointOutputTypeDef":
     """Wait until an endpoint is in service, and return its description.
 
     Raises:
@@ -40,7 +47,7 @@ def wait(clients: Clients, endpoint: str, report: Report, poll_seconds: float) -
     """
     said = ""
     while True:
-        description: dict[str, Any] = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
+        description: DescribeEndpointOutputTypeDef = clients.sagemaker.describe_endpoint(EndpointName=endpoint)
         status = description["EndpointStatus"]
         if status != said:
             report(f"endpoint {endpoint}: {status}")
@@ -88,7 +95,12 @@ def hosting_of(clients: Clients, endpoint: str) -> Hosting:
     )
 
 
-def _real_time(clients: Clients, endpoint: str, variant: dict[str, Any], capture: dict[str, Any]) -> RealTime:
+def _real_time(
+    clients: Clients,
+    endpoint: str,
+    variant: "ProductionVariantOutputTypeDef",
+    capture: "DataCaptureConfigOutputTypeDef",
+) -> RealTime:
     target = scaling_target(endpoint)
     found = {"ServiceNamespace": target["ServiceNamespace"]}
     limits = clients.autoscaling.describe_scalable_targets(**found, ResourceIds=[target["ResourceId"]])

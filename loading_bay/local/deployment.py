@@ -62,7 +62,7 @@ def render_local(template: dict[str, Any], parameters: Mapping[str, str]) -> dic
     return template
 
 
-def on_this_machine(code: Path) -> dict[str, Any]:
+def on_this_machine(code: Path) -> dict[str, object]:
     """Return the properties with which a function whose code is in this folder runs here, after `add_bootstrap`."""
     # Paths are relative to the template, and the rendered template is in another folder.
     machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"

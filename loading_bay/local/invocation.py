@@ -2,14 +2,13 @@
 
 import json
 import time
-from typing import Any
 
 from loading_bay.stack.deployed import STACK_NAME
 
 from .stack import Stack
 
 # The result, or the reason for its absence in one line.
-Result = tuple[Any, str]
+Result = tuple[object, str]
 
 
 def invoke_function(stack: Stack, logical_id: str, event: object) -> Result:

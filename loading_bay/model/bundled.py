@@ -160,7 +160,7 @@ def _trained(folder: Path, staged: Path) -> Trained:
     return Trained(folder, records.read(folder / RECORD_FILE), threshold, test)
 
 
-def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
+def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, object]:
     """Return a model's record with its results on the test, and those of each seed alone, with mean and spread."""
     columns = {name: [run.figures[name] for run in alone] for name in made.figures}
     return {
@@ -177,7 +177,7 @@ def complete_record(made: Trained, alone: Sequence[Trained]) -> dict[str, Any]:
     }
 
 
-def test_figures(measured: Measured, threshold: float) -> dict[str, Any]:
+def test_figures(measured: Measured, threshold: float) -> dict[str, object]:
     """Return all figures of one set, as the record keeps them."""
     figures = asdict(measured.metrics(threshold))
     # The curve has a point for each photo, too many for the record; `model evaluate` draws it.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class Comparison:
     outliers_refused: NDArray[np.intp]
     outliers_accepted: NDArray[np.intp]
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, object]:
         """Return the content of its file: figures, verdicts, and the names of the photos on which the models differ."""
         photos, outliers = ([each.name for each in found] for found in (self.new.photos, self.new.outliers))
         return {

@@ -236,7 +236,7 @@ class _Array:
 class _CifarUnpickler(pickle._Unpickler):  # the one in C takes any amount of memory for its memo
     """Reads bytes and plain values only: a pickle may otherwise run any code it names."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         stand_ins = {"_reconstruct": lambda *_: _Array(), "ndarray": _Array, "dtype": _Kind}
         if module.split(".", maxsplit=1)[0] == "numpy" and name in stand_ins:
             return stand_ins[name]
@@ -276,8 +276,7 @@ def _unpickle(tar: tarfile.TarFile, member: str) -> dict[bytes, Any]:
     content = file.read(LARGEST_MEMBER + 1)
     if len(content) > LARGEST_MEMBER:
         raise ValueError(f"{member} has more than {LARGEST_MEMBER:,} bytes")
-    unpickled: dict[bytes, Any] = _CifarUnpickler(io.BytesIO(content), encoding="bytes").load()
-    return unpickled
+    return dict(_CifarUnpickler(io.BytesIO(content), encoding="bytes").load())
 
 
 def _cifar_photos(split: dict[bytes, Any], names: list[str]) -> list[Photo]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loading_bay.stack.errors import UserError, explained
 from loading_bay.stack.template import ROOT
@@ -19,8 +19,10 @@ from .dataset import CIFAR_SIDE
 from .staging import DETECTOR_FOLDER, OUTLIER_FOLDERS, SEVERAL_FOLDERS, Manifest
 
 if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
     from sagemaker.core.helper.session_helper import Session
-    from sagemaker.core.training.configs import InputData
+    from sagemaker.core.training.configs import InputData, SourceCode
     from sagemaker.train import ModelTrainer
 
 IMAGE_CONTENT_TYPE = "application/x-image"
@@ -195,7 +197,7 @@ def trainer(
     image: str,
     hyperparameters: dict[str, str],
     channels: "list[InputData]",
-    source_code: Any = None,
+    source_code: "SourceCode | None" = None,
 ) -> "ModelTrainer":
     """Assemble a job; with spot instances it may also wait for capacity, for as long as it may run."""
     from sagemaker.core.training.configs import Compute, OutputDataConfig, StoppingCondition  # noqa: PLC0415
@@ -251,7 +253,9 @@ def interruptible(name: str) -> Iterator[None]:
         ) from error
 
 
-def wait_for(sagemaker: Any, name: str, report: Report, poll_seconds: float = POLL_SECONDS) -> dict[str, Any]:
+def wait_for(
+    sagemaker: "SageMakerClient", name: str, report: Report, poll_seconds: float = POLL_SECONDS
+) -> "DescribeTrainingJobResponseTypeDef":
     """Report a job's phases and metrics until it ends, and return its last description.
 
     Raises:
@@ -260,7 +264,7 @@ def wait_for(sagemaker: Any, name: str, report: Report, poll_seconds: float = PO
     said: set[str] = set()
     with explained(f"follow job {name}"), interruptible(name):
         while True:
-            job: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
+            job = sagemaker.describe_training_job(TrainingJobName=name)
             for line in _news(job):
                 if line not in said:
                     said.add(line)
@@ -276,7 +280,7 @@ def wait_for(sagemaker: Any, name: str, report: Report, poll_seconds: float = PO
     return job
 
 
-def _news(job: dict[str, Any]) -> Iterator[str]:
+def _news(job: "DescribeTrainingJobResponseTypeDef") -> Iterator[str]:
     for step in job.get("SecondaryStatusTransitions", []):
         message = step.get("StatusMessage", "")
         yield f"{step['Status']}: {message}" if message else step["Status"]

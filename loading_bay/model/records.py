@@ -8,7 +8,7 @@ from typing import Any
 from loading_bay.stack.errors import UserError
 
 
-def write(path: Path, content: Any) -> None:
+def write(path: Path, content: object) -> None:
     """Write JSON that a person can read and git can compare; NaN becomes null."""
     path.write_text(json.dumps(finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -25,7 +25,7 @@ def read(path: Path) -> Any:
         raise UserError(f"{path} is not a record: {error}") from error
 
 
-def finite(content: Any) -> Any:
+def finite(content: object) -> object:
     """Return the content with null in place of NaN and infinities."""
     if isinstance(content, dict):
         return {key: finite(value) for key, value in content.items()}

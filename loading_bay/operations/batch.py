@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from botocore.exceptions import ClientError
@@ -18,6 +18,11 @@ from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import UserError
 
 from .manifest import put_manifest
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import QueryOutputTypeDef
+    from mypy_boto3_stepfunctions import SFNClient
+    from mypy_boto3_stepfunctions.type_defs import DescribeExecutionOutputTypeDef, ExecutionListItemTypeDef
 
 # Step Functions takes it as an execution's name, S3 as part of a key, and a shell as one word.
 NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -42,9 +47,9 @@ class Batch:
         if not NAME.fullmatch(name):
             raise UserError(f"{name} cannot name a batch: use 1 to 80 letters, digits, hyphens and underscores")
         self.name = name
-        self.unnamed: list[Any] = []  # its manifest's rows without a photo, filled by `failed_photos`
+        self.unnamed: list[object] = []  # its manifest's rows without a photo, filled by `failed_photos`
         self._deployed = deployed
-        self._sfn = deployed.client("stepfunctions")
+        self._sfn: SFNClient = deployed.client("stepfunctions")
         self._dynamodb = deployed.client("dynamodb")
         machine = deployed.outputs["BatchStateMachineArn"]
         self._arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
@@ -166,21 +171,20 @@ class Batch:
         manifest = put_manifest(self._deployed, name, photos)
         return Batch.start(self._deployed, manifest=manifest, name=name)
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> "DescribeExecutionOutputTypeDef":
         try:
-            described: dict[str, Any] = self._sfn.describe_execution(executionArn=self._arn)
+            return self._sfn.describe_execution(executionArn=self._arn)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
                 raise UserError(
                     f"batch {self.name} does not exist; see {self._deployed.command('batch', 'list')}"
                 ) from error
             raise
-        return described
 
     def _count(self, status: Status) -> int:
         return sum(page["Count"] for page in self._pages(status, Select="COUNT"))
 
-    def _pages(self, status: Status, **options: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, status: Status, **options: str) -> Iterator["QueryOutputTypeDef"]:
         with ThreadPoolExecutor(len(SHARDS)) as pool:
             for pages in pool.map(lambda shard: list(self._shard(shard, status, options)), SHARDS):
                 yield from pages
@@ -196,7 +200,7 @@ class Batch:
         )
 
 
-def _photo_of(given: Mapping[str, Any]) -> dict[str, str] | None:
+def _photo_of(given: Mapping[str, object]) -> dict[str, str] | None:
     """Return the photo in a child workflow's input as a manifest row, or None if the input does not name a photo.
 
     A listing has `Key`, an inventory also `Bucket` and a URL-encoded key, a manifest `s3_key`.
@@ -216,7 +220,7 @@ def _photo_of(given: Mapping[str, Any]) -> dict[str, str] | None:
     return {name: value for name, value in named.items() if value}
 
 
-def recent_batches(deployed: Deployed) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+def recent_batches(deployed: Deployed) -> Iterator[tuple["ExecutionListItemTypeDef", dict[str, Any] | None]]:
     """Yield the last hundred batches, newest first: each execution, and its summary once it has one."""
     machine, table = deployed.outputs["BatchStateMachineArn"], deployed.outputs["BatchesTable"]
     executions = deployed.client("stepfunctions").list_executions(stateMachineArn=machine, maxResults=100)["executions"]

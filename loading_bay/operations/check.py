@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -406,7 +407,7 @@ class CheckRun:
         if self.message:
             self.left.append(f"message {self.message} in the dead-letter queue, about a photo that is deleted")
         for prefix in self.prefixes:
-            self._trying(f"s3://{self.inbox.bucket}/{prefix}", self._remove, prefix)
+            self._trying(f"s3://{self.inbox.bucket}/{prefix}", partial(self._remove, prefix))
         table, key = self.deployed.outputs["BatchesTable"], {"batch_id": {"S": self.name}}
         dynamodb = self.deployed.client("dynamodb")
         self._trying(f"batch {self.name} in {table}", lambda: dynamodb.delete_item(TableName=table, Key=key))
@@ -424,9 +425,9 @@ class CheckRun:
                 else:
                     dynamodb.delete_item(TableName=self.table.name, Key={"photo": {"S": photo}})
 
-    def _trying(self, name: str, remove: Callable[..., Any], *arguments: Any) -> None:
+    def _trying(self, name: str, remove: Callable[[], object]) -> None:
         try:
-            remove(*arguments)
+            remove()
         except AWS_ERRORS as error:
             self.left.append(f"{name} ({describe(error)})")
 

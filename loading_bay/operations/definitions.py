@@ -3,15 +3,18 @@
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from loading_bay.stack.errors import AWS_ERRORS, describe
 from loading_bay.stack.rendering import render_machines
 
 from .result import CheckResult
 
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
 
-def validate(stepfunctions: Any) -> Iterator[CheckResult]:
+
+def validate(stepfunctions: "SFNClient") -> Iterator[CheckResult]:
     """Yield the AWS verdict on each definition, as the template deploys it; a warning is shown but does not fail.
 
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_ValidateStateMachineDefinition.html

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 from botocore.exceptions import ClientError
@@ -25,10 +25,14 @@ from loading_bay.stack.errors import UserError
 from .replay import undelivered
 from .review import file_name
 
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_s3 import S3Client
+
 GZIP = b"\x1f\x8b"
 DAY = re.compile(r"/(\d{4}/\d\d/\d\d)/\d\d/[^/]+$")  # in the layout of SageMaker data capture
 REVIEW_ID_LENGTH = 36
-Names = Callable[[Any], bool]
+Names = Callable[[object], bool]
 Deletion = Callable[[], object]
 
 
@@ -40,6 +44,13 @@ class Receipt:
     erased_at: str
     erased: Mapping[str, int]
     out_of_reach: tuple[str, ...]
+
+
+class _Version(NamedTuple):
+    key: str
+    id: str
+    is_latest: bool
+    is_marker: bool
 
 
 class Erasure:
@@ -104,14 +115,14 @@ class Erasure:
 
     def _photos(self) -> Iterator[Deletion]:
         for version in _versions(self._s3, self._inbox, self._prefix):
-            yield partial(self._s3.delete_object, Bucket=self._inbox, **_named(version))
+            yield partial(self._s3.delete_object, Bucket=self._inbox, Key=version.key, VersionId=version.id)
 
     def _labels(self) -> Iterator[Deletion]:
         """Yield every copy that was kept of a claim, also copies that a correction replaced."""
         for version in _versions(self._s3, self._inbox, LABELS):
-            name = version["Key"].rpartition("/")[2]
+            name = version.key.rpartition("/")[2]
             if name[: -REVIEW_ID_LENGTH - 1] in self._claims:
-                yield partial(self._s3.delete_object, Bucket=self._inbox, **_named(version))
+                yield partial(self._s3.delete_object, Bucket=self._inbox, Key=version.key, VersionId=version.id)
 
     def _captured(self) -> Iterator[Deletion]:
         """Yield the captures that hold requests of these claims; a file's other records stay."""
@@ -154,16 +165,16 @@ class Erasure:
     def _rewritten(self, bucket: str, prefix: str, names: Names, may_hold: Callable[[str], bool]) -> Iterator[Deletion]:
         """Yield the replacement of each version of an object that has entries to drop."""
         for version in _versions(self._s3, bucket, prefix):
-            if not version["IsMarker"] and may_hold(version["Key"]):
-                body = self._s3.get_object(Bucket=bucket, **_named(version))["Body"].read()
+            if not version.is_marker and may_hold(version.key):
+                body = self._s3.get_object(Bucket=bucket, Key=version.key, VersionId=version.id)["Body"].read()
                 if (left := _without(body, names)) != body:
                     yield partial(_replace_version, self._s3, bucket, version, left)
 
-    def _is_captured(self, record: Any) -> bool:
+    def _is_captured(self, record: object) -> bool:
         metadata = record.get("eventMetadata") if isinstance(record, dict) else None
         return isinstance(metadata, dict) and metadata.get("inferenceId") in self._claims
 
-    def _is_named(self, value: Any) -> bool:
+    def _is_named(self, value: object) -> bool:
         """Whether a value names one of the driver's photos; a text may itself be JSON."""
         if isinstance(value, dict):
             return any(map(self._is_named, value.values()))
@@ -194,25 +205,20 @@ class Erasure:
         )
 
 
-def _versions(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+def _versions(s3: "S3Client", bucket: str, prefix: str) -> Iterator[_Version]:
     """Yield every version of every object under a prefix, and every delete marker."""
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        for kind in ("Versions", "DeleteMarkers"):
-            for version in page.get(kind, []):
-                yield version | {"IsMarker": kind == "DeleteMarkers"}
+        for version in page.get("Versions", []):
+            yield _Version(version["Key"], version["VersionId"], version["IsLatest"], is_marker=False)
+        for marker in page.get("DeleteMarkers", []):
+            yield _Version(marker["Key"], marker["VersionId"], marker["IsLatest"], is_marker=True)
 
 
-def _named(version: Mapping[str, Any]) -> dict[str, str]:
-    return {"Key": version["Key"], "VersionId": version["VersionId"]}
-
-
-def _replace_version(s3: Any, bucket: str, version: Mapping[str, Any], left: bytes) -> None:
+def _replace_version(s3: "S3Client", bucket: str, version: _Version, left: bytes) -> None:
     """Write the rest of a current version as a new one; then delete the old version, unless it was overwritten."""
-    put = {}
-    if version["IsLatest"] and left:
-        put = s3.put_object(Bucket=bucket, Key=version["Key"], Body=left)
-    if "VersionId" in put or not (version["IsLatest"] and left):
-        s3.delete_object(Bucket=bucket, **_named(version))
+    if version.is_latest and left and "VersionId" not in s3.put_object(Bucket=bucket, Key=version.key, Body=left):
+        return
+    s3.delete_object(Bucket=bucket, Key=version.key, VersionId=version.id)
 
 
 def _replace_file(path: Path, left: bytes) -> None:
@@ -225,7 +231,7 @@ def _replace_file(path: Path, left: bytes) -> None:
     beside.replace(path)
 
 
-def _delete_unchanged(table: Any, decision: Decision) -> None:
+def _delete_unchanged(table: "Table", decision: Decision) -> None:
     """Delete a decision, unless the photo was claimed or decided since the decision was read.
 
     Raises:
@@ -255,7 +261,7 @@ def _without(content: bytes, drop: Names) -> bytes:
     return b"".join(line for line in content.splitlines(keepends=True) if not drop(_parsed(line)))
 
 
-def _parsed(text: str | bytes) -> Any:
+def _parsed(text: str | bytes) -> object:
     """Return the value of a JSON text, or the text itself if it is not JSON."""
     try:
         return json.loads(text)

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -106,7 +105,7 @@ def _logged(deployed: Deployed, arn: str, since: datetime) -> Iterator[Event]:
         yield _event(line["type"], line.get("details", {}), at)
 
 
-def _event(type: str, details: Mapping[str, Any], at: datetime) -> Event:
+def _event(type: str, details: Mapping[str, str], at: datetime) -> Event:
     return Event(type, details.get("name", ""), details.get("error", ""), at)
 
 

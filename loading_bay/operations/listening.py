@@ -24,7 +24,7 @@ class Listener:
         self._events = deployed.client("events")
         self._sns = deployed.client("sns")
         self._queue = ""
-        self._made: list[tuple[str, Callable[[], Any]]] = []  # names, and the calls that delete them
+        self._made: list[tuple[str, Callable[[], object]]] = []  # names, and the calls that delete them
         self._heard: list[dict[str, Any]] = []
 
     def start(self) -> float:
@@ -94,7 +94,7 @@ class Listener:
                 self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
 
 
-def _policy(queue: str, *senders: str) -> dict[str, Any]:
+def _policy(queue: str, *senders: str) -> dict[str, object]:
     statement = {
         "Effect": "Allow",
         "Principal": {"Service": ["events.amazonaws.com", "sns.amazonaws.com"]},

@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from functions.decisions.table import DecisionsTable
 from loading_bay.stack.deployed import Deployed
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 # The attributes of a record that start the photo's workflow again.
 PHOTO = ("s3_bucket", "s3_key", "etag", "version_id", "batch_id")
@@ -49,7 +52,7 @@ def run_again(deployed: Deployed, unfinished: list[Unfinished]) -> None:
         sfn.start_execution(stateMachineArn=deployed.outputs["RunAgainArn"], input="{}")
 
 
-def undelivered(deployed: Deployed) -> Iterator[dict[str, Any]]:
+def undelivered(deployed: Deployed) -> Iterator["MessageTypeDef"]:
     """Yield each visible message of the dead-letter queue once; it stays visible, so the next receiver finds it too."""
     sqs, queue = deployed.client("sqs"), deployed.outputs["UndeliveredEventsQueue"]
     seen: set[str] = set()
@@ -73,7 +76,7 @@ def _messages(deployed: Deployed) -> Iterator[Unfinished]:
 def _about(body: str) -> str:
     """Return the photo that a message names, or else the beginning of the message."""
     try:
-        event: dict[str, Any] = json.loads(body)
+        event = json.loads(body)
         detail = event.get("detail", event)
         if "photo" in detail:
             return str(detail["photo"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -13,7 +12,7 @@ from .drawings import Drawing
 from .theme import DARK, LIGHT
 
 
-def render(template: Path, drawings: Sequence[Drawing], **content: Any) -> str:
+def render(template: Path, drawings: Sequence[Drawing], **content: object) -> str:
     """Return the page of a template that extends `page.html`.
 
     Everything in `content` is escaped, including control codes, and no script would run anyway.

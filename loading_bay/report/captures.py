@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -83,7 +83,7 @@ class _Input(msgspec.Struct, rename="camel"):
 
 
 class _Output(msgspec.Struct):
-    data: str | list[Any] | dict[str, Any] | None = None
+    data: str | list[object] | dict[str, object] | None = None
     encoding: str | None = None
 
 
@@ -274,7 +274,7 @@ def _probabilities(captured: _CaptureData, classes: int) -> list[float]:
     return scores
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrapped(value: object) -> object:
     """Unwrap scores from `{"prediction": […]}`, or from a batch of one, `[[…]]`."""
     if isinstance(value, dict):
         value = next((value[key] for key in _SCORE_KEYS if key in value), value)

@@ -1,7 +1,7 @@
 """Picks the most informative photos, and reads only those from the captures."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ def thumbnail(decoder: Decoder, body: bytes, box: Box | None = None) -> bytes | 
     return photo.encode("PNG")
 
 
-def _distinct(table: NDArray[Any]) -> NDArray[np.intp]:
+def _distinct(table: NDArray[np.void]) -> NDArray[np.intp]:
     """Return the first row of each distinct set of scores, the least confident first."""
     scores = table["scores"]
     order = np.lexsort((*scores.T, table["confidence"]))

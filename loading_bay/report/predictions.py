@@ -48,7 +48,7 @@ class Predictions:
     """
 
     class_names: tuple[str, ...]
-    table: NDArray[Any]
+    table: NDArray[np.void]
     files: list[CaptureFile]
     skipped: list[SkippedRecord]
     reasons: Counter[str]
@@ -93,7 +93,7 @@ def _texts(column: NDArray[np.object_]) -> Array:
     return Array(column.tolist(), DataType.string())
 
 
-def _numbers(column: NDArray[Any]) -> Array:
+def _numbers(column: NDArray[np.generic]) -> Array:
     return Array.from_numpy(np.ascontiguousarray(column))
 
 
@@ -107,7 +107,7 @@ class _Chunk:
     lines: list[int] = field(default_factory=list)
     retimed: list[bool] = field(default_factory=list)
 
-    def table(self, classes: int) -> NDArray[Any]:
+    def table(self, classes: int) -> NDArray[np.void]:
         table = np.empty(
             len(self.ids),
             dtype=[
@@ -139,7 +139,7 @@ def read_predictions(
     skipped: list[SkippedRecord] = []
     reasons: Counter[str] = Counter()
     chunk = _Chunk()
-    parts: list[NDArray[Any]] = []
+    parts: list[NDArray[np.void]] = []
     ids: set[str] = set()
     unused_ids: set[str] = set()
     again: list[tuple[CaptureFile, Captured]] = []
@@ -195,7 +195,7 @@ def read_predictions(
 
 
 def _duplicates(
-    again: Sequence[tuple[CaptureFile, Captured]], table: NDArray[Any], files: Sequence[CaptureFile]
+    again: Sequence[tuple[CaptureFile, Captured]], table: NDArray[np.void], files: Sequence[CaptureFile]
 ) -> Iterator[SkippedRecord]:
     wanted = {item.event_id for _, item in again}
     first = {event_id: k for k, event_id in enumerate(table["event_id"]) if event_id in wanted}

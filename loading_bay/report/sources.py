@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from rich.progress import Progress
@@ -18,6 +18,9 @@ from loading_bay.stack.addresses import Address
 from loading_bay.stack.deployed import client
 from loading_bay.stack.errors import UserError
 from loading_bay.stack.window import Window
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 CAPTURE_SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -151,7 +154,7 @@ def _s3_files(source: str, window: Window, cache: Path, progress: Progress) -> I
                 unread.cancel()
 
 
-def _list(s3: Any, source: Address, window: Window, pool: ThreadPoolExecutor) -> Iterator[_Object]:
+def _list(s3: "S3Client", source: Address, window: Window, pool: ThreadPoolExecutor) -> Iterator[_Object]:
     """Yield all objects under the prefix that may be in the window; folders are listed in parallel."""
     where = source if source.prefix.endswith(CAPTURE_SUFFIXES) else source.folder
     running = {pool.submit(_list_folder, s3, where)}
@@ -191,7 +194,7 @@ def _day_in(prefix: str, window: Window) -> bool:
     return day is None or _may_hold(window, day, timedelta(days=1))
 
 
-def _fetch(s3: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile | SkippedFile:
+def _fetch(s3: "S3Client", bucket: str, found: _Object, cache: Path) -> CaptureFile | SkippedFile:
     name = f"s3://{bucket}/{found.key}"
     if not found.key.endswith(CAPTURE_SUFFIXES):
         return _not_a_capture_file(name)
@@ -211,7 +214,7 @@ def _fetch(s3: Any, bucket: str, found: _Object, cache: Path) -> CaptureFile | S
     return _described(name, str(kept), found.key)
 
 
-def _download(s3: Any, bucket: str, key: str, kept: Path) -> None:
+def _download(s3: "S3Client", bucket: str, key: str, kept: Path) -> None:
     # Renamed only when complete, so an interrupted run does not leave a partial file under this name.
     part = kept.with_name(f"{kept.name}.{os.getpid()}")
     try:

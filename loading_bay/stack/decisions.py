@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -43,7 +42,7 @@ def decisions_in_file(path: Path, window: Window) -> Iterator[Decision | Skipped
     try:
         content = path.read_bytes()
         if content.lstrip().startswith(b"["):
-            items = msgspec.json.decode(content, type=list[Any])
+            items = msgspec.json.decode(content, type=list[object])
         else:
             items = msgspec.json.Decoder().decode_lines(content)
     except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:

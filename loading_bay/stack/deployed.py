@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -13,6 +13,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from .errors import UserError, describe, explained
 from .hints import command
 from .template import ROOT
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
 
 STACK_NAME = "loading-bay"
 # The record of the local stack while it runs.
@@ -103,11 +106,11 @@ def client(service: str, region: str | None = None) -> Any:
         return session.client(service, region_name=region, config=CONFIG)
 
 
-def outputs_of(described: Mapping[str, Any]) -> dict[str, str]:
+def outputs_of(described: "StackTypeDef") -> dict[str, str]:
     """Return a stack's outputs by name, from its CloudFormation description."""
     return {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", [])}
 
 
-def parameters_of(described: Mapping[str, Any]) -> dict[str, str]:
+def parameters_of(described: "StackTypeDef") -> dict[str, str]:
     """Return a stack's parameters by name, from its CloudFormation description."""
     return {each["ParameterKey"]: each.get("ParameterValue", "") for each in described.get("Parameters", [])}

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .template import ROOT, parameter_default, read_definition, read_template
 
@@ -25,10 +25,10 @@ REF_IS_ARN = {"AWS::StepFunctions::StateMachine", "AWS::SNS::Topic"}
 
 @dataclass(frozen=True)
 class StateMachine:
-    """A state machine: its name in the template, its type (STANDARD or EXPRESS), its definition with substitutions."""
+    """A state machine: its name in the template, its type, its definition with substitutions."""
 
     name: str
-    type: str
+    type: Literal["STANDARD", "EXPRESS"]
     definition: dict[str, Any]
 
 
@@ -77,7 +77,7 @@ def reference(name: str) -> str | None:
     return ARNS[kind].format(logical_id) if is_arn else logical_id
 
 
-def _folded(value: Any) -> Any:
+def _folded(value: object) -> object:
     """Return a definition with each expression on one line, as the AWS validator for editors requires."""
     if isinstance(value, dict):
         return {name: _folded(part) for name, part in value.items()}

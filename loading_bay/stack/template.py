@@ -14,7 +14,7 @@ class _Loader(yaml.CSafeLoader):
     """Reads CloudFormation short forms, such as !Ref, as long forms."""
 
 
-def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, object]:
     name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
     if isinstance(node, yaml.ScalarNode):
         value: Any = loader.construct_scalar(node)
@@ -29,8 +29,7 @@ _Loader.add_multi_constructor("!", _long_form)
 
 def read_template(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
     """Return the template with every short form expanded."""
-    template: dict[str, Any] = json.loads(_as_json(path.read_text()))
-    return template
+    return dict(json.loads(_as_json(path.read_text())))
 
 
 @cache
@@ -41,14 +40,12 @@ def _as_json(template: str) -> str:
 
 def read_definition(path: Path) -> dict[str, Any]:
     """Return a state machine's definition, before substitutions."""
-    definition: dict[str, Any] = yaml.load(path.read_text(), yaml.CSafeLoader)
-    return definition
+    return dict(yaml.load(path.read_text(), yaml.CSafeLoader))
 
 
 @cache
 def _parameters() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = read_template()["Parameters"]
-    return found
+    return dict(read_template()["Parameters"])
 
 
 def parameter_default(name: str) -> str:

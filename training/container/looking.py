@@ -10,7 +10,6 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -340,7 +339,7 @@ class Answer:
 
     def attributes(self) -> str:
         """Return the vehicles found as compact JSON in ASCII, of less than 1,024 characters."""
-        content: dict[str, Any] = {"counts": self.counts}
+        content: dict[str, object] = {"counts": self.counts}
         if self.box is not None and self.score is not None:
             content |= {"box": [round(edge, 4) for edge in self.box], "score": round(self.score, 4)}
         if self.reason_code is not None:

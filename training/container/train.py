@@ -287,7 +287,7 @@ def baseline(probabilities: NDArray[np.float64], labels: NDArray[np.int64], clas
     }
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON that a person can read and git can compare."""
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
