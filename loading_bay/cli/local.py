@@ -201,7 +201,7 @@ def _upload(stack: Stack, place: Address, files: Mapping[str, Path | bytes], *, 
     with Progress(console=console, transient=True) as progress:
         for name, file in progress.track(files.items(), description="uploading"):
             while len(waiting) >= in_hand:
-                time.sleep(0.05)
+                time.sleep(0.1)
                 now = time.monotonic()
                 waiting = {
                     photo: until for photo, until in waiting.items() if now < until and not _is_decided(table, photo)

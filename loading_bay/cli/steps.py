@@ -14,7 +14,8 @@ class _Took(ProgressColumn):
     """The time that a step has taken."""
 
     def render(self, task: Task) -> Text:
-        return Text(duration(task.elapsed or 0), style="dim")
+        took = task.elapsed if task.finished_time is None else task.finished_time
+        return Text(duration(took or 0), style="dim")
 
 
 @contextmanager

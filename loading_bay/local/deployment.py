@@ -143,7 +143,7 @@ def deploy(
     """
     built = folder / "build"
     command = ["deploy", "--template", str(built / "template.yaml"), "--stack-name", name]
-    command += ["--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset"]
+    command += ["--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--use-json"]
     command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
     _sam(folder, command, {**env, "SAM_CLI_POLL_DELAY": "0.3"})
     shutil.rmtree(built)

@@ -114,9 +114,18 @@ def end(folder: Path, *, seconds: float = 2) -> bool:
         for process in found:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
-        _, alive = psutil.wait_procs(found, timeout=seconds)
+        deadline = time.monotonic() + seconds
+        while (alive := [each for each in found if _runs(each)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(alive, timeout=seconds)  # an unreaped process stays a zombie, which holds nothing
+        psutil.wait_procs(found, timeout=0)  # reaps this process's own children
     return any_found
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Tell whether a process has not ended; one that its parent has not reaped has ended, and holds nothing."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False

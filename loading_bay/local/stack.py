@@ -160,13 +160,12 @@ class Stack:
         (self.folder / "run").mkdir(mode=0o700)
         self.captures.parent.mkdir(mode=0o700, exist_ok=True)
         self.captures.mkdir()
-        say("local AWS and endpoint")
         starting = [self._start_aws(options)]
         if options.endpoint_url:
             self.endpoint_url = options.endpoint_url
         else:
             starting.append(self._start_endpoint(options))
-        say("sam build")
+        say("local AWS, endpoint, sam build")
         build(self.folder, options.parameters)
         for wait in starting:
             wait()

@@ -9,6 +9,8 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 def printable(text: str) -> str:
     """Escape control, bidirectional and stray codes, which could command a terminal, forge a line or reorder it."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() or each == NO_BREAK else ascii(each)[1:-1] for each in text)
 
 
