@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from loading_bay.model.predictors import Predictor
 from loading_bay.stack.errors import UserError, explained, is_missing
+from loading_bay.stack.hints import command
 from loading_bay.stack.image_size import VARIABLE
 
 from .guardrails import canary_request, deregister_scaling, put_alarms, put_scaling
@@ -210,15 +211,17 @@ def require_updatable(existing: "DescribeEndpointOutputTypeDef", hosting: Hostin
         UserError: the endpoint has failed, is being changed, or is of the other kind.
     """
     name, status = hosting.endpoint, existing["EndpointStatus"]
+    cleanup, see = command("model", "cleanup", "--endpoint", name), command("model", "status", "--endpoint", name)
     if status == "Failed":
-        raise UserError(f"endpoint {name} has failed: run cleanup, then deploy again")
+        raise UserError(f"endpoint {name} has failed: run {cleanup}, then deploy again")
     if status != "InService":
-        raise UserError(f"endpoint {name} is {status}: wait until it is InService (see status)")
+        raise UserError(f"endpoint {name} is {status}: wait until it is InService; see {see}")
     serverless = any("CurrentServerlessConfig" in variant for variant in existing.get("ProductionVariants", []))
     if serverless != isinstance(hosting.variant, Serverless):
         kind, wanted = ("serverless", "real-time") if serverless else ("real-time", "serverless")
         raise UserError(
-            f"endpoint {name} is {kind} and AWS cannot make it {wanted}: run cleanup first, or give another --endpoint"
+            f"endpoint {name} is {kind} and AWS cannot make it {wanted}: "
+            f"run {cleanup} first, or give another --endpoint"
         )
 
 

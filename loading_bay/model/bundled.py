@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import make
 from loading_bay.stack.template import ROOT
 from training.container.settings import BASELINE_FILE, MODEL_FILE, RECORD_FILE, Settings, seeds_text
 
@@ -150,7 +151,7 @@ def _run(command: Sequence[str], progress: Progress) -> None:
             raise
     if process.returncode:
         if "No module named" in lines[-1]:
-            raise UserError(f"{lines[-1]}: install what training needs with make setup-training")
+            raise UserError(f"{lines[-1]}: install what training needs with {make('setup-training')}")
         raise UserError(f"training failed: {lines[-1]}")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loading_bay.stack.errors import UserError, explained
+from loading_bay.stack.hints import make
 from loading_bay.stack.template import ROOT
 
 from .dataset import CIFAR_SIDE
@@ -163,7 +164,7 @@ def sdk_session(settings: JobSettings) -> "Session":
         import boto3  # noqa: PLC0415
         from sagemaker.core.helper.session_helper import Session  # noqa: PLC0415
     except ImportError as error:
-        raise UserError(f"the SageMaker SDK is missing ({error}): install it with make setup-training") from error
+        raise UserError(f"the SageMaker SDK is missing ({error}): install it with {make('setup-training')}") from error
     with explained("open a SageMaker session"):
         boto_session = boto3.Session(region_name=settings.region)
         if boto_session.region_name is None:

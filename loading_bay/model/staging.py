@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loading_bay.stack.errors import UserError, explained
+from loading_bay.stack.hints import command
 
 from .dataset import SEVERAL, Dataset, Photo, read_photo
 
@@ -146,7 +147,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder} holds no staged data set: run loading-bay model stage first") from error
+        raise UserError(f"{folder} holds no staged data set: run {command('model', 'stage')} first") from error
 
 
 def read(folder: Path) -> Dataset:

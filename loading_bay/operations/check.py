@@ -23,6 +23,7 @@ from functions.decisions.table import DecisionsTable
 from loading_bay.stack.addresses import Address, require_separate
 from loading_bay.stack.deployed import Deployed
 from loading_bay.stack.errors import AWS_ERRORS, UserError, describe
+from loading_bay.stack.hints import command
 from loading_bay.stack.image_size import hosted_size, require_same, served_size
 from loading_bay.stack.template import ROOT
 
@@ -136,7 +137,8 @@ class CheckRun:
                 raise UserError(f"{name} does not answer: {describe(error)}") from error
             raise NotChecked(f"{name} cannot be reached from here, only from the functions if at all") from error
         except AWS_ERRORS as error:
-            raise UserError(f"{name} does not answer: {describe(error)}; see loading-bay model status") from error
+            see = command("model", "status", "--endpoint", name)
+            raise UserError(f"{name} does not answer: {describe(error)}; see {see}") from error
         probabilities = json.loads(answer["Body"].read())
         classes = parse_classes(self.deployed.outputs["VehicleClasses"])
         if len(probabilities) != len(classes):
@@ -153,12 +155,11 @@ class CheckRun:
             status = self.deployed.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationException":
-                raise UserError(
-                    f"endpoint {name} does not exist; create it with loading-bay model deploy --endpoint {name}"
-                ) from error
+                create = command("model", "deploy", "--endpoint", name)
+                raise UserError(f"endpoint {name} does not exist; create it with {create}") from error
             raise
         if status not in {"InService", "Updating", "SystemUpdating"}:
-            raise UserError(f"{name} is {status}; see loading-bay model status --endpoint {name}")
+            raise UserError(f"{name} is {status}; see {command('model', 'status', '--endpoint', name)}")
 
     def rules(self) -> str:
         """Every rule of the stack is enabled."""

@@ -201,7 +201,7 @@ class Erasure:
             "undelivered events that the queue held back just then",
             "captures of earlier tries of a photo that failed, which no record names",
             "events and mails that were sent, and reports, exports and caches on other machines",
-            "the driver's sign-in; loading-bay drivers remove revokes it",
+            f"the driver's sign-in; {self._deployed.command('drivers', 'remove', 'NAME')} revokes it",
         )
 
 

@@ -1,5 +1,6 @@
 """Every command in the documents exists and knows its options: the AWS CLI, loading-bay and make."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from botocore import xform_name
 
 from loading_bay.cli.main import COMMANDS, main
+from loading_bay.stack.hints import PROGRAM
 from loading_bay.stack.template import ROOT
 
 SESSION = botocore.session.get_session()
@@ -142,17 +144,37 @@ def test_a_documented_loading_bay_command_exists(page: str, command: str) -> Non
 
 
 def hinted() -> list[str]:
-    """Every command that a message tells the user to run; each placeholder counts as one word."""
-    text = "\n".join(
-        re.sub(r"\{[^{}]*\}", "VALUE", path.read_text()) for path in sorted((ROOT / "loading_bay").rglob("*.py"))
-    )
-    found = re.findall(r"\bloading-bay [a-z]+(?: -{0,2}[A-Za-z][\w.=-]*)*", text)
-    return sorted({each for each in found if each.split()[1] in COMMANDS})
+    """Every command that a message tells the user to run; what is known only at run time counts as one word."""
+    found = set()
+    for _, call in calls({"command"}):
+        words = [each.value if isinstance(each, ast.Constant) else "VALUE" for each in call.args]
+        if words and words[0] in COMMANDS and words[1:2] != ["VALUE"]:
+            found.add(shlex.join([PROGRAM, *map(str, words)]))
+    return sorted(found)
+
+
+def calls(names: set[str]) -> Iterator[tuple[Path, ast.Call]]:
+    """Every call of a function or method with one of these names, with its file."""
+    for path in sorted((ROOT / "loading_bay").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in names:
+                yield path, node
 
 
 @pytest.mark.parametrize("command", hinted())
 def test_a_command_in_a_message_exists(command: str) -> None:
-    left_over(command)  # may be the rest of the sentence
+    left_over(command)
+
+
+def test_a_message_leaves_the_name_of_a_command_to_the_hints() -> None:
+    literal = [
+        f"{path.name}:{call.lineno}"
+        for path, call in calls({"UserError", "NotChecked", "print", "echo", "say"})
+        for part in ast.walk(call)
+        if isinstance(part, ast.Constant) and re.search(rf"\b({PROGRAM} [a-z]|make setup)", str(part.value))
+    ]
+
+    assert literal == []
 
 
 @pytest.mark.parametrize(

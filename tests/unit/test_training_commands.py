@@ -172,7 +172,7 @@ def test_a_missing_sdk_names_the_installation(staged: Path, monkeypatch: pytest.
         "train", "--data", str(staged), "--bucket", "photos", "--role", ROLE, "--batch", "4", "--recipe", *recipe
     )
     assert result.exit_code == 1
-    assert "install it with make setup-training" in said(result)
+    assert re.search("install it with make -C .* setup-training", said(result))
 
 
 def test_training_before_staging_names_the_command_to_run(tmp_path: Path) -> None:

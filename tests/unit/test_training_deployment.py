@@ -486,7 +486,7 @@ def test_an_update_that_answers_wrongly_is_switched_back(scripted: tuple[Clients
     ("existing", "message"),
     [
         (describe("Updating"), "is Updating: wait"),
-        (describe("Failed"), "has failed: run cleanup"),
+        (describe("Failed"), "has failed: run loading-bay model cleanup --endpoint bay, then"),
         (
             describe(
                 "InService",

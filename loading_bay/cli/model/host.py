@@ -16,6 +16,7 @@ from loading_bay.endpoint.preflight import preflight
 from loading_bay.model import dataset, predictors
 from loading_bay.stack.deployed import client
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import command
 from loading_bay.stack.image_size import SHAPE_PARAMETER, SIZE_PARAMETER, WHOLE
 from loading_bay.stack.prices import hosting_sentence
 from loading_bay.stack.template import parameter_default
@@ -91,7 +92,8 @@ def deploy(
     )
     hosting = Hosting(endpoint, made.image, made.uri, role, variant, made.side)
     deployment.deploy(clients, hosting, lambda: deployment.probe(predictor, body, made.classes), console.print)
-    console.print(f"Endpoint {endpoint} answers. Measure it: loading-bay model evaluate --endpoint {endpoint}")
+    measure = command("model", "evaluate", "--endpoint", endpoint)
+    console.print(f"Endpoint {endpoint} answers. Measure it: {measure}")
     if made.side and made.side != int(parameter_default(SIZE_PARAMETER)):
         parameters = f"{SHAPE_PARAMETER}={WHOLE} {SIZE_PARAMETER}={made.side}"
         console.print(f"Its model takes whole photos of {made.side} pixels: deploy the stack with {parameters}.")

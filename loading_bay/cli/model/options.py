@@ -98,7 +98,7 @@ def role_arn(value: str | None) -> str:
     Raises:
         UserError: the role is missing, or is not an ARN.
     """
-    arn = required(value, "--role", "an IAM role that SageMaker may assume (docs/training.md shows how to create it)")
+    arn = required(value, "--role", "an IAM role that SageMaker may assume (docs/deploy.md shows how to create it)")
     if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", arn):
         raise UserError(f"{arn} is not a role ARN: write arn:aws:iam::ACCOUNT:role/NAME")
     return arn

@@ -18,6 +18,7 @@ from loading_bay.stack.addresses import Address
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import client
 from loading_bay.stack.errors import UserError
+from loading_bay.stack.hints import command
 from loading_bay.stack.labels import PREFIX
 from loading_bay.stack.text import shown
 from training.container.settings import MODEL_FILE
@@ -145,7 +146,7 @@ def promote_model(
     if hosting.image_size is not None and made.side != hosting.image_size:
         raise UserError(
             f"the new model takes pictures of {made.side} pixels, the one in service of {hosting.image_size}: "
-            "deploy it with loading-bay model deploy, and the stack with its size"
+            f"deploy it with {command('model', 'deploy')}, and the stack with its size"
         )
     predictor = predictors.endpoint_predictor(client("sagemaker-runtime", region), hosting.endpoint)
     body = probe_photo(None)

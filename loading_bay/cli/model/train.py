@@ -10,6 +10,7 @@ from rich.table import Table
 from loading_bay.cli.commands import Command
 from loading_bay.model import bundled, jobs, staging
 from loading_bay.stack.deployed import client
+from loading_bay.stack.hints import command
 from loading_bay.stack.text import duration, percent
 from training.container.settings import MODEL_FILE, RECORD_FILE, Settings, seeds_text
 
@@ -86,7 +87,7 @@ def train(
     console.print(f"Job {name} started on {settings.instance_type}.")
     description = jobs.wait_for(client("sagemaker", settings.region), name, console.print)
     console.print(f"Model: {description['ModelArtifacts']['S3ModelArtifacts']}")
-    console.print(f"Next: loading-bay model deploy --job {name}")
+    console.print(f"Next: {command('model', 'deploy', '--job', name)}")
 
 
 def train_here(staged: Path, output: Path, seeds: Sequence[int], epochs: int | None, quick: bool) -> None:
