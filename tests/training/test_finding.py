@@ -11,7 +11,7 @@ from tests.training.pictures import scene
 from training.container.assignment import Target, assign, corners, losses, overlaps
 from training.container.detector import Detector, boxes_of, grid
 from training.container.examples import Example, ExampleOrigin
-from training.container.finding import fit_detector
+from training.container.finding import fit_detector, one_cycle
 from training.container.frames import Frames, Placed, target
 from training.container.settings import Settings
 
@@ -148,3 +148,18 @@ def test_it_learns_to_find_drawn_vehicles(detector: Detector) -> None:
 
     assert loss(learned) < 0.8 * loss(detector)
     assert lines[-1].startswith("detector step=12/12 box_loss=")
+
+
+@pytest.mark.parametrize("steps", [10, 20, 40])
+def test_the_learning_rate_rises_and_falls_within_so_many_steps(steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = one_cycle(optimizer, 0.5, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(rates) < steps:
+            schedule.step()
+
+    assert max(rates) == pytest.approx(0.5)
+    assert rates[-1] < 1e-4

@@ -15,6 +15,7 @@ from .settings import Settings
 
 WEIGHT_DECAY = 0.01
 AVERAGE_DECAY = 0.99
+# The learning rate rises for this share of the steps, and then falls along a cosine.
 WARM_UP_SHARE = 0.1
 LARGEST_GRADIENT = 10.0
 # The first half of the steps sees smaller frames, for half the time; both sides are multiples of the coarsest stride.
@@ -39,9 +40,7 @@ def fit_detector(
         part.requires_grad_(False)
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=settings.detector_learning_rate, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.detector_learning_rate, total_steps=settings.detector_steps, pct_start=WARM_UP_SHARE
-    )
+    schedule = one_cycle(optimizer, settings.detector_learning_rate, settings.detector_steps)
     average = copy.deepcopy(detector)
     small = int(SMALL_SIDE * side) // STRIDES[-1] * STRIDES[-1]
     started, sums = time.monotonic(), [0.0, 0.0, 0.0]
@@ -66,6 +65,13 @@ def fit_detector(
             )
             sums = [0.0, 0.0, 0.0]
     return average.eval()
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, rate: float, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return a schedule in which the learning rate rises to `rate` and falls to zero within so many steps."""
+    # PyTorch divides by the steps of the rise less one, so a rise of exactly one step takes two.
+    share = 2 / steps if steps * WARM_UP_SHARE == 1 else WARM_UP_SHARE
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=share)
 
 
 def follow(average: nn.Module, network: nn.Module, decay: float) -> None:

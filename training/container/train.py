@@ -33,7 +33,7 @@ from .augment import Augmenter
 from .detector import Detector
 from .examples import Example, read_examples, read_labelled, validation_weights
 from .export import Description, describe_anew, export
-from .finding import fit_detector, follow
+from .finding import fit_detector, follow, one_cycle
 from .frames import Frames
 from .looking import Box, Found, Model, Weights
 from .network import NETWORK_STEP, EfficientNetLite0, normalise
@@ -52,8 +52,6 @@ REPORTED_STEPS = 5
 # https://arxiv.org/abs/2104.00298), and the share of the side that is left: a third fewer pixels.
 SMALL_SHARE = 0.5
 SMALL_SIDE = 0.8
-# The learning rate rises for this share of the steps, and then falls along a cosine.
-WARM_UP_SHARE = 0.1
 # In photos without a vehicle, the places where the detector finds one with this score are shown to the classifier.
 MISTAKEN_SCORE = 0.03
 
@@ -129,9 +127,7 @@ class Learning:
             network=network,
             average=copy.deepcopy(network).eval(),
             optimizer=optimizer,
-            schedule=torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.learning_rate, total_steps=steps, pct_start=WARM_UP_SHARE
-            ),
+            schedule=one_cycle(optimizer, settings.learning_rate, steps),
         )
 
     def step(self, images: Tensor, labels: Tensor, settings: Settings) -> float:
