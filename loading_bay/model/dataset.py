@@ -291,7 +291,11 @@ def _cifar_file(pixels: Pixels) -> bytes:
 
 
 def read_folder(
-    folder: Path, class_names: Sequence[str], weights: Mapping[str, float] = MappingProxyType({})
+    folder: Path,
+    class_names: Sequence[str],
+    weights: Mapping[str, float] = MappingProxyType({}),
+    *,
+    every_class: bool = True,
 ) -> Source:
     """Read photos from `<folder>/<class>/*.jpg`; folders with other names hold outliers, `several` photos of several.
 
@@ -299,11 +303,12 @@ def read_folder(
     order is for the test. `weights` are those of some files, by name, which count more than 1.
 
     Raises:
-        UserError: the folder or a wanted class is missing or empty, or a photo cannot be read.
+        UserError: the folder is missing or empty, or lacks `every_class`, or a photo cannot be read.
 
     """
     photos = _class_folders(folder, weights)
-    _require_classes(class_names, sorted({photo.label for photo in photos}), folder)
+    if every_class:
+        _require_classes(class_names, sorted({photo.label for photo in photos}), folder)
     wanted = set(class_names)
     outliers = [photo for photo in photos if photo.label not in {*wanted, SEVERAL}]
     several = [photo for photo in photos if photo.label == SEVERAL]

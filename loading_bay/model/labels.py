@@ -55,16 +55,16 @@ class Labels:
 
 
 def read_labels(folder: Path, class_names: Sequence[str]) -> Labels:
-    """Read `<folder>/<class>/*`; folders of other names hold other things.
+    """Read `<folder>/<class>/*` of some or all classes; folders of other names hold other things.
 
     A photo that the model was unsure of was sure to be seen and weighs 1; an audited one weighs 1 / its audited share.
 
     Raises:
-        UserError: the folder or a class is missing or empty, or a photo cannot be read.
+        UserError: the folder is missing or empty, or a photo cannot be read.
     """
     audited = {path.name: share for path, share in _audited(folder).items()}
     weights = {name: min(1 / share, LARGEST_WEIGHT) for name, share in audited.items()}
-    source = read_folder(folder, class_names, weights)
+    source = read_folder(folder, class_names, weights, every_class=False)
     outliers = [*source.outliers, *source.test_outliers]
     return Labels(
         learned=[photo for photo in source.train if not is_held_out(photo)],

@@ -106,6 +106,18 @@ def test_the_new_model_is_measured_on_the_test_split_and_on_held_out_labels(
     assert "Held-out reviews" in (tmp_path / "retrained/comparison.html").read_text()
 
 
+def test_labels_of_some_classes_join_the_staged_photos_of_all(arguments: list[str], tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "labels/motorcycle")
+
+    result = run(*arguments)
+
+    assert result.exit_code == 0, result.output
+    assert "No labels of motorcycle" in said(result)
+    learned = {each.name: len(list(each.iterdir())) for each in (tmp_path / "retrained/staged/train").iterdir()}
+    assert learned["bicycle"] > learned["motorcycle"] > 0
+    assert (tmp_path / "retrained/comparison.html").exists()
+
+
 def test_the_new_model_is_measured_on_audits_and_on_reviews_apart(arguments: list[str], tmp_path: Path) -> None:
     held_out = read_labels(tmp_path / "labels", ["bicycle", "motorcycle"]).held_out
     audited = held_out[0]

@@ -1,5 +1,6 @@
 """Retrain: adds people's decisions to the data, and compares the new model with the one in service."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def retrain(
     folder = label_folder(labels, stack_name, local, region, output / "labels")
     manifest = staging.read_manifest(staged)
     found = read_labels(folder, manifest.class_names)
-    show_labels(found)
+    show_labels(found, manifest.class_names)
     clients = Clients.connect(region) if promote else None
     hosting = live_endpoint.hosting_of(clients, endpoint) if clients else None
     if hosting:
@@ -122,8 +123,8 @@ def label_folder(labels: str | None, stack_name: str, local: bool, region: str |
     return kept
 
 
-def show_labels(labels: Labels) -> None:
-    """Print the number of labels to learn and to hold out.
+def show_labels(labels: Labels, class_names: Sequence[str]) -> None:
+    """Print the number of labels to learn and to hold out, and which classes have none.
 
     Raises:
         UserError: there are too few labels to learn from and compare by.
@@ -132,6 +133,9 @@ def show_labels(labels: Labels) -> None:
     for label, learned, held_out in labels.counts():
         table.add_row(label, str(learned), str(held_out))
     console.print(table)
+    labelled = {label for label, _, _ in labels.counts()}
+    if without := [name for name in class_names if name not in labelled]:
+        console.print(f"No labels of {', '.join(without)}: these are learned from the staged photos alone.")
     if not labels.learned or not labels.held_out:
         raise UserError("there are too few labels to train on some and compare models by the others")
 
