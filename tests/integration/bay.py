@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from functions.decisions.decision import OUTCOMES, Decision
-from functions.decisions.table import DecisionsTable
+from functions.decisions.decision import OUTCOMES, Decision, separated
+from functions.decisions.table import DecisionsTable, decisions_in
 from loading_bay.local.stack import Stack
 from loading_bay.stack.decisions import all_decisions
 from loading_bay.stack.deployed import STACK_NAME
@@ -119,7 +119,12 @@ class Bay:
 
     def decisions(self, key: str) -> list[Decision]:
         """Return every record of photos under this key."""
-        return [decision for decision in self.all_decisions() if decision.key == key]
+        pages = self.dynamodb.get_paginator("scan").paginate(
+            TableName=self.table,
+            FilterExpression="begins_with(photo, :name)",
+            ExpressionAttributeValues={":name": {"S": f"s3://{self.bucket}/{key}#"}},
+        )
+        return [decision for decision in separated(decisions_in(pages))[0] if decision.key == key]
 
     def all_decisions(self) -> list[Decision]:
         """Return every record."""
