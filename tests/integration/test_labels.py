@@ -13,7 +13,7 @@ from .bay import Bay, picture, wait_for
 
 
 def kept(bay: Bay, key: str) -> bool:
-    return bool(bay.outcome(key).label)
+    return bool(bay.outcome(key).label_etag)
 
 
 def test_a_retraining_learns_peoples_decisions(bay: Bay, tmp_path: Path) -> None:
