@@ -234,8 +234,15 @@ def test_the_page_speaks_the_browser_s_language(
     assert page.evaluate("() => document.documentElement.lang") == (locale[:2] if button != "Take a photo" else "en")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize(
+    ("device", "scheme"),
+    [
+        pytest.param(PHONE, "light", id="phone-light"),
+        pytest.param(PHONE, "dark", id="phone-dark", marks=pytest.mark.long),
+        pytest.param(DESKTOP, "light", id="desktop-light", marks=pytest.mark.long),
+        pytest.param(DESKTOP, "dark", id="desktop-dark", marks=pytest.mark.long),
+    ],
+)
 def test_nothing_hinders_anyone(
     bay: Bay,
     driver: Reviewer,

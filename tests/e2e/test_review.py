@@ -697,6 +697,7 @@ def hide(page: Page, hidden: bool) -> None:
     )
 
 
+@pytest.mark.long
 def test_without_activity_an_empty_queue_is_polled_rarely_and_not_while_hidden(open_as: Open) -> None:
     page = open_as("ana", clock=True)
     expect(page.get_by_text("Nothing to review")).to_be_visible()
@@ -745,8 +746,13 @@ def test_after_sign_out_the_tab_knows_nothing(bay: Bay, open_as: Open) -> None:
     page.wait_for_url("**/oauth2/authorize*")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        (360, "dark"),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in [(360, "light"), (1280, "light"), (1280, "dark")]),
+    ],
+)
 def test_there_are_no_serious_accessibility_issues_in_any_theme_or_width(
     bay: Bay, open_as: Open, theme: str, width: int, tmp_path: Path
 ) -> None:

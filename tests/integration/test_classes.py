@@ -12,6 +12,7 @@ from loading_bay.local.stack import Options, Stack
 from .bay import Bay, picture, wait_for
 from .endpoint import Endpoint, scores
 
+pytestmark = pytest.mark.long
 CLASSES = "bicycle:A:near,cargo-bike:B2:mid-range,motorcycle:C:far"
 
 

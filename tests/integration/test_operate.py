@@ -171,7 +171,7 @@ def test_a_person_routes_a_photo_that_the_model_was_unsure_of(bay: Bay, operate:
     wait_for(lambda: kinds(bay, key) == ["Photo Needs Review", "Vehicle Routed"])
     assert key not in operate("review", "list").output
     assert operate("review", "decide", key, "bicycle").exit_code == 1
-    wait_for(lambda: bay.outcome(key).label)
+    wait_for(lambda: bay.outcome(key).label_etag)
     bay.s3.delete_object(Bucket=bay.bucket, Key=key)  # uploads expire long before labels
     assert operate("review", "export", str(tmp_path)).exit_code == 0
     (exported,) = (tmp_path / "motorcycle").glob("*-unsure.jpg")
@@ -200,7 +200,7 @@ def test_an_export_leaves_out_and_names_deleted_or_changed_labels(bay: Bay, oper
 
 
 def _has_label(bay: Bay, key: str) -> bool:
-    return bool(bay.outcome(key).label)
+    return bool(bay.outcome(key).label_etag)
 
 
 def test_reviewers_are_added_listed_and_removed(operate: Operate) -> None:
@@ -231,7 +231,7 @@ def test_a_person_rejects_a_photo_of_another_vehicle(bay: Bay, operate: Operate,
     decision = bay.outcome(key)
     assert (decision.status, decision.error) == ("REJECTED", "NoVehicle")
     assert wait_for(lambda: bay.announced(key)[1:])[0]["detail-type"] == "Photo Rejected"
-    wait_for(lambda: bay.outcome(key).label)
+    wait_for(lambda: bay.outcome(key).label_etag)
     operate("review", "export", str(tmp_path))
     assert "cat.jpg" in [path.name.partition("-")[2] for path in (tmp_path / "neither").iterdir()]
 

@@ -38,8 +38,10 @@ print(json.dumps({"mb": peak, "seconds": time.clock_gettime(its_time), "format":
     [
         # libwebp keeps two more pictures, and limits sides to 16,383 pixels.
         ("RGBA", "WEBP", (16_383, MAX_PIXELS // 16_383), {"quality": 10, "method": 0}),
-        ("RGBA", "AVIF", (8192, MAX_PIXELS // 8192), {"quality": 10, "speed": 10}),
-        ("I;16", "PNG", (8192, MAX_PIXELS // 8192), {"compress_level": 1}),
+        pytest.param(
+            *("RGBA", "AVIF", (8192, MAX_PIXELS // 8192), {"quality": 10, "speed": 10}), marks=pytest.mark.long
+        ),
+        pytest.param(*("I;16", "PNG", (8192, MAX_PIXELS // 8192), {"compress_level": 1}), marks=pytest.mark.long),
         # Neither can be decoded at a smaller scale, and a progressive photo only completely.
         ("CMYK", "JPEG", (8192, MAX_PIXELS // 8192), {"progressive": True}),
     ],
