@@ -29,7 +29,7 @@ test-unit: setup
 test-stack: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not long" tests/integration tests/e2e
 
-test-long: setup ## tests of faults, permissions, installations and Express executions
+test-long: setup ## rare and long tests: faults, permissions, installations, Express executions, statistics
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m long tests/unit tests/integration tests/e2e
 
 consumer: .venv/installed ## listen to the stack on this machine with examples/consumer, until Ctrl-C

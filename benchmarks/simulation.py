@@ -516,19 +516,18 @@ def plot(path: Path, outcomes: list[Outcome]) -> None:
     from matplotlib import rc_context  # noqa: PLC0415 - only a plot needs it
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    colours = ("#c2410c", "#0369a1", "#15803d", "#b45309", "#6b21a8")
     with rc_context({"svg.hashsalt": "simulation", "font.size": 11}):
         drawing = Figure(figsize=(8, 5.6), layout="constrained")
         queue, instances = drawing.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        for outcome, colour in zip(outcomes, colours, strict=True):
+        for number, outcome in enumerate(outcomes):
             minutes = np.arange(len(outcome.queues)) * SAMPLE_SECONDS / 60
             style = "--" if outcome.scenario.quotas.are_express else "-"
             label = outcome.scenario.name + (f" ({outcome.failed:,} photos fail)" if outcome.failed else "")
-            queue.plot(minutes, np.maximum(outcome.queues, 1), style, color=colour, label=label, lw=1.8)
-            instances.step(minutes, outcome.instances, style, color=colour, where="post", lw=1.8)
-        photos = outcomes[0].scenario.photos
+            queue.plot(minutes, np.maximum(outcome.queues, 1), style, color=f"C{number}", label=label, lw=1.8)
+            instances.step(minutes, outcome.instances, style, color=f"C{number}", where="post", lw=1.8)
+        photos = max(outcome.scenario.photos for outcome in outcomes)
         queue.set(yscale="log", ylabel="photos without an outcome")
-        queue.set_title(f"{photos:,} photos in an hour, half of them around its middle", loc="left", fontsize=11)
+        queue.set_title(f"Up to {photos:,} photos in an hour, half of them around its middle", loc="left", fontsize=11)
         drawing.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=9)
         instances.set(xlabel="minutes", ylabel="instances")
         instances.set_ylim(bottom=0)

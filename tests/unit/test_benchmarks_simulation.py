@@ -3,6 +3,7 @@
 import math
 from collections.abc import Generator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,18 @@ import pytest
 import simpy
 
 from benchmarks.cost import Timing
-from benchmarks.simulation import Bucket, Burst, EndpointScaling, Pool, Quotas, Retries, Scenario, local_rate
+from benchmarks.simulation import (
+    Bucket,
+    Burst,
+    EndpointScaling,
+    Pool,
+    Quotas,
+    Retries,
+    Scenario,
+    local_rate,
+    plot,
+    scenarios,
+)
 from benchmarks.sizing import Work
 
 NO_WORK = Work(cpu=0, cold_cpu=0, waiting=0)
@@ -188,6 +200,13 @@ def test_functions_share_the_account_s_concurrency() -> None:
 def test_the_same_seed_gives_the_same_burst() -> None:
     first, second = (Burst(Scenario("twice", 500), QUICK, seed=3).run() for _ in range(2))
     assert first.delays == second.delays
+
+
+def test_the_plot_shows_every_scenario(tmp_path: Path) -> None:
+    outcomes = [Burst(scenario, QUICK).run() for scenario in scenarios(1_000)]
+    plot(tmp_path / "plot.svg", outcomes)
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert [outcome.scenario.name for outcome in outcomes if outcome.scenario.name not in drawn] == []
 
 
 def test_photos_arrive_within_the_hour_and_in_order() -> None:
