@@ -42,4 +42,5 @@ def hosting_sentence(instance_type: str, least: int, most: int) -> str:
     if low is None or high is None:
         return f"{instance_type} is not in our price list: see https://aws.amazon.com/sagemaker/pricing/"
     span = f"${low:.0f}" if least == most else f"${low:.0f} to ${high:.0f}"
-    return f"{least} to {most} × {instance_type} all the time: about {span} a month (us-east-1 list price)"
+    instances = f"{least}" if least == most else f"{least} to {most}"
+    return f"{instances} × {instance_type} all the time: about {span} a month (us-east-1 list price)"

@@ -599,6 +599,7 @@ def test_the_price_per_month_is_given_as_a_range() -> None:
     assert hosting_sentence("ml.m5.large", 1, 3) == (
         "1 to 3 × ml.m5.large all the time: about $84 to $252 a month (us-east-1 list price)"
     )
+    assert hosting_sentence("ml.m5.large", 2, 2).startswith("2 × ml.m5.large all the time: about $168 a month")
     assert "not in our price list" in hosting_sentence("ml.p9.huge", 1, 1)
 
 
