@@ -17,7 +17,7 @@ from loading_bay.operations.reviewers import DRIVERS, Reviewer, add_reviewer
 from tests.integration.bay import Bay, picture
 from tests.integration.endpoint import Endpoint, by_colour, scores
 
-from .test_review import PATIENCE, browser, contexts, press, shown, sign_in  # noqa: F401 - fixtures
+from .test_review import PATIENCE, POLLING, browser, contexts, press, shown, sign_in  # noqa: F401 - fixtures
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
@@ -56,7 +56,7 @@ def open_page(bay: Bay, driver: Reviewer, browser: Browser, contexts: list[Brows
     page.set_default_timeout(PATIENCE)
     page.goto(bay.stack.outputs["DriverUrl"])
     sign_in(page, driver)
-    page.wait_for_function("() => document.body.dataset.state === 'ready'")
+    page.wait_for_function("() => document.body.dataset.state === 'ready'", polling=POLLING)
     return page
 
 
@@ -79,7 +79,9 @@ def opened(page: Page, press: Callable[[], None]) -> FileChooser:
 
 def answer(page: Page) -> str:
     """Wait for the answer; returns it as the driver reads it."""
-    page.wait_for_function("all => all.includes(document.querySelector('#answer').dataset.status)", arg=list(ANSWERED))
+    page.wait_for_function(
+        "all => all.includes(document.querySelector('#answer').dataset.status)", arg=list(ANSWERED), polling=POLLING
+    )
     return page.inner_text("#said")
 
 
@@ -256,7 +258,9 @@ def test_nothing_hinders_anyone(
     for data in (None, picture("red"), b"no photo", picture("grey", size=(450, 400))):
         if data is not None:
             take(page, data)
-            page.wait_for_function("() => document.querySelector('#answer').dataset.status !== 'sending'")
+            page.wait_for_function(
+                "() => document.querySelector('#answer').dataset.status !== 'sending'", polling=POLLING
+            )
             answer(page)
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()

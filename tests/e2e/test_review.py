@@ -27,6 +27,8 @@ FOUND = {"box": [0.25, 0.1, 0.75, 0.5], "score": 0.7, "counts": {"bicycle": 1}, 
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
 SECOND_SHARE = 0.00001  # so only a photo is drawn whose name was sought for it
 PATIENCE = 90_000  # milliseconds: on a busy machine a function takes long to start
+# Milliseconds; otherwise a page is looked at, and drawn, sixty times a second.
+POLLING = 200
 Open = Callable[..., Page]
 
 expect.set_options(timeout=PATIENCE)
@@ -107,7 +109,7 @@ def sign_in(page: Page, person: Reviewer) -> None:
     page.fill("input[name=username]", person.name)
     page.fill("input[name=password]", person.password or "")
     page.press("input[name=password]", "Enter")
-    page.wait_for_function("() => !['starting', undefined].includes(document.body.dataset.state)")
+    page.wait_for_function("() => !['starting', undefined].includes(document.body.dataset.state)", polling=POLLING)
 
 
 def wait(bay: Bay, *names: str, data: bytes | None = None) -> list[str]:
@@ -122,7 +124,9 @@ def wait(bay: Bay, *names: str, data: bytes | None = None) -> list[str]:
 
 def shown(page: Page) -> str:
     """Wait for a picture; return the key of the photo on screen."""
-    page.wait_for_function("() => document.body.dataset.photo && document.querySelector('#picture img').naturalWidth")
+    page.wait_for_function(
+        "() => document.body.dataset.photo && document.querySelector('#picture img').naturalWidth", polling=POLLING
+    )
     return str(page.evaluate("() => document.body.dataset.photo")).partition("/uploads/")[2].rpartition("#")[0]
 
 
@@ -134,6 +138,7 @@ def press(page: Page, key: str) -> None:
         "before => document.body.dataset.state === 'empty'"
         " || (document.body.dataset.photo && document.body.dataset.photo !== before)",
         arg=before,
+        polling=POLLING,
     )
 
 
@@ -151,7 +156,7 @@ def answer_instead(page: Page, requests: str, status: int) -> None:
     """Answer the page's requests in place of the server; the browser takes a while to apply this."""
     page.route(requests, lambda route: route.fulfill(status=status, body="{}"))
     page.route("**/probe", lambda route: route.fulfill(status=204))
-    page.wait_for_function("async () => (await fetch('probe')).status === 204")
+    page.wait_for_function("async () => (await fetch('probe')).status === 204", polling=POLLING)
 
 
 def focused(page: Page) -> str:
@@ -399,7 +404,7 @@ def test_a_decision_made_while_the_page_asks_for_photos_is_sent(bay: Bay, open_a
     page.route("**/api/queue", hold)
     page.keyboard.press("1")
     wait_for(partial(is_decided, bay, first))
-    page.wait_for_function("() => document.body.dataset.photo.includes('asking/b.png')")
+    page.wait_for_function("() => document.body.dataset.photo.includes('asking/b.png')", polling=POLLING)
     wait_for(lambda: page.evaluate("() => 0") or held)  # a call lets the browser report its requests
 
     page.keyboard.press("2")

@@ -37,7 +37,7 @@ def wait_for(look: Callable[[], T | None], seconds: float = 150) -> T:
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, f"nothing after {seconds} s"
-        time.sleep(0.1)
+        time.sleep(0.25)
     return found
 
 
