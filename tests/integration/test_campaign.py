@@ -332,12 +332,19 @@ def all_ended(bay: Bay) -> None:
     wait_for(lambda: bay.running() == 0, 150 + PHOTOS / 4)
 
 
+def keys_so_far(bay: Bay) -> set[str]:
+    """Return the keys of every record, and of every object that the inbox holds or held."""
+    pages = bay.s3.get_paginator("list_object_versions").paginate(Bucket=bay.bucket)
+    stored = {each["Key"] for page in pages for kind in ("Versions", "DeleteMarkers") for each in page.get(kind, [])}
+    return stored | {key for key, _ in by_photo(bay)}
+
+
 @pytest.fixture(scope="module", params=["troubled_bay", "express_bay"], ids=["standard", "express"])
 def settled(request: pytest.FixtureRequest, endpoint: Endpoint) -> Settled:
     bay: Bay = request.getfixturevalue(request.param)
     aws: FaultyAws = request.getfixturevalue({"troubled_bay": "aws", "express_bay": "express_aws"}[request.param])
     bay.announced("")
-    earlier, heard, called = set(by_photo(bay)), len(bay.announcements), len(aws.journal())
+    earlier, heard, called = keys_so_far(bay), len(bay.announcements), len(aws.journal())
     campaign, people = Campaign(bay), People(bay)
     with malformed_items(bay):
         under_faults(campaign, people, aws, endpoint)
@@ -349,9 +356,9 @@ def settled(request: pytest.FixtureRequest, endpoint: Endpoint) -> Settled:
     bay.announced("")
     return Settled(
         campaign.photos,
-        {photo: decision for photo, decision in by_photo(bay).items() if photo not in earlier},
-        # Failing photos of earlier tests are also run again and announced.
-        [each for each in bay.announcements[heard:] if named(each["detail"]) not in earlier],
+        # Photos that earlier tests left unfinished are also run again, recorded and announced.
+        {photo: decision for photo, decision in by_photo(bay).items() if photo[0] not in earlier},
+        [each for each in bay.announcements[heard:] if named(each["detail"])[0] not in earlier],
         aws.journal()[called:],
         again,
         people,
