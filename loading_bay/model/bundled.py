@@ -151,7 +151,7 @@ def _run(command: Sequence[str], progress: Progress) -> None:
             raise
     if process.returncode:
         if "No module named" in lines[-1]:
-            raise UserError(f"{lines[-1]}: install what training needs with {make('setup-training')}")
+            raise UserError(f"{lines[-1]}: install the packages for training with {make('setup-training')}")
         raise UserError(f"training failed: {lines[-1]}")
 
 

@@ -27,7 +27,7 @@ FOUND = {"box": [0.25, 0.1, 0.75, 0.5], "score": 0.7, "counts": {"bicycle": 1}, 
 MARKUP = '"><img src=x onerror=document.title=1>\u202egpj.png'
 SECOND_SHARE = 0.00001  # so only a photo is drawn whose name was sought for it
 PATIENCE = 90_000  # milliseconds: on a busy machine a function takes long to start
-# Milliseconds; otherwise a page is looked at, and drawn, sixty times a second.
+# Milliseconds between two looks at a waiting page; by default, Playwright looks at every frame.
 POLLING = 200
 Open = Callable[..., Page]
 

@@ -144,7 +144,7 @@ def test_a_documented_loading_bay_command_exists(page: str, command: str) -> Non
 
 
 def hinted() -> list[str]:
-    """Every command that a message tells the user to run; what is known only at run time counts as one word."""
+    """Every command that a message tells the user to run; a value known only at run time counts as one word."""
     found = set()
     for _, call in calls({"command"}):
         words = [each.value if isinstance(each, ast.Constant) else "VALUE" for each in call.args]
