@@ -17,7 +17,7 @@ from loading_bay.operations.reviewers import DRIVERS, Reviewer, add_reviewer
 from tests.integration.bay import Bay, picture
 from tests.integration.endpoint import Endpoint, by_colour, scores
 
-from .test_review import PATIENCE, POLLING, browser, contexts, press, shown, sign_in  # noqa: F401 - fixtures
+from .pages import PATIENCE, POLLING, press, shown, sign_in
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
@@ -45,11 +45,11 @@ def driver(bay: Bay, request: pytest.FixtureRequest) -> Reviewer:
 
 
 @pytest.fixture
-def page(bay: Bay, driver: Reviewer, browser: Browser, contexts: list[BrowserContext]) -> Page:  # noqa: F811
+def page(bay: Bay, driver: Reviewer, browser: Browser, contexts: list[BrowserContext]) -> Page:
     return open_page(bay, driver, browser, contexts, **PHONE)
 
 
-def open_page(bay: Bay, driver: Reviewer, browser: Browser, contexts: list[BrowserContext], **settings: Any) -> Page:  # noqa: F811
+def open_page(bay: Bay, driver: Reviewer, browser: Browser, contexts: list[BrowserContext], **settings: Any) -> Page:
     context = browser.new_context(**{"locale": "en-US"} | settings)
     contexts.append(context)
     page = context.new_page()
@@ -95,8 +95,8 @@ def test_from_the_button_to_the_bay_with_a_person_in_between(
     bay: Bay,
     page: Page,
     driver: Reviewer,
-    browser: Browser,  # noqa: F811
-    contexts: list[BrowserContext],  # noqa: F811
+    browser: Browser,
+    contexts: list[BrowserContext],
 ) -> None:
     page.fill("#order", "A-4711")
     take(page, picture("grey", size=(600, 400)))
@@ -225,8 +225,8 @@ def test_an_order_that_would_be_refused_is_refused_before_the_photo_is_taken(pag
 def test_the_page_speaks_the_browser_s_language(
     bay: Bay,
     driver: Reviewer,
-    browser: Browser,  # noqa: F811
-    contexts: list[BrowserContext],  # noqa: F811
+    browser: Browser,
+    contexts: list[BrowserContext],
     locale: str,
     button: str,
 ) -> None:
@@ -248,8 +248,8 @@ def test_the_page_speaks_the_browser_s_language(
 def test_nothing_hinders_anyone(
     bay: Bay,
     driver: Reviewer,
-    browser: Browser,  # noqa: F811
-    contexts: list[BrowserContext],  # noqa: F811
+    browser: Browser,
+    contexts: list[BrowserContext],
     scheme: str,
     device: dict[str, Any],
 ) -> None:
@@ -281,8 +281,8 @@ def test_the_keyboard_is_enough(page: Page) -> None:
 
 def test_a_reviewer_is_no_driver(
     bay: Bay,
-    browser: Browser,  # noqa: F811
-    contexts: list[BrowserContext],  # noqa: F811
+    browser: Browser,
+    contexts: list[BrowserContext],
 ) -> None:
     person = add_reviewer(bay.stack.deployed, "ben", "ben@example.com")
     contexts.append(browser.new_context(locale="en-US"))
