@@ -22,15 +22,18 @@ demo: .venv/installed ## classify photos with the whole stack on this machine, a
 
 test: test-unit test-stack ## unit, integration and e2e tests
 
-# In the order of the files: the slowest file has few tests, and would begin last.
+# In the order of the files, because the slowest ones come first; more processes than most machines' two cores, because
+# many tests wait.
+PYTEST = $(BIN)/pytest --dist loadfile --no-loadscope-reorder
+
 test-unit: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not long" tests/unit
+	$(PYTEST) --numprocesses 3 -m "not long" tests/unit
 
 test-stack: setup
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not long" tests/integration tests/e2e
+	$(PYTEST) --numprocesses 4 -m "not long" tests/e2e tests/integration
 
 test-long: setup ## rare and long tests: faults, permissions, installations, Express executions, statistics
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m long tests/unit tests/integration tests/e2e
+	$(PYTEST) --numprocesses 3 -m long tests/integration tests/e2e tests/unit
 
 consumer: .venv/installed ## listen to the stack on this machine with examples/consumer, until Ctrl-C
 	$(BIN)/loading-bay up
