@@ -81,13 +81,13 @@ class Interpreter:
         arn = self._sfn.create_state_machine(
             name=f"{machine}-{uuid.uuid4()}", definition=text, roleArn="arn:aws:iam::123456789012:role/any"
         )["stateMachineArn"]
+        others = set(threading.enumerate())
         with self._patches():
             started = self._sfn.start_execution(
                 stateMachineArn=arn, name=str(uuid.uuid4()), input=json.dumps(execution_input)
             )["executionArn"]
-            for thread in threading.enumerate():
-                if thread is not threading.current_thread() and thread.daemon:
-                    thread.join(20)
+            for thread in set(threading.enumerate()) - others:
+                thread.join(20)
         ended = self._sfn.describe_execution(executionArn=started)
         events = self._sfn.get_execution_history(executionArn=started, maxResults=1000)["events"]
         scheduled: Any = [each["taskScheduledEventDetails"] for each in events if each["type"] == "TaskScheduled"]
