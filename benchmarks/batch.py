@@ -36,7 +36,7 @@ class BatchRun:
 
     rate: float
     cpu: float
-    ours: float
+    memory: float
     emulator: float
 
 
@@ -83,7 +83,7 @@ def classify(stack: Stack, photos: int) -> BatchRun:
     summary = batch.summary()
     if int(summary["photos"]) != photos or batch.status() != "SUCCEEDED":
         raise RuntimeError(f"the batch of {photos} photos ended as {summary}")
-    return BatchRun(photos / seconds, watch.cpu / photos, watch.peak_ours, watch.peak_emulator)
+    return BatchRun(photos / seconds, watch.cpu / photos, watch.peak, watch.peak_emulator)
 
 
 class Watch:
@@ -94,7 +94,7 @@ class Watch:
         self._emulator, self._endpoint = by_program[AWS_COMMAND[2]], by_program["loading_bay.local.endpoint"]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
-        self.peak_ours = self.peak_emulator = self.cpu = 0.0
+        self.peak = self.peak_emulator = self.cpu = 0.0
 
     def __enter__(self) -> "Watch":
         """Start."""
@@ -108,17 +108,17 @@ class Watch:
         self._thread.join()
         self.cpu += self._cpu()
 
-    def _ours(self) -> list[psutil.Process]:
+    def _processes(self) -> list[psutil.Process]:
         return [self._endpoint, *self._emulator.children(recursive=True)]
 
     def _cpu(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in [self._emulator, *self._ours()])
+        return sum(sum(process.cpu_times()[:2]) for process in [self._emulator, *self._processes()])
 
     def _sample(self) -> None:
         while not self._ended.wait(1):
             # Proportional set size counts shared memory once.
-            ours = sum(process.memory_full_info().pss for process in self._ours()) / 2**20
-            self.peak_ours = max(self.peak_ours, ours)
+            memory = sum(process.memory_full_info().pss for process in self._processes()) / 2**20
+            self.peak = max(self.peak, memory)
             self.peak_emulator = max(self.peak_emulator, self._emulator.memory_full_info().pss / 2**20)
 
 
@@ -138,7 +138,7 @@ def _rows(small: dict[int, list[BatchRun]], large: dict[int, BatchRun]) -> Itera
             f"≥ {REACH_OF_CORES:.0%} of limit" if asked else "",
             rate.median >= REACH_OF_CORES * limit.median if asked else None,
         )
-    memory = Reading(f"{SMALL} photos", Quartiles.of([each.ours for each in small[USUAL]]))
+    memory = Reading(f"{SMALL} photos", Quartiles.of([each.memory for each in small[USUAL]]))
     for size, measured_once in large.items():
         yield Row(
             f"{size:,} photos, {USUAL} at once",
@@ -150,9 +150,9 @@ def _rows(small: dict[int, list[BatchRun]], large: dict[int, BatchRun]) -> Itera
         yield Row(
             f"{size:,} photos, memory of functions and endpoint",
             "MiB",
-            Quartiles.of([measured_once.ours]),
+            Quartiles.of([measured_once.memory]),
             memory,
             reach=f"≤ {REACH_OF_MEMORY} × {SMALL} photos",
-            reached=measured_once.ours <= REACH_OF_MEMORY * memory.figure.median,
+            reached=measured_once.memory <= REACH_OF_MEMORY * memory.figure.median,
             note=f"the local AWS itself, which keeps every execution: {measured_once.emulator:,.0f} MiB",
         )

@@ -119,7 +119,7 @@ class Timing:
 
 
 def _medians(path: Path) -> dict[str, float]:
-    return {row["what"]: row["ours"]["median"] for row in json.loads(path.read_text())["rows"]}
+    return {row["case"]: row["measured"]["median"] for row in json.loads(path.read_text())["rows"]}
 
 
 @cache

@@ -62,18 +62,18 @@ def percent(share: float | Mapping[str, float]) -> str:
 def markdown(kept: Mapping[str, Any], pattern: str = "") -> str:
     """Return the rows of a kept result that match a pattern as a Markdown table, with its time and machine."""
     machine = kept["machine"]
-    rows = [list(_cells(row)) for row in kept["rows"] if re.search(pattern, row["what"])]
+    rows = [list(_cells(row)) for row in kept["rows"] if re.search(pattern, row["case"])]
     taken = f"{kept['title']}. {kept['taken']}, load {kept['load']:g}, {machine['cores']} cores of "
     return f"{taken}{machine['processor']}.\n\n{_table(HEADINGS, rows)}"
 
 
 def _cells(row: Mapping[str, Any]) -> Iterator[str]:
-    ours = row["ours"]
-    yield row["what"]
-    yield f"{three_digits(ours['median'])} {row['unit']}".strip()
+    measured = row["measured"]
+    yield row["case"]
+    yield f"{three_digits(measured['median'])} {row['unit']}".strip()
     for reading in (row["baseline"], row["limit"]):
         yield f"{three_digits(reading['figure']['median'])} {reading['name']}" if reading else ""
-        yield f"{ours['median'] / reading['figure']['median']:.2f} ×" if reading else ""
+        yield f"{measured['median'] / reading['figure']['median']:.2f} ×" if reading else ""
     yield f"{ {True: '✓ ', False: '✗ ', None: ''}[row['reached']] }{row['reach']}".strip()
 
 

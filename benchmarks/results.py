@@ -33,9 +33,9 @@ class Row:
     `reached` is None without a target. `note` helps the reader to judge the row.
     """
 
-    what: str
+    case: str
     unit: str
-    ours: Quartiles
+    measured: Quartiles
     baseline: Reading | None = None
     limit: Reading | None = None
     reach: str = ""
@@ -56,7 +56,7 @@ class Result:
 
 def ratio(row: Row, to: Reading | None) -> float | None:
     """Return the ratio of the project's figure to another one."""
-    return row.ours.median / to.figure.median if to and to.figure.median else None
+    return row.measured.median / to.figure.median if to and to.figure.median else None
 
 
 def save(result: Result, folder: Path = FOLDER) -> None:
@@ -72,7 +72,7 @@ def earlier_figures(name: str, folder: Path = FOLDER) -> dict[str, float]:
     if not path.exists():
         return {}
     kept: dict[str, Any] = json.loads(path.read_text())
-    return {row["what"]: row["ours"]["median"] for row in kept["rows"]}
+    return {row["case"]: row["measured"]["median"] for row in kept["rows"]}
 
 
 def change(now: float, before: float | None) -> str:
@@ -92,14 +92,14 @@ def table(result: Result, before: dict[str, float]) -> Table:
     shown.add_column("target")
     for row in result.rows:
         shown.add_row(
-            row.what,
-            f"{row.ours} {row.unit}",
-            row.ours.spread(),
+            row.case,
+            f"{row.measured} {row.unit}",
+            row.measured.spread(),
             _reading(row.baseline),
             _times(ratio(row, row.baseline)),
             _reading(row.limit),
             _times(ratio(row, row.limit)),
-            change(row.ours.median, before.get(row.what)),
+            change(row.measured.median, before.get(row.case)),
             _reach(row),
         )
     return shown
@@ -108,7 +108,7 @@ def table(result: Result, before: dict[str, float]) -> Table:
 def show(result: Result, console: Console) -> None:
     """Print a result, with the changes since the last kept run."""
     console.print(table(result, earlier_figures(result.name)))
-    for remark in result.remarks + [f"{row.what}: {row.note}" for row in result.rows if row.note]:
+    for remark in result.remarks + [f"{row.case}: {row.note}" for row in result.rows if row.note]:
         console.print(f"  {remark}", soft_wrap=True)
 
 

@@ -19,7 +19,7 @@ from . import machine
 from .figures import ROOT, cpu_milliseconds, fresh_process, interleave, processor_seconds
 from .results import Reading, Result, Row
 
-SIDE = 416  # the longest side of what the endpoint gets
+SIDE = 416  # the longest side of the JPEG that the endpoint gets
 MOST_JPEG_BYTES = 145_000  # as SerializePhoto
 MAX_PIXELS = 50_000_000
 TWELVE_MEGAPIXELS = (4000, 3000)

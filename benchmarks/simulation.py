@@ -485,11 +485,11 @@ def check(folder: Path = FOLDER) -> list[tuple[int, float, float]]:
     The fixed time of a batch, the wait for the index in its definition, is subtracted first.
     """
     kept = json.loads((folder / "batch.json").read_text())
-    rows: Mapping[str, Any] = {row["what"]: row for row in kept["rows"]}
+    rows: Mapping[str, Any] = {row["case"]: row for row in kept["rows"]}
     aside: float = read_definition(BATCH_DEFINITION)["States"]["LetIndexCatchUp"]["Seconds"]
 
     def measured(concurrency: int) -> float:
-        whole: float = rows[f"{BATCH} photos, {concurrency} at once"]["ours"]["median"]
+        whole: float = rows[f"{BATCH} photos, {concurrency} at once"]["measured"]["median"]
         return BATCH / (BATCH / whole - aside)
 
     cores = kept["machine"]["cores"]

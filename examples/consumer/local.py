@@ -19,7 +19,7 @@ NAME = "consumer"
 
 
 def deploy_beside(stack: Stack) -> None:
-    """Deploy the template of this folder to the local AWS, as a stack of its own."""
+    """Deploy the template of this folder to the local AWS, as a separate stack."""
     folder = stack.folder / NAME
     code = folder / "build" / NAME
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,8 +56,8 @@ def main() -> None:
     while True:
         before, seen = len(seen), list(acted(stack))
         for each in seen[before:]:
-            what = f"bay {each['bay']}" if each["status"] == "ROUTED" else f"take it again ({each['reason_code']})"
-            print(f"{each['photo']} revision {each['revision']}: {what}", flush=True)
+            told = f"bay {each['bay']}" if each["status"] == "ROUTED" else f"take it again ({each['reason_code']})"
+            print(f"{each['photo']} revision {each['revision']}: {told}", flush=True)
         time.sleep(1)
 
 

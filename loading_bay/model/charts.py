@@ -28,7 +28,7 @@ def charts(measured: Measured, metrics: Metrics) -> list[Drawing]:
     return [
         half(
             "confusion",
-            "Rows are what the photos show, columns what the model says; a darker square is a larger part of its row.",
+            "Rows are the photos' classes, columns the model's answers; a darker square is a larger part of its row.",
             lambda figure: _confusion(figure, metrics),
         ),
         half(
@@ -49,7 +49,7 @@ def charts(measured: Measured, metrics: Metrics) -> list[Drawing]:
         ),
         half(
             "scores",
-            f"The score for {metrics.class_names[-1]}, by what the photo shows.",
+            f"The score for {metrics.class_names[-1]}, by the class of the photo.",
             lambda figure: _scores(figure, measured, metrics),
         ),
     ]
@@ -68,8 +68,8 @@ def _confusion(figure: Figure, metrics: Metrics) -> None:
     axes.set_xlim(-0.5, len(counts) - 0.5)
     axes.set_ylim(len(counts) - 0.5, -0.5)
     axes.grid(visible=False)
-    axes.set_xlabel("what the model says")
-    axes.set_ylabel("what the photo shows")
+    axes.set_xlabel("the model's answer")
+    axes.set_ylabel("the photo's class")
 
 
 def _reliability(figure: Figure, metrics: Metrics) -> None:

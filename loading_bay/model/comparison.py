@@ -53,7 +53,7 @@ class Comparison:
     old_metrics: Metrics
     new_metrics: Metrics
     figures: list[Compared]
-    mended: NDArray[np.intp]
+    fixed: NDArray[np.intp]
     broken: NDArray[np.intp]
     outliers_refused: NDArray[np.intp]
     outliers_accepted: NDArray[np.intp]
@@ -70,7 +70,7 @@ class Comparison:
                 | {"p_corrected": each.corrected, "verdict": each.verdict}
                 for each in self.figures
             ],
-            "mended": [photos[k] for k in self.mended],
+            "fixed": [photos[k] for k in self.fixed],
             "broken": [photos[k] for k in self.broken],
             "outliers_refused": [outliers[k] for k in self.outliers_refused],
             "outliers_accepted": [outliers[k] for k in self.outliers_accepted],
@@ -138,7 +138,7 @@ def _compared(photos: str, old: Measured, new: Measured, threshold: float, figur
         old_metrics=old.metrics(threshold),
         new_metrics=new.metrics(threshold),
         figures=figures,
-        mended=np.flatnonzero(~before.right & after.right),
+        fixed=np.flatnonzero(~before.right & after.right),
         broken=np.flatnonzero(before.right & ~after.right),
         outliers_refused=np.flatnonzero(before.outliers_accepted & ~after.outliers_accepted),
         outliers_accepted=np.flatnonzero(~before.outliers_accepted & after.outliers_accepted),

@@ -46,7 +46,7 @@ def _differences(comparison: Comparison) -> list[tuple[str, list[GalleryPhoto], 
 
     return [
         ("Right before, wrong now", *photos(comparison.broken)),
-        ("Wrong before, right now", *photos(comparison.mended)),
+        ("Wrong before, right now", *photos(comparison.fixed)),
         ("Outliers accepted only now", *outliers(comparison.outliers_accepted)),
         ("Outliers no longer accepted", *outliers(comparison.outliers_refused)),
     ]

@@ -387,7 +387,7 @@ def _class_folders(folder: Path, weights: Mapping[str, float]) -> list[Photo]:
     with Decoder(max_pixels=MAX_PIXELS) as decoder:
         photos = [photo for label in labels for photo in _folder_photos(decoder, folder / label, label, weights)]
     if not photos:
-        raise UserError(f"{folder} holds no photos in folders of their own: put them in {folder}/<class>/")
+        raise UserError(f"{folder} contains no photos in class folders: put them in {folder}/<class>/")
     return photos
 
 
@@ -409,7 +409,7 @@ def _read_photo(decoder: Decoder, path: Path, label: str, weight: float) -> Phot
     try:
         photo = decoder.upright(path.read_bytes(), PHOTO_SIDE)
     except (OSError, PhotoTooLarge, UnreadablePhoto, DecoderFailed) as error:
-        raise UserError(f"{path} cannot be read: {error}; mend it or take it away") from error
+        raise UserError(f"{path} cannot be read: {error}; fix or remove it") from error
     small = max(photo.width, photo.height) < SMALL_SIDE
     origin = Origin("small" if small else "own", "own", weight=weight)
     return Photo(path.name, label, encoded(photo.image, origin, lossless=small), origin)

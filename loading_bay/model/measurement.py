@@ -74,7 +74,7 @@ def measure(
     names = read_manifest(staged).class_names
     photos, outliers = read_split(staged / split, names), read_split(staged / OUTLIER_FOLDERS[split])
     if not photos:
-        raise UserError(f"{staged / split} holds no photos: run {command('model', 'stage')} first")
+        raise UserError(f"{staged / split} contains no photos: run {command('model', 'stage')} first")
     return measure_photos(predictor, names, photos, outliers, subject, staged, track)
 
 

@@ -59,7 +59,7 @@ def write(dataset: Dataset, folder: Path, begun_with: Path) -> Manifest:
 
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder} holds files that are no staged data set: give another --output")
+        raise UserError(f"{folder} contains files but no staged data set: give another --output")
     manifest = describe(dataset)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder} holds no staged data set: run {command('model', 'stage')} first") from error
+        raise UserError(f"{folder} contains no staged data set: run {command('model', 'stage')} first") from error
 
 
 def read(folder: Path) -> Dataset:

@@ -438,7 +438,7 @@ def test_an_audit_neither_changes_nor_delays_the_event_of_the_photo(settled: Set
 
 
 def confirms(decision: Decision) -> bool:
-    """Tell whether a decision is an audit that agrees with the model, which is no news."""
+    """Tell whether a decision is an audit that agrees with the model, which is not announced."""
     return decision.audit_share is not None and decision.revision == 1 and decision.answer == decision.guess
 
 

@@ -103,7 +103,7 @@ def test_a_vehicle_that_is_mostly_cut_off_may_be_found_or_not() -> None:
 def test_a_file_of_another_network_is_no_detector(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["a"], ["b"])], "none", [], [])
     onnx.save(onnx.helper.make_model(graph), tmp_path / "other.onnx")
-    with pytest.raises(ValueError, match=r"other\.onnx holds no YOLOX-Nano"):
+    with pytest.raises(ValueError, match=r"other\.onnx contains no YOLOX-Nano"):
         Detector(2).load(tmp_path / "other.onnx", NAMES)
 
 

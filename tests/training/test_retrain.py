@@ -138,12 +138,12 @@ def test_peoples_decisions_correct_the_models_mistakes(
     (accuracy,) = (figure for figure in reviewed["figures"] if figure["key"] == "accuracy")
     assert accuracy["old"] < 0.5 < accuracy["new"]
     assert accuracy["verdict"] == "better"
-    assert len(reviewed["mended"]) > len(reviewed["broken"])
+    assert len(reviewed["fixed"]) > len(reviewed["broken"])
     assert {"McNemar"} == {figure["test"] for figure in test["figures"] if figure["key"] in {"accuracy", "coverage"}}
     # Neither model was trained on the photos that compare them.
     kept = {path.stem for path in (tmp_path / "out/labels").rglob("*.photo")}
     learned = {path.stem for path in (tmp_path / "out/staged").rglob("*.png")} & kept
-    judged = {Path(name).stem for name in [*reviewed["mended"], *reviewed["broken"]]}
+    judged = {Path(name).stem for name in [*reviewed["fixed"], *reviewed["broken"]]}
     assert learned
     assert judged
     assert judged <= kept - learned

@@ -180,10 +180,10 @@ def test_it_trains_without_outliers_too(staged: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--classes", "bicycle,tram"], "tram holds no photos: stage the data set first"),
-        (["--train", "/nonexistent"], "holds no photos"),
+        (["--classes", "bicycle,tram"], "tram contains no photos: stage the data set first"),
+        (["--train", "/nonexistent"], "contains no photos"),
         (["--square-side", "100"], "must be a multiple of 32"),
-        (["--detector", "/nonexistent"], "/nonexistent holds no detector to begin with"),
+        (["--detector", "/nonexistent"], "/nonexistent contains no detector to begin with"),
     ],
 )
 def test_an_error_is_one_line(staged: Path, tmp_path: Path, change: list[str], message: str) -> None:

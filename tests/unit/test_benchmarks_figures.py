@@ -13,8 +13,8 @@ from benchmarks.results import Reading, Result, Row, change, earlier_figures, ra
 
 
 def result(median: float, reached: bool | None = None) -> Result:
-    ours = Quartiles(median, median, median, 1)
-    row = Row("a thing", "ms", ours, Reading("the usual way", Quartiles.of([40])), None, "≤ 12", reached)
+    measured = Quartiles(median, median, median, 1)
+    row = Row("a thing", "ms", measured, Reading("the usual way", Quartiles.of([40])), None, "≤ 12", reached)
     return Result("thing", "A thing", [row], load=0.1)
 
 
@@ -86,7 +86,7 @@ def test_a_kept_result_describes_the_machine_without_its_name(tmp_path: Path) ->
     assert str(Path.home()) not in json.dumps(kept)
 
 
-def test_ours_is_compared_with_the_baseline() -> None:
+def test_a_figure_is_compared_with_the_baseline() -> None:
     (row,) = result(10).rows
     assert ratio(row, row.baseline) == 0.25
     assert ratio(row, row.limit) is None

@@ -390,7 +390,7 @@ def test_every_rule_retries_for_a_day_and_then_keeps_the_event() -> None:
 
 
 def test_the_queue_for_consumers_is_optional_and_takes_decisions_from_its_rule_alone() -> None:
-    """EventBridge may put events of this rule there, and whatever nobody takes moves to a dead-letter queue."""
+    """EventBridge may put events of this rule there, and an event that nobody takes moves to a dead-letter queue."""
     named = ("DecisionRule", "DecisionEvents", "UntakenDecisions", "DecisionEventsPolicy", "DecisionQueueAlarm")
     assert all(RESOURCES[name]["Condition"] == "HasDecisionQueue" for name in named)
     assert TEMPLATE["Parameters"]["DecisionQueue"]["Default"] == "false"

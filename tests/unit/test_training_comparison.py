@@ -61,7 +61,7 @@ def test_a_model_that_fixes_many_mistakes_and_breaks_none_is_better() -> None:
 
     assert verdicts(found)["accuracy"] == "better"
     assert verdict([found]) == "better"
-    assert found.mended.tolist() == list(range(80, 100))
+    assert found.fixed.tolist() == list(range(80, 100))
     assert len(found.broken) == 0
     assert verdict([compared(new, old)]) == "worse"
 

@@ -272,7 +272,7 @@ def test_odd_numbered_outliers_are_for_the_test_only(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_outliers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no photos"):
+    with pytest.raises(UserError, match="contains no photos"):
         dataset.with_outliers(source(), tmp_path)
 
 

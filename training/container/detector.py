@@ -164,7 +164,7 @@ class Detector(nn.Module):
         layers = list(self._convolutions())
         answers = {id(head.classes) for head in self.heads if isinstance(head, Head)}
         if len(weights) != len(layers):
-            raise ValueError(f"{path} holds no YOLOX-Nano")
+            raise ValueError(f"{path} contains no YOLOX-Nano")
         with torch.no_grad():
             for layer, (published, offset) in zip(layers, weights, strict=True):
                 weight, bias = published, offset
@@ -173,7 +173,7 @@ class Detector(nn.Module):
                 elif id(layer) in answers:
                     weight, bias = _of_classes(weight, bias, [numbers.get(name) for name in class_names])
                 if layer.weight.shape != weight.shape:
-                    raise ValueError(f"{path} holds no YOLOX-Nano")
+                    raise ValueError(f"{path} contains no YOLOX-Nano")
                 layer.weight.copy_(weight)
                 cast("Tensor", layer.bias).copy_(bias)
 

@@ -92,7 +92,7 @@ def read_labelled(folder: Path, class_names: Sequence[str]) -> list[Example]:
     found = read_examples(folder, lambda name: class_names.index(name) if name in class_names else -1, class_names)
     for number, name in enumerate(class_names):
         if not any(example.label == number for example in found):
-            raise click.ClickException(f"{folder / name} holds no photos: stage the data set first")
+            raise click.ClickException(f"{folder / name} contains no photos: stage the data set first")
     return [example for example in found if example.label >= 0]
 
 

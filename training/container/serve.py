@@ -150,7 +150,7 @@ async def refuse(request: Request, error: Exception) -> Response:
 def main(arguments: list[str] | None = None) -> None:
     """Serve the model until stopped."""
     parser = argparse.ArgumentParser(description="Serve a Loading Bay model as SageMaker's endpoints do.")
-    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what SageMaker says")
+    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="SageMaker passes this word")
     parser.add_argument("--model", type=Path, default=MODEL_PATH, help="the ONNX file (default %(default)s)")
     # SageMaker connects from outside the container, so the server listens on every address of the container.
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default %(default)s)")  # noqa: S104

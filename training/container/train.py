@@ -385,7 +385,7 @@ DEFAULTS = Settings()
 @click.option("--model-dir", envvar="SM_MODEL_DIR", required=True, type=Path, help="Where the model is written.")
 @click.option("--seeds-dir", envvar="SM_OUTPUT_DATA_DIR", type=Path, help="Where each of several seeds' own model is.")
 @click.option("--classes", envvar="SM_HP_CLASSES", required=True, help="Class names in order, separated by commas.")
-@click.option("--data-digest", envvar="SM_HP_DATA_DIGEST", default="unknown", help="What identifies the data.")
+@click.option("--data-digest", envvar="SM_HP_DATA_DIGEST", default="unknown", help="The digest of the data.")
 @click.option("--seeds", envvar="SM_HP_SEEDS", type=SeedList(), default=seeds_text(DEFAULTS.seeds))
 @click.option("--epochs", envvar="SM_HP_EPOCHS", type=click.IntRange(1), default=DEFAULTS.epochs)
 @click.option(
@@ -471,7 +471,7 @@ def started_from(published: Path, class_names: Sequence[str]) -> Detector:
     try:
         detector.load(files[0], class_names)
     except (OSError, ValueError, IndexError) as error:
-        raise click.ClickException(f"{published} holds no detector to begin with: {error}") from error
+        raise click.ClickException(f"{published} contains no detector to begin with: {error}") from error
     return detector
 
 

@@ -308,7 +308,7 @@ export class Queue {
     try {
       await this.#drain();
     } finally {
-      this.#sending = false; // before asking for photos: what is answered meanwhile is sent at once
+      this.#sending = false; // before asking for photos, so answers of that time are sent at once
     }
     if (!this.outbox.length) await this.look();
   }

@@ -112,7 +112,7 @@ def begun_with(file: Path | None, *, published: bool) -> Path:
     """
     if file is not None:
         if not file.is_file():
-            raise UserError(f"there is no file {file}")
+            raise UserError(f"{file} does not exist")
         return file
     if not published:
         return SHIPPED_MODEL

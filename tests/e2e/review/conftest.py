@@ -1,4 +1,4 @@
-"""A stack with people who review, each at the page in a browser of their own."""
+"""A stack with people who review, each in a separate browser."""
 
 from collections.abc import Iterator
 from typing import Any

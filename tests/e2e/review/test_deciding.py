@@ -1,4 +1,4 @@
-"""Deciding on the review page, in a real browser on the real stack: each answer counts once, in whatever trouble."""
+"""Deciding on the review page, in a real browser on the real stack: each answer counts once, whatever fails."""
 
 import hashlib
 import time
