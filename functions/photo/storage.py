@@ -1,4 +1,4 @@
-"""Fetches from S3 exactly the photo that an event named."""
+"""Reads from S3 exactly the photo that an event named."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,24 +16,38 @@ ARCHIVED = {"InvalidObjectState"}
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """The bytes of a photo, the time of its upload, and its S3 metadata."""
+    """A photo in S3: its size in bytes, the time of its upload, and its metadata."""
 
-    data: bytes
+    size: int
     uploaded_at: datetime
     metadata: Mapping[str, str]
+    body: Any
+
+    def read(self, max_bytes: int) -> bytes:
+        """Return the photo's bytes, once; a photo that is too large is refused before its transfer.
+
+        Raises:
+            PhotoTooLarge: it has more than `max_bytes`.
+            StorageUnavailable: the transfer broke off.
+        """
+        with self.body:
+            if self.size > max_bytes:
+                raise PhotoTooLarge(f"the photo has {self.size:,} bytes, more than {max_bytes:,} are accepted")
+            try:
+                data: bytes = self.body.read()
+            except BotoCoreError as error:
+                raise _silent(error) from error
+            return data
 
 
-def fetch_photo(
-    s3: Any, bucket: str, key: str, *, version_id: str | None, etag: str | None, max_bytes: int
-) -> StoredPhoto:
-    """Read one object; an object that is too large is refused before its body is transferred.
+def open_photo(s3: Any, bucket: str, key: str, *, version_id: str | None, etag: str | None) -> StoredPhoto:
+    """Find one object, whose body is not yet transferred.
 
     `key` is the raw key of the S3 event as EventBridge delivers it, never URL-decoded. Without a version, `etag`
     ensures that the object has not been overwritten.
 
     Raises:
         PhotoNotFound: the object is missing, or has been overwritten.
-        PhotoTooLarge: it has more than `max_bytes`.
         StorageUnavailable: S3 did not answer, even after botocore's retries.
     """
     which: dict[str, str] = {}
@@ -43,16 +57,15 @@ def fetch_photo(
         which["IfMatch"] = etag
     try:
         answer = s3.get_object(Bucket=bucket, Key=key, **which)
-        with answer["Body"] as body:
-            if answer["ContentLength"] > max_bytes:
-                raise PhotoTooLarge(
-                    f"the photo has {answer['ContentLength']:,} bytes, more than {max_bytes:,} are accepted"
-                )
-            return StoredPhoto(body.read(), answer["LastModified"], answer["Metadata"])
     except ClientError as error:
         raise _named(error, bucket, key) from error
     except BotoCoreError as error:
-        raise StorageUnavailable(f"S3 did not answer: {error}") from error
+        raise _silent(error) from error
+    return StoredPhoto(answer["ContentLength"], answer["LastModified"], answer["Metadata"], answer["Body"])
+
+
+def _silent(error: BotoCoreError) -> StorageUnavailable:
+    return StorageUnavailable(f"S3 did not answer: {error}")
 
 
 def _named(error: ClientError, bucket: str, key: str) -> Exception:

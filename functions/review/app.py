@@ -25,7 +25,7 @@ from functions.photo.errors import (
     StorageUnavailable,
     UnreadablePhoto,
 )
-from functions.photo.storage import fetch_photo
+from functions.photo.storage import open_photo
 from functions.web.site import SignIn, body_of, guarded, serve
 
 from . import calls
@@ -141,20 +141,21 @@ def picture() -> Response[bytes]:
     else:
         decision, side = drivers.read(asked.photo, desk.read(asked.beside)), THUMBNAIL_SIDE
     try:
-        stored = fetch_photo(
+        stored = open_photo(
             s3,
             decision.bucket,
             decision.key,
             version_id=decision.version_id,
             etag=decision.etag,
-            max_bytes=settings.max_bytes,
         )
     except PhotoNotFound:
         if decision.is_blind:  # nobody can look at it any more
             with suppress(Conflict, UnknownPhoto):
                 desk.table.update(decision.photo, {"queue": None, "due_at": None}, NEEDS_AUDIT | NEEDS_OPINION)
         raise
-    return Response(200, "image/jpeg", decoder.upright(stored.data, side).encode("JPEG", quality=QUALITY))
+    return Response(
+        200, "image/jpeg", decoder.upright(stored.read(settings.max_bytes), side).encode("JPEG", quality=QUALITY)
+    )
 
 
 @app.post("/api/beside", middlewares=reviewers_only)

@@ -1,6 +1,7 @@
 """SerializePhoto: turns an S3 object into the upright picture that the model sees (base64)."""
 
 import base64
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from botocore.config import Config
 from functions.photo.decoder import Decoder
 from functions.photo.errors import PhotoNotFound, PhotoTooLarge, UnreadablePhoto
 from functions.photo.image import PreparedPhoto
-from functions.photo.storage import fetch_photo
+from functions.photo.storage import open_photo
 
 # With base64 and the rest of the record, a workflow state stays below 200 KiB of the 256 KiB allowed.
 MOST_JPEG_BYTES = 145_000
@@ -51,31 +52,30 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     Takes `s3_bucket`, `s3_key` and optionally `version_id`, `etag`.
 
     Raises:
-        PhotoNotFound, PhotoTooLarge, UnreadablePhoto: the photo is rejected.
+        PhotoNotFound, PhotoTooLarge, UnreadablePhoto: the photo is rejected. The message is JSON with the `reason` and,
+            if the upload has one, the `order`: an error's name and message are all that Step Functions learns.
         StorageUnavailable, DecoderFailed: worth another try.
     """
     about = {"s3_key": event["s3_key"], "execution_arn": event.get("execution_arn")}
+    order: dict[str, str] = {}
     try:
-        stored = fetch_photo(
-            s3,
-            event["s3_bucket"],
-            event["s3_key"],
-            version_id=event.get("version_id"),
-            etag=event.get("etag"),
-            max_bytes=settings.max_bytes,
+        stored = open_photo(
+            s3, event["s3_bucket"], event["s3_key"], version_id=event.get("version_id"), etag=event.get("etag")
         )
-        reduced = (decoder.square if settings.is_square else decoder.upright)(stored.data, settings.image_size)
+        order = order_of(stored.metadata)
+        data = stored.read(settings.max_bytes)
+        reduced = (decoder.square if settings.is_square else decoder.upright)(data, settings.image_size)
     except (PhotoNotFound, PhotoTooLarge, UnreadablePhoto) as error:
         metrics.add_metric("PhotosRejected", MetricUnit.Count, 1)
         logger.warning("photo rejected", extra=about | {"error": type(error).__name__, "reason": str(error)})
-        raise
+        raise type(error)(json.dumps({"reason": str(error)} | order)) from error
     photo = {
         "format": reduced.format,
         "width": reduced.width,
         "height": reduced.height,
-        "bytes": len(stored.data),
+        "bytes": stored.size,
     }
-    metrics.add_metric("PhotoBytes", MetricUnit.Bytes, len(stored.data))
+    metrics.add_metric("PhotoBytes", MetricUnit.Bytes, stored.size)
     logger.info("photo serialized", extra=about | {"photo": photo})
     image, content_type = encode(reduced)
     record = {name: value for name, value in event.items() if name != "order"}
@@ -87,7 +87,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             "photo": photo,
             "uploaded_at": stored.uploaded_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         }
-        | order_of(stored.metadata)
+        | order
     )
 
 

@@ -118,16 +118,15 @@ def test_an_unusable_photo_is_rejected_with_a_reason(
     bay: Bay, endpoint: Endpoint, data: bytes, error: str, reason: str
 ) -> None:
     with endpoint.answering(by_colour):
-        key = bay.upload(data)
+        key = bay.upload(data, order="A-4711")
         decision = bay.outcome(key)
 
-    assert decision.status == "REJECTED"
+    assert (decision.status, decision.error, decision.order) == ("REJECTED", error, "A-4711")
     assert decision.probabilities is None
-    assert decision.error == error
     assert reason in decision.why
     ended = bay.ended(decision.execution_arn)
     assert (ended["status"], ended["error"]) == ("FAILED", "PhotoRejected")
-    assert_told_once(bay, key, "Photo Rejected")
+    assert assert_told_once(bay, key, "Photo Rejected")["order"] == "A-4711"
     (message,) = wait_for(lambda: bay.notified(key))
     assert reason in message
 

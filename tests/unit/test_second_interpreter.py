@@ -236,9 +236,21 @@ def test_a_third_person_s_label_says_so_but_an_audit_s_keeps_its_share(
 @pytest.mark.parametrize(
     ("function", "error", "status", "code", "kind"),
     [
-        ("SerializeFunctionArn", PhotoNotFound("gone"), "REJECTED", "NOT_FOUND", "Photo Rejected"),
-        ("SerializeFunctionArn", PhotoTooLarge("60 MB"), "REJECTED", "TOO_LARGE", "Photo Rejected"),
-        ("SerializeFunctionArn", UnreadablePhoto("no photo"), "REJECTED", "UNREADABLE", "Photo Rejected"),
+        ("SerializeFunctionArn", PhotoNotFound('{"reason": "gone"}'), "REJECTED", "NOT_FOUND", "Photo Rejected"),
+        (
+            "SerializeFunctionArn",
+            PhotoTooLarge('{"reason": "60 MB", "order": "4711"}'),
+            "REJECTED",
+            "TOO_LARGE",
+            "Photo Rejected",
+        ),
+        (
+            "SerializeFunctionArn",
+            UnreadablePhoto('{"reason": "no photo", "order": "4711"}'),
+            "REJECTED",
+            "UNREADABLE",
+            "Photo Rejected",
+        ),
         ("SerializeFunctionArn", StorageUnavailable("S3"), "FAILED", "STORAGE_UNAVAILABLE", "Classification Failed"),
         ("SerializeFunctionArn", DecoderFailed("killed"), "FAILED", "UNEXPECTED", "Classification Failed"),
         ("ThresholdFunctionArn", LowConfidence("0.52 < 0.9"), "REVIEW", "UNSURE", "Photo Needs Review"),
@@ -256,9 +268,11 @@ def test_an_error_of_a_function_is_recorded_and_announced(
 
     assert run.status == "FAILED"
     assert (record(bay)["status"], record(bay)["error"]) == (status, type(error).__name__)
-    assert (record(bay)["reason"], record(bay)["reason_code"]) == (str(error), ReasonCode(code))
+    rejected = json.loads(str(error)) if status == "REJECTED" else {"reason": str(error)}
+    assert (record(bay)["reason"], record(bay)["reason_code"]) == (rejected["reason"], ReasonCode(code))
+    assert record(bay).get("order") == rejected.get("order")
     ((told, detail),) = announced(run)
-    assert (told, detail["reason_code"]) == (kind, code)
+    assert (told, detail["reason_code"], detail["order"]) == (kind, code, rejected.get("order", ""))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from PIL import Image
 
+from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
+
 KEY = "uploads/" + "ключ/" * 100 + "photo.jpg"
 MOST_STATE_BYTES = 200 << 10
 SETTINGS = {
@@ -139,6 +141,31 @@ def test_the_order_of_a_photo_goes_on(order: str, serialize: Serialize, capsys: 
 
     assert record["order"] == order
     assert "OrdersInvalid" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("photo", "error", "reason"),
+    [
+        (b"no photo", UnreadablePhoto, "not a JPEG, PNG, WebP, HEIC or AVIF photo"),
+        (bytes(200), PhotoTooLarge, "the photo has 200 bytes, more than 100 are accepted"),
+    ],
+    ids=["unreadable", "too large"],
+)
+@pytest.mark.parametrize(
+    ("metadata", "order"), [({"order": "A-17"}, {"order": "A-17"}), ({"order": "A 17"}, {}), ({}, {})]
+)
+def test_a_rejection_names_the_reason_and_the_order(
+    metadata: dict[str, str],
+    order: dict[str, str],
+    photo: bytes,
+    error: type[Exception],
+    reason: str,
+    serialize: Serialize,
+) -> None:
+    with pytest.raises(error) as rejected:
+        serialize(photo, metadata, max_bytes=100)
+
+    assert json.loads(str(rejected.value)) == {"reason": reason} | order
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Fetching a photo: exactly the named one, never one that is too large, and every failure under its name."""
+"""Reading a photo from S3: exactly the named one, never one that is too large, and every failure under its name."""
 
 import io
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from functions.photo.errors import PhotoNotFound, PhotoTooLarge, StorageUnavailable
-from functions.photo.storage import fetch_photo
+from functions.photo.storage import open_photo
 
 UPLOADED = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)
 
@@ -38,8 +38,8 @@ def stub() -> Stubber:
 
 
 def fetch(stub: Stubber, **which: str | None) -> Any:
-    asked: dict[str, Any] = {"version_id": None, "etag": None, "max_bytes": 100} | which
-    return fetch_photo(stub.client, "inbox", "uploads/a b+c%20.png", **asked)
+    asked: dict[str, Any] = {"version_id": None, "etag": None} | which
+    return open_photo(stub.client, "inbox", "uploads/a b+c%20.png", **asked)
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_exactly_the_object_of_the_event_is_read(
 
     stored = fetch(stub, **which)
 
-    assert (stored.data, stored.uploaded_at) == (b"photo", UPLOADED)
+    assert (stored.read(100), stored.uploaded_at) == (b"photo", UPLOADED)
 
 
 def test_a_photo_that_is_too_large_is_refused_before_its_transfer(stub: Stubber) -> None:
     body = StreamingBody(UnreadBody(), 101)  # type: ignore[arg-type]
-    stub.add_response("get_object", {"Body": body, "ContentLength": 101, "LastModified": UPLOADED})
+    stub.add_response("get_object", {"Body": body, "ContentLength": 101, "LastModified": UPLOADED, "Metadata": {}})
 
     with pytest.raises(PhotoTooLarge, match="101 bytes, more than 100"):
-        fetch(stub)
+        fetch(stub).read(100)
 
 
 @pytest.mark.parametrize(
