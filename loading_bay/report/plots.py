@@ -199,20 +199,7 @@ def _review_share(figure: Figure, figures: Figures) -> None:
     starts = date2num([each.start for each in figures.over_time])
     middles = starts + _step(starts) / 2
     shares = [each.below_threshold for each in figures.over_time]
-    values = np.array([each.value for each in shares])
-    spread = np.array([(each.value - each.low, each.high - each.value) for each in shares]).clip(min=0).T
-    upper.errorbar(
-        middles,
-        values,
-        yerr=spread,
-        fmt="o",
-        color=colour("class-0"),
-        ecolor=colour("muted"),
-        elinewidth=0.9,
-        markersize=4,
-        label="share, with its 95 % interval",
-        clip_on=False,
-    )
+    values = _draw_shares(upper, middles, shares)
     # Lines join only neighbours: a line across a pause would suggest data that does not exist.
     pauses = np.flatnonzero(np.diff(starts) > 1.5 * _step(starts)) + 1
     upper.plot(
@@ -351,12 +338,22 @@ def _outcomes(figure: Figure, decisions: DecisionFigures) -> None:
 def _shares_over_time(figure: Figure, shares: Sequence[tuple[datetime, Share]], label: str) -> None:
     axes = figure.subplots()
     starts = date2num([start for start, _ in shares])
-    values = np.array([each.value for _, each in shares])
-    spread = np.array([(each.value - each.low, each.high - each.value) for _, each in shares]).clip(min=0).T
+    _draw_shares(axes, starts + _step(starts) / 2, [each for _, each in shares])
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_ylabel(label)
+    _leave_room(axes, starts)
+    _time_axis(axes, figure)
+    legend(figure, axes)
+
+
+def _draw_shares(axes: Axes, places: Array, shares: Sequence[Share]) -> Array:
+    """Draw each share as a dot with its interval; return the shares."""
+    values = np.array([each.value for each in shares])
     axes.errorbar(
-        starts + _step(starts) / 2,
+        places,
         values,
-        yerr=spread,
+        yerr=np.array([(each.value - each.low, each.high - each.value) for each in shares]).clip(min=0).T,
         fmt="o",
         color=colour("class-0"),
         ecolor=colour("muted"),
@@ -365,12 +362,7 @@ def _shares_over_time(figure: Figure, shares: Sequence[tuple[datetime, Share]], 
         label="share, with its 95 % interval",
         clip_on=False,
     )
-    axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_ylabel(label)
-    _leave_room(axes, starts)
-    _time_axis(axes, figure)
-    legend(figure, axes)
+    return values
 
 
 def _latency(figure: Figure, decisions: DecisionFigures, latencies: Array) -> None:
