@@ -22,6 +22,20 @@ if "FUZZ_EXAMPLES" not in os.environ:
     settings.load_profile("repeatable")
 
 
+@pytest.fixture(scope="package", autouse=True)
+def no_account() -> Iterator[None]:
+    """Replace this machine's AWS settings, because no unit test may reach an account."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(name, "/nonexistent")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def services_are_read_once() -> Iterator[None]:
     """Share the service models of botocore: each session would spend 0.2 s to read megabytes again."""
@@ -39,12 +53,7 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+def table() -> Iterator[Any]:
     with mock_aws():
         yield boto3.resource("dynamodb").create_table(
             TableName="decisions",

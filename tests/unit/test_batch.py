@@ -21,7 +21,7 @@ Finish = Callable[..., None]
 def finish(monkeypatch: pytest.MonkeyPatch) -> Iterator[Finish]:
     """Record a batch's end, with these photos rejected and so many failed."""
     with mock_aws():
-        session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="us-east-1")
+        session = boto3.Session()
         dynamodb = session.client("dynamodb")
         resources = read_template()["Resources"]
         for name in ("Decisions", "Batches"):

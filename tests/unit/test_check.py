@@ -41,8 +41,6 @@ parameter_overrides = "EndpointName=bay-prod CustomerManagedKey=true NotifyMinut
 
 @pytest.fixture
 def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
     monkeypatch.setattr(checks, "METRIC_SECONDS", 0)
     with mock_aws():
         outputs = {

@@ -27,7 +27,6 @@ CONTEXT = SimpleNamespace(
 
 @pytest.fixture
 def consumer(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("ACTED_TABLE", "acted")
     with mock_aws():
         table = read_template(EXAMPLE / "template.yaml")["Resources"]["Acted"]["Properties"]

@@ -22,9 +22,7 @@ def stub() -> Stubber:
 
 
 def make_stub() -> Stubber:
-    client = boto3.client(
-        "sagemaker-runtime", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
+    client = boto3.client("sagemaker-runtime")
     stubber = Stubber(client)
     stubber.activate()
     return stubber

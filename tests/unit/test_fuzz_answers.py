@@ -65,9 +65,6 @@ def runtime() -> Iterator[object]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield boto3.client(
         "sagemaker-runtime",
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
         endpoint_url=f"http://127.0.0.1:{server.server_port}",
         config=Config(retries={"total_max_attempts": 1}, read_timeout=5),
     )

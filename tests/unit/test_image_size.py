@@ -17,7 +17,7 @@ MODEL = {
 
 @pytest.mark.parametrize(("environment", "size"), [({VARIABLE: "64"}, 64), ({}, None)])
 def test_a_sagemaker_endpoint_has_the_size_in_its_model(environment: dict[str, str], size: int | None) -> None:
-    sagemaker = boto3.client("sagemaker", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    sagemaker = boto3.client("sagemaker")
     arn = "arn:aws:sagemaker:us-east-1:123456789012:"
     with Stubber(sagemaker) as stub:
         stub.add_response(

@@ -18,7 +18,7 @@ from loading_bay.stack.errors import UserError
 @pytest.fixture
 def deployed() -> Iterator[Deployed]:
     with mock_aws():
-        session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="us-east-1")
+        session = boto3.Session()
         session.client("s3").create_bucket(Bucket="inbox")
         outputs = {"InboxBucket": "inbox", "BatchStateMachineArn": "arn:aws:states:::stateMachine:batch"}
         yield Deployed(session, outputs, {"BatchPrefix": "backfill/"})

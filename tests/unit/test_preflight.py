@@ -25,10 +25,8 @@ USAGE = "ml.m5.large for endpoint usage"
 
 
 @pytest.fixture(autouse=True)
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def account() -> Iterator[None]:
     """An account in which everything is there, but for the image."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
     with mock_aws():
         trust(ROLE, "sagemaker.amazonaws.com")
         boto3.client("s3", REGION).create_bucket(Bucket="photos")

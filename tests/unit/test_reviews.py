@@ -47,8 +47,7 @@ class Announcements:
 @pytest.fixture(scope="module")
 def aws() -> Iterator[None]:
     """Keep all calls from AWS; clients made from now on talk to moto."""
-    with pytest.MonkeyPatch.context() as patch, mock_aws():
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
         yield
 
 

@@ -31,9 +31,7 @@ def raising(error: Exception) -> Any:
 
 
 @pytest.fixture
-def bay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interpreter]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
+def bay() -> Iterator[Interpreter]:
     with interpreter() as found:
         found.values |= {
             "Partition": "aws",

@@ -23,7 +23,6 @@ from functions.photo.errors import PhotoTooLarge, UnreadablePhoto
 KEY = "uploads/" + "ключ/" * 100 + "photo.jpg"
 MOST_STATE_BYTES = 200 << 10
 SETTINGS = {
-    "AWS_DEFAULT_REGION": "us-east-1",
     "MAX_PHOTO_BYTES": "26214400",
     "MAX_PHOTO_PIXELS": "50000000",
     "POWERTOOLS_METRICS_NAMESPACE": "LoadingBay/test",
@@ -49,7 +48,7 @@ def serialize(app: Any, monkeypatch: pytest.MonkeyPatch) -> Serialize:
     """Return a call of the function for one photo that lies in S3, with settings and metadata."""
 
     def serialize(photo: bytes, metadata: dict[str, str] | None = None, **settings: object) -> dict[str, Any]:
-        client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+        client = boto3.client("s3")
         body = StreamingBody(io.BytesIO(photo), len(photo))
         answer = {"Body": body, "ContentLength": len(photo), "LastModified": datetime(2026, 11, 28, tzinfo=UTC)}
         monkeypatch.setattr(app, "s3", client)

@@ -132,10 +132,7 @@ def test_what_was_found_reaches_the_function_through_the_local_sagemaker(app: St
         _, _, headers = call_in_full(port, "POST", "/invocations", photo, "image/jpeg")
         client = boto3.client(
             "sagemaker-runtime",
-            "us-east-1",
             endpoint_url=f"http://127.0.0.1:{port}",
-            aws_access_key_id="x",
-            aws_secret_access_key="x",
         )
         prediction = predict(client, "bay", photo, content_type="image/jpeg", class_names=("bicycle", "motorcycle"))
 

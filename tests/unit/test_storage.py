@@ -31,7 +31,7 @@ def answer(data: bytes) -> dict[str, Any]:
 
 @pytest.fixture
 def stub() -> Stubber:
-    client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    client = boto3.client("s3")
     stubber = Stubber(client)
     stubber.activate()
     return stubber

@@ -29,9 +29,6 @@ MODEL = Path("training/model/model.onnx").resolve()
 
 @pytest.fixture(autouse=True)
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr(console, "width", 200)
     monkeypatch.delenv("SAGEMAKER_ROLE", raising=False)
     with mock_aws():

@@ -40,12 +40,6 @@ class Account:
         return [parameters for name, parameters in self.requests if name == operation]
 
 
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-
-
 @pytest.fixture
 def account() -> Iterator[Account]:
     with mock_aws():
@@ -654,9 +648,7 @@ def test_an_address_outside_s3_is_refused(account: Account) -> None:
 
 
 def test_a_missing_region_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(UserError, match="no AWS region; give --region"):
         Clients.connect(None)

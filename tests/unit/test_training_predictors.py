@@ -75,7 +75,7 @@ def test_an_address_that_is_dead_or_wrong_is_named() -> None:
 
 
 def test_a_sagemaker_endpoint_answers() -> None:
-    runtime = boto3.client("sagemaker-runtime", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    runtime = boto3.client("sagemaker-runtime")
     with Stubber(runtime) as stub:
         body = StreamingBody(io.BytesIO(b"[0.0073, 0.9927]"), 16)
         expected = {"EndpointName": "bay", "ContentType": "image/png", "Accept": "application/json", "Body": GREY}

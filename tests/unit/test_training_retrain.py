@@ -33,11 +33,6 @@ STRONG = measured([0.95] * 100, [], "new")
 
 @pytest.fixture(autouse=True)
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr(console, "width", 200)
     monkeypatch.setattr(predictors, "endpoint_predictor", lambda runtime, name: lambda body: [0.4, 0.6])
     monkeypatch.setattr(host, "preflight", lambda *_, **__: iter(()))  # test_preflight.py tests it
