@@ -339,7 +339,7 @@ def _shares_over_time(figure: Figure, shares: Sequence[tuple[datetime, Share]], 
     axes = figure.subplots()
     starts = date2num([start for start, _ in shares])
     _draw_shares(axes, starts + _step(starts) / 2, [each for _, each in shares])
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, min(1.1 * np.nanmax([each.high for _, each in shares], initial=0.1), 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel(label)
     _leave_room(axes, starts)
