@@ -18,7 +18,7 @@ from loading_bay.cli.main import main
 from loading_bay.cli.model import retrain
 from loading_bay.cli.model.options import console
 from loading_bay.local.stack import Options, Stack
-from loading_bay.model import bundled, staging
+from loading_bay.model import bundled, labels, staging
 from loading_bay.model.dataset import Dataset, Origin, Photo, Pixels, encoded
 from loading_bay.operations.review import decide
 from loading_bay.stack.decisions import all_decisions
@@ -110,7 +110,7 @@ def test_peoples_decisions_correct_the_models_mistakes(
     """Photos with a new look need review, a person decides each, and the decisions are learned and held out."""
     inbox, s3 = stack.outputs["InboxBucket"], stack.client("s3")
     decisions = DecisionsTable(stack.client("dynamodb"), stack.outputs["DecisionsTable"])
-    new = {f"uploads/{photo.label}/{photo.name}": photo for photo in photos(45, 7, "new")}
+    new = {f"uploads/{photo.label}/{photo.name}": photo for photo in photos(75, 7, "new")}
     for number, (key, photo) in enumerate(new.items(), start=1):
         s3.put_object(Bucket=inbox, Key=key, Body=png(photo.pixels))
         if number % 10 == 0:  # drivers do not all arrive at once
@@ -124,6 +124,8 @@ def test_peoples_decisions_correct_the_models_mistakes(
         bundled.train(staged, output, seeds, OPTIONS, lambda epoch: None)
 
     monkeypatch.setattr(retrain, "train_here", quickly)
+    # Random claims decide which photos are held out; a third was sometimes too few to show a difference.
+    monkeypatch.setattr(labels, "HELD_OUT_SHARE", 0.5)
     monkeypatch.setattr(console, "width", 200)
     for name, value in stack.environment().items():
         monkeypatch.setenv(name, value)
