@@ -141,21 +141,14 @@ def picture() -> Response[bytes]:
     else:
         decision, side = drivers.read(asked.photo, desk.read(asked.beside)), THUMBNAIL_SIDE
     try:
-        stored = open_photo(
-            s3,
-            decision.bucket,
-            decision.key,
-            version_id=decision.version_id,
-            etag=decision.etag,
-        )
+        stored = open_photo(s3, decision.bucket, decision.key, version_id=decision.version_id, etag=decision.etag)
     except PhotoNotFound:
         if decision.is_blind:  # nobody can look at it any more
             with suppress(Conflict, UnknownPhoto):
                 desk.table.update(decision.photo, {"queue": None, "due_at": None}, NEEDS_AUDIT | NEEDS_OPINION)
         raise
-    return Response(
-        200, "image/jpeg", decoder.upright(stored.read(settings.max_bytes), side).encode("JPEG", quality=QUALITY)
-    )
+    reduced = decoder.upright(stored.read(settings.max_bytes), side)
+    return Response(200, "image/jpeg", reduced.encode("JPEG", quality=QUALITY))
 
 
 @app.post("/api/beside", middlewares=reviewers_only)

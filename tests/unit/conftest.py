@@ -1,4 +1,4 @@
-"""The decisions table on an AWS in memory, and reproducible examples for property tests.
+"""No AWS account, a decisions table on an AWS in memory, and reproducible examples for property tests.
 
 Long runs (`make fuzz`, which sets FUZZ_EXAMPLES) search for new examples; their findings become explicit examples.
 """

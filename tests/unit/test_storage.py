@@ -92,6 +92,13 @@ def test_every_s3_error_has_its_name(
         fetch(stub)
 
 
+def test_a_transfer_that_breaks_off_is_worth_another_try(stub: Stubber) -> None:
+    stub.add_response("get_object", answer(b"photo") | {"Body": StreamingBody(io.BytesIO(b"pho"), 5)})
+
+    with pytest.raises(StorageUnavailable, match="did not answer"):
+        fetch(stub).read(100)
+
+
 def test_a_missing_answer_from_s3_is_worth_another_try(monkeypatch: pytest.MonkeyPatch, stub: Stubber) -> None:
     def unreachable(**_: object) -> Callable[..., None]:
         raise EndpointConnectionError(endpoint_url="https://s3.invalid")
