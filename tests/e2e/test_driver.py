@@ -54,7 +54,7 @@ def open_page(bay: Bay, driver: Reviewer, browser: Browser, contexts: list[Brows
     contexts.append(context)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(bay.stack.outputs["DriverUrl"])
+    page.goto(bay.stack.outputs["DriverUrl"], wait_until="commit")
     sign_in(page, driver)
     page.wait_for_function("() => document.body.dataset.state === 'ready'", polling=POLLING)
     return page
@@ -106,7 +106,7 @@ def test_from_the_button_to_the_bay_with_a_person_in_between(
     contexts.append(browser.new_context())
     review = contexts[-1].new_page()
     review.set_default_timeout(PATIENCE)
-    review.goto(bay.stack.outputs["ReviewUrl"])
+    review.goto(bay.stack.outputs["ReviewUrl"], wait_until="commit")
     sign_in(review, person)
     shown(review)
     assert review.inner_text("#driver") == f"{driver.name} · A-4711"
@@ -288,7 +288,7 @@ def test_a_reviewer_is_no_driver(
     contexts.append(browser.new_context(locale="en-US"))
     page = contexts[-1].new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(bay.stack.outputs["DriverUrl"])
+    page.goto(bay.stack.outputs["DriverUrl"], wait_until="commit")
     sign_in(page, person)
 
     expect(page.locator("#gate-title")).to_have_text("You have no access")

@@ -52,7 +52,7 @@ def open_as(bay: Bay, people: dict[str, Reviewer], browser: Browser, contexts: l
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
         page.complaints = complaints  # type: ignore[attr-defined]
-        page.goto(bay.stack.outputs["ReviewUrl"])
+        page.goto(bay.stack.outputs["ReviewUrl"], wait_until="commit")
         sign_in(page, people[name])
         return page
 

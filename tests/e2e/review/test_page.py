@@ -166,7 +166,7 @@ def test_a_stranger_s_link_puts_no_words_on_the_page(
     page.on("framenavigated", lambda frame: seen.append(frame.url))
     link = urlencode({"error": EVIL, "error_description": EVIL, "code": "x", "state": "x"})
 
-    page.goto(f"{bay.stack.outputs['ReviewUrl']}?{link}")
+    page.goto(f"{bay.stack.outputs['ReviewUrl']}?{link}", wait_until="commit")
 
     page.wait_for_url("**/oauth2/authorize*")  # as if the address had been empty
     assert EVIL not in page.content()
@@ -187,7 +187,7 @@ def test_a_sign_in_error_is_shown_in_the_page_s_words(
 
     page.route("**/oauth2/authorize*", refuse)
 
-    page.goto(url)
+    page.goto(url, wait_until="commit")
 
     expect(page.get_by_role("heading", name="You are not signed in")).to_be_visible()
     expect(page.locator("#gate-text")).not_to_contain_text("locked")
@@ -310,7 +310,7 @@ def test_after_sign_out_the_tab_knows_nothing(bay: Bay, open_as: Open) -> None:
     page.get_by_role("button", name="Sign out").click()
 
     page.wait_for_url("**/oauth2/authorize*")
-    page.goto(bay.stack.outputs["ReviewUrl"])
+    page.goto(bay.stack.outputs["ReviewUrl"], wait_until="commit")
     page.wait_for_url("**/oauth2/authorize*")
 
 
